@@ -1,0 +1,107 @@
+package registry
+
+import (
+	"context"
+	"net/http"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Resource is one line of a group's table: all that the installer, the generic
+// store, discovery and kubectl's columns need to know of a resource.
+type Resource struct {
+	Name       string                  // plural, lower case: "pods"
+	Singular   string                  // "pod"
+	Kind       schema.GroupVersionKind // as served: {"", "v1", "Pod"}
+	ShortNames []string
+	Categories []string
+	// ClusterScoped resources have no namespace.
+	ClusterScoped bool
+
+	New     func() runtime.Object
+	NewList func() runtime.Object
+
+	// Default fills what the client left out; nil when the kind has no defaults.
+	Default func(obj runtime.Object)
+	// Strategy says what create and update may change; nil means Plain (metadata rules only).
+	Strategy Strategy
+	// StatusStrategy gives the resource a /status subresource when set.
+	StatusStrategy Strategy
+	// Fields are the selectable fields beside metadata.name and metadata.namespace; nil: none.
+	Fields func(obj runtime.Object) fields.Set
+	// Table makes kubectl's columns; nil gives Name and Created At.
+	Table *Table
+	// Subresources by name, beside status: "binding", "scale", "log", …
+	Subresources map[string]Subresource
+	// StorageRoot is the etcd prefix below /registry, "" = Name for the core group, upstream's
+	// layout for others ("services/specs", "deployments", "minions" …).
+	StorageRoot string
+	// TTL of an object in seconds (events); nil: for ever.
+	TTL func(obj runtime.Object) int64
+	// AfterCreate, BeforeDelete … hooks for resources which hold something outside
+	// their object (ClusterIPs, node ports): see Store.
+	Hooks Hooks
+}
+
+// Strategy is what a resource decides for itself in a write. Embed Plain and
+// override what differs. Admission and metadata rules (name, generateName, uid,
+// creationTimestamp, managedFields, generation of deletion) are the store's.
+type Strategy interface {
+	// PrepareForCreate clears what a client may not set (status) and sets generation.
+	PrepareForCreate(ctx context.Context, obj runtime.Object)
+	Validate(ctx context.Context, obj runtime.Object) field.ErrorList
+	WarningsOnCreate(ctx context.Context, obj runtime.Object) []string
+	// PrepareForUpdate keeps what this endpoint may not change (spec on /status, status on the
+	// main one) and bumps generation.
+	PrepareForUpdate(ctx context.Context, obj, old runtime.Object)
+	ValidateUpdate(ctx context.Context, obj, old runtime.Object) field.ErrorList
+	WarningsOnUpdate(ctx context.Context, obj, old runtime.Object) []string
+	// AllowCreateOnUpdate: a PUT to a name that does not exist creates it.
+	AllowCreateOnUpdate() bool
+	// AllowUnconditionalUpdate: a PUT without a resourceVersion is accepted.
+	AllowUnconditionalUpdate() bool
+	// CheckGracefulDelete returns the grace period in seconds with which obj is to be deleted
+	// (0 = at once). options is never nil.
+	CheckGracefulDelete(ctx context.Context, obj runtime.Object, options *metav1.DeleteOptions) int64
+	// ValidateName checks metadata.name (apimachinery's validation functions).
+	ValidateName(name string, prefix bool) []string
+}
+
+// Subresource is one path below an object. Set the functions of the verbs it serves.
+type Subresource struct {
+	Kind schema.GroupVersionKind // of its body: autoscaling/v1 Scale, v1 Binding, …
+	New  func() runtime.Object
+	// Get reads it (scale).
+	Get func(ctx context.Context, namespace, name string) (runtime.Object, error)
+	// Create answers a POST (binding, eviction, token).
+	Create func(ctx context.Context, namespace, name string, obj runtime.Object, opts *metav1.CreateOptions) (runtime.Object, error)
+	// Update answers PUT and PATCH: change must be applied to the present state (scale).
+	Update func(ctx context.Context, namespace, name string, change func(current runtime.Object) (runtime.Object, error), opts *metav1.UpdateOptions) (runtime.Object, error)
+	// View is the same object written under other rules (status, finalize, approval, ephemeralcontainers, resize).
+	View Strategy
+	// Connect takes over the connection (exec, attach, portforward, log, proxy). path is what follows the
+	// subresource in the URL.
+	Connect func(ctx context.Context, namespace, name, path string, w http.ResponseWriter, r *http.Request) error
+	// ConnectMethods are the HTTP methods Connect serves; nil: GET and POST.
+	ConnectMethods []string
+}
+
+// Table makes kubectl's columns of a resource.
+type Table struct {
+	Columns []metav1.TableColumnDefinition
+	// Cells returns one cell a column.
+	Cells func(obj runtime.Object) []any
+}
+
+// Hooks run inside a write, before and after it reached etcd.
+type Hooks struct {
+	// BeginCreate and BeginUpdate may allocate; finish(true) is called after success, finish(false) to release.
+	BeginCreate func(ctx context.Context, obj runtime.Object, dryRun bool) (finish func(ok bool), err error)
+	BeginUpdate func(ctx context.Context, obj, old runtime.Object, dryRun bool) (finish func(ok bool), err error)
+	// AfterDelete releases what the object held.
+	AfterDelete func(obj runtime.Object)
+}

@@ -1,0 +1,2 @@
+// Package storage keeps API objects in etcd and serves them from a watch cache.
+package storage
