@@ -1,0 +1,140 @@
+package pki
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/yaml"
+)
+
+// layoutVersion is the version of the data directory's layout. A directory of
+// another version is refused, never guessed at (R77).
+const layoutVersion = 1
+
+// Cluster is what all components of one cluster must agree on: cluster.yaml.
+type Cluster struct {
+	Version int `json:"version"`
+	// Name tells clusters on one machine apart; it is part of link, cgroup and chain names.
+	Name string `json:"name"`
+	// APIServerHost and APIServerPort are where the apiserver is reached. Port 0: it has not
+	// bound one yet (--ports=auto).
+	APIServerHost string `json:"apiServerHost"`
+	APIServerPort int    `json:"apiServerPort"`
+	// EtcdPort is etcd's client port on loopback; 0 as above.
+	EtcdPort int `json:"etcdPort"`
+	// PodCIDR is the range of all pods; each node gets a /24 (or /120) of it.
+	PodCIDR string `json:"podCIDR"`
+	// ServiceCIDR is the range of ClusterIPs; its first address is the apiserver's.
+	ServiceCIDR string `json:"serviceCIDR"`
+	// DNSAddress is the ClusterIP of the kube-dns Service: the tenth of ServiceCIDR.
+	DNSAddress string `json:"dnsAddress"`
+	// ClusterDomain is the suffix of all names in the cluster.
+	ClusterDomain string `json:"clusterDomain"`
+	// AutoPorts says that every port was left to the kernel, for a second cluster beside a first.
+	AutoPorts bool `json:"autoPorts,omitempty"`
+}
+
+// DefaultCluster is the cluster that `hyperkube all` makes when nothing else is said.
+func DefaultCluster() Cluster {
+	return Cluster{
+		Version: layoutVersion, Name: "hyperkube",
+		APIServerHost: "127.0.0.1", APIServerPort: 6443, EtcdPort: 2379,
+		PodCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/16", ClusterDomain: "cluster.local",
+	}
+}
+
+// complete fills what follows from the rest.
+func (c *Cluster) complete() error {
+	if c.DNSAddress == "" {
+		dns, err := c.serviceAddress(10)
+		if err != nil {
+			return err
+		}
+		c.DNSAddress = dns
+	}
+	return nil
+}
+
+func (c *Cluster) validate() error {
+	if c.Version != layoutVersion {
+		return fmt.Errorf("version %d: this hyperkube reads version %d; use the release that wrote it, or another --data-dir", c.Version, layoutVersion)
+	}
+	if problems := validation.IsDNS1123Label(c.Name); len(problems) > 0 {
+		return fmt.Errorf("name %q: %s", c.Name, problems[0])
+	}
+	for _, cidr := range []struct{ field, value string }{{"podCIDR", c.PodCIDR}, {"serviceCIDR", c.ServiceCIDR}} {
+		if _, err := netip.ParsePrefix(cidr.value); err != nil {
+			return fmt.Errorf("%s: %w", cidr.field, err)
+		}
+	}
+	pods, services := netip.MustParsePrefix(c.PodCIDR), netip.MustParsePrefix(c.ServiceCIDR)
+	if pods.Overlaps(services) {
+		return fmt.Errorf("podCIDR %s and serviceCIDR %s overlap: choose ranges apart", pods, services)
+	}
+	if dns, err := netip.ParseAddr(c.DNSAddress); err != nil || !services.Contains(dns) {
+		return fmt.Errorf("dnsAddress %q: must be an address within serviceCIDR %s", c.DNSAddress, services)
+	}
+	return nil
+}
+
+// serviceAddress returns the n-th address of the service range.
+func (c *Cluster) serviceAddress(n int) (string, error) {
+	prefix, err := netip.ParsePrefix(c.ServiceCIDR)
+	if err != nil {
+		return "", fmt.Errorf("serviceCIDR: %w", err)
+	}
+	address := prefix.Masked().Addr()
+	for range n {
+		address = address.Next()
+	}
+	if !prefix.Contains(address) {
+		return "", fmt.Errorf("serviceCIDR %s: too small, it needs an address %d", prefix, n)
+	}
+	return address.String(), nil
+}
+
+// APIServerURL is the address in every kubeconfig.
+func (c *Cluster) APIServerURL() string {
+	return "https://" + net.JoinHostPort(c.APIServerHost, strconv.Itoa(c.APIServerPort))
+}
+
+// EtcdURL is where the apiserver reaches the embedded etcd.
+func (c *Cluster) EtcdURL() string {
+	return "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(c.EtcdPort))
+}
+
+// KubernetesServiceAddress is the ClusterIP of the apiserver: the first of the range.
+func (c *Cluster) KubernetesServiceAddress() (string, error) { return c.serviceAddress(1) }
+
+// ReadCluster reads cluster.yaml; os.ErrNotExist when there is none.
+func ReadCluster(dataDir string) (*Cluster, error) {
+	file := filepath.Join(dataDir, "cluster.yaml")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var c Cluster
+	if err := yaml.UnmarshalStrict(data, &c); err != nil {
+		return nil, fmt.Errorf("%s: %w; mend or remove it", file, err)
+	}
+	if err := errors.Join(c.complete(), c.validate()); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return &c, nil
+}
+
+func writeCluster(dataDir string, c *Cluster) error {
+	data, err := yaml.Marshal(c)
+	if err != nil {
+		return err
+	}
+	head := "# What all components of this cluster agree on. Written by the first that started; the\n" +
+		"# apiserver and etcd record the ports they bound. Change it only while nothing runs.\n"
+	return writeFile(filepath.Join(dataDir, "cluster.yaml"), append([]byte(head), data...), 0o644)
+}
