@@ -25,8 +25,16 @@ type Resource struct {
 	New     func() runtime.Object
 	NewList func() runtime.Object
 
-	// Default fills what the client left out; nil when the kind has no defaults.
+	// Default fills what the client left out; nil when the kind has no defaults. It runs on each
+	// object that a client sent and on each that is read back from etcd.
 	Default func(obj runtime.Object)
+	// View makes this line a second version of a resource that is stored by another line (events.k8s.io/v1
+	// of core/v1 events): strategies, hooks and fields are then that line's, and only names, New, NewList,
+	// Default and Table are this one's.
+	View *View
+	// Answer makes a resource that is never stored: a POST is answered by it and no other verb is
+	// served (SubjectAccessReview, TokenReview). namespace is "" where the kind has none.
+	Answer func(ctx context.Context, namespace string, obj runtime.Object, opts *metav1.CreateOptions) (runtime.Object, error)
 	// Strategy says what create and update may change; nil means Plain (metadata rules only).
 	Strategy Strategy
 	// StatusStrategy gives the resource a /status subresource when set.
@@ -42,9 +50,15 @@ type Resource struct {
 	StorageRoot string
 	// TTL of an object in seconds (events); nil: for ever.
 	TTL func(obj runtime.Object) int64
-	// AfterCreate, BeforeDelete … hooks for resources which hold something outside
-	// their object (ClusterIPs, node ports): see Store.
+	// Hooks are for resources which hold something outside their object (ClusterIPs, node ports).
 	Hooks Hooks
+}
+
+// View is one more served version of a stored resource.
+type View struct {
+	Of       schema.GroupResource
+	ToServed func(stored runtime.Object) runtime.Object
+	ToStored func(served runtime.Object) runtime.Object
 }
 
 // Strategy is what a resource decides for itself in a write. Embed Plain and
@@ -88,6 +102,11 @@ type Subresource struct {
 	Connect func(ctx context.Context, namespace, name, path string, w http.ResponseWriter, r *http.Request) error
 	// ConnectMethods are the HTTP methods Connect serves; nil: GET and POST.
 	ConnectMethods []string
+	// ConnectOptions makes the object the query is decoded into for admission and for /openapi
+	// (v1.PodExecOptions …); nil: none. Connect reads the query itself, or ConnectOptionsFrom(ctx).
+	ConnectOptions func() runtime.Object
+	// ConnectSubpath also routes what follows the subresource (proxy/{path}).
+	ConnectSubpath bool
 }
 
 // Table makes kubectl's columns of a resource.
@@ -104,4 +123,8 @@ type Hooks struct {
 	BeginUpdate func(ctx context.Context, obj, old runtime.Object, dryRun bool) (finish func(ok bool), err error)
 	// AfterDelete releases what the object held.
 	AfterDelete func(obj runtime.Object)
+	// MarkDeleted changes an object that is being marked for deletion but stays for now (a Namespace's phase).
+	MarkDeleted func(obj runtime.Object)
+	// Held says that obj must stay although metadata.finalizers is empty (a Namespace's spec.finalizers).
+	Held func(obj runtime.Object) bool
 }
