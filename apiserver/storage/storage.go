@@ -16,12 +16,14 @@ import (
 // it, all watches) and by etcd (writes, and reads that must be exact).
 //
 // Invariants:
-//   - An *Object handed out is shared by every reader and is never changed.
+//   - An *Object handed out is shared by every reader and is never changed: deep
+//     copy its Object before changing anything, kind and apiVersion included.
 //   - A write is answered only after etcd has committed it.
 //   - Keys are below the resource's prefix: "<namespace>/<name>", or "<name>".
 type Interface interface {
 	// Create stores obj under key; ErrExists when the key is taken. ttl is in
-	// seconds; 0 keeps the object for ever.
+	// seconds; 0 keeps the object for ever. obj is not changed; what is returned
+	// is what was stored, decoded anew.
 	Create(ctx context.Context, key string, obj runtime.Object, ttl int64) (*Object, error)
 
 	// Get reads one object. resourceVersion: "" = consistent with etcd, "0" =
@@ -34,6 +36,7 @@ type Interface interface {
 
 	// Watch streams the changes below prefix. It ends when ctx does, when the
 	// watcher is too slow (it is cut, never waited for), or with an ERROR event.
+	// Where ctx has a deadline (timeoutSeconds), a bookmark precedes it by 2 s.
 	Watch(ctx context.Context, prefix string, opts WatchOptions) (Watcher, error)
 
 	// GuaranteedUpdate reads the object, hands a deep copy to update, and writes

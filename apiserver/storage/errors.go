@@ -1,0 +1,87 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// The kinds of failure of this package; test with errors.Is. Errors that are
+// none of these come from etcd (unreachable, out of space) or from the codec.
+var (
+	// ErrExists: the key is taken.
+	ErrExists = errors.New("object exists")
+	// ErrNotFound: there is no object under the key.
+	ErrNotFound = errors.New("object not found")
+	// ErrConflict: a precondition does not hold.
+	ErrConflict = errors.New("precondition failed")
+	// ErrTooOld: the revision asked for is no longer kept (410 Expired).
+	ErrTooOld = errors.New("resource version is too old")
+	// ErrFutureRevision: the cache has not seen the revision asked for within 3 s (504 Timeout).
+	ErrFutureRevision = errors.New("resource version is too large")
+	// ErrInvalidOptions: a continue token or resource version that cannot be read (400).
+	ErrInvalidOptions = errors.New("invalid options")
+	// ErrNotReady: the cache has not been filled yet (429, try again).
+	ErrNotReady = errors.New("storage is initializing")
+)
+
+// FutureRevisionError is an ErrFutureRevision with its figures.
+type FutureRevisionError struct{ Requested, Current int64 }
+
+func (e *FutureRevisionError) Error() string {
+	return fmt.Sprintf("Too large resource version: %d, current: %d", e.Requested, e.Current)
+}
+
+func (e *FutureRevisionError) Is(target error) bool { return target == ErrFutureRevision }
+
+// CompactedContinueError is an ErrTooOld of a continue token. Continue is a
+// token that resumes after the same key, but at the newest revision: the whole
+// list is then no longer of one revision.
+type CompactedContinueError struct{ Continue string }
+
+func (e *CompactedContinueError) Error() string {
+	return "the revision of this continue token is no longer kept: list anew for a consistent answer, " +
+		"or go on with the token of this response, whose remaining items are of a newer revision"
+}
+
+func (e *CompactedContinueError) Is(target error) bool { return target == ErrTooOld }
+
+// StatusError turns an error of this package into the answer a client gets.
+// Errors of other packages are returned as they are.
+func StatusError(err error, resource schema.GroupResource, name string) error {
+	var future *FutureRevisionError
+	var compacted *CompactedContinueError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrExists):
+		return apierrors.NewAlreadyExists(resource, name)
+	case errors.Is(err, ErrNotFound):
+		return apierrors.NewNotFound(resource, name)
+	case errors.Is(err, ErrConflict):
+		return apierrors.NewConflict(resource, name, err)
+	case errors.As(err, &compacted):
+		expired := apierrors.NewResourceExpired(compacted.Error())
+		expired.ErrStatus.Continue = compacted.Continue
+		return expired
+	case errors.Is(err, ErrTooOld):
+		return apierrors.NewResourceExpired(err.Error())
+	case errors.As(err, &future):
+		timeout := apierrors.NewTimeoutError(future.Error(), 1)
+		timeout.ErrStatus.Details.Causes = []metav1.StatusCause{{
+			Type: metav1.CauseTypeResourceVersionTooLarge, Message: "Too large resource version",
+		}}
+		return timeout
+	case errors.Is(err, ErrInvalidOptions):
+		return apierrors.NewBadRequest(err.Error())
+	case errors.Is(err, ErrNotReady):
+		retry := apierrors.NewTooManyRequests(err.Error(), 1)
+		retry.ErrStatus.Code = http.StatusTooManyRequests
+		return retry
+	}
+	return err
+}
