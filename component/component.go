@@ -44,6 +44,7 @@ type Env struct {
 // NewEnv begins a life of the named component.
 func NewEnv(name string, args []string) *Env {
 	env := &Env{Name: name, Metrics: prometheus.NewRegistry(), Health: &Health{}, Args: args, Started: time.Now()}
+	env.Health.Add("started", func(context.Context) error { return errors.New("still starting") })
 	env.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return env
 }
@@ -84,19 +85,27 @@ func Parse(name string, options interface{ AddFlags(*pflag.FlagSet) }, args []st
 	return nil
 }
 
-// Execute takes a component from its command line to the end of its life:
+// ErrLeaving is the cause of a context that ends because the whole cluster
+// leaves the host (Ctrl-C on `all`). A component then takes along what it made
+// there: containers, links, iptables rules. A component that is stopped alone
+// leaves them as they are, to find them again when it starts.
+var ErrLeaving = errors.New("the cluster leaves this host")
+
+// Leaving reports whether ctx has ended by ErrLeaving.
+func Leaving(ctx context.Context) bool { return errors.Is(context.Cause(ctx), ErrLeaving) }
+
+// Execute takes a component from its command line (env.Args) to the end of its life:
 //
 //  1. parse the flags,
 //  2. complete them,
 //  3. validate them,
 //  4. run, with logger, metrics and health of its own.
-func Execute(ctx context.Context, name string, options Options, args []string) error {
+func Execute(ctx context.Context, env *Env, options Options) error {
+	ctx = env.Context(ctx)
 	// Step 1: parse the flags.
-	if err := Parse(name, options, args, os.Stdout); err != nil {
+	if err := Parse(env.Name, options, env.Args, os.Stdout); err != nil {
 		return err
 	}
-	env := NewEnv(name, args)
-	ctx = env.Context(ctx)
 	// Step 2: complete them.
 	if err := options.Complete(ctx); err != nil {
 		return err

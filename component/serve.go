@@ -65,6 +65,7 @@ func (e *Env) Serve(dataDir, address string) (stop func(), err error) {
 		server.Close()
 		return nil, err
 	}
+	e.Health.Add("started", func(context.Context) error { return nil })
 	return func() {
 		server.Close()
 		os.Remove(file)
