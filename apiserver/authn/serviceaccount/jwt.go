@@ -1,0 +1,115 @@
+// Package serviceaccount signs and verifies service account tokens: JWTs (RFC 7519)
+// bound to the objects they were made for, so that a token ends with its pod.
+//
+//	TokenRequest ──ClaimsFor.New──► Claims ──Issuer.Sign──► "eyJ…"
+//	"eyJ…" ──Issuer.Verify──► Claims ──Validator.Validate──► User (system:serviceaccount:ns:name)
+//
+// Neither stores anything: the signature says who made a token, the bound objects
+// say whether it still counts. Keys and discovery documents (keys.go,
+// openidmetadata.go) let others verify tokens without asking the apiserver.
+//
+// Read first: Issuer.Verify, Validator.Validate, Claims.
+//
+// In Kubernetes: pkg/serviceaccount (jwt.go, claims.go, openidmetadata.go). Left out are
+// the tokens of Secrets without expiry (legacy.go) and the external signer.
+package serviceaccount
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Issuer is one issuer of tokens: its name, its keys, its default audiences. It is
+// safe for concurrent use.
+type Issuer struct {
+	// Name is the "iss" of all tokens, by convention a URL.
+	Name string
+	// Keys verify; the first with a private half signs.
+	Keys []Key
+	// Audiences are the names of this apiserver in "aud": a token without any of them is for
+	// someone else.
+	Audiences []string
+}
+
+// ErrNotOurs says that a token was issued by someone else: not an error of its bearer
+// until every authenticator has said so.
+var ErrNotOurs = errors.New("token was not issued here")
+
+// Sign makes a token of c.
+func (i *Issuer) Sign(c *Claims) (string, error) {
+	for _, k := range i.Keys {
+		if k.Private == nil {
+			continue
+		}
+		c.Issuer = i.Name
+		token := jwt.NewWithClaims(jwt.GetSigningMethod(k.Algorithm), c)
+		delete(token.Header, "typ")
+		token.Header["kid"] = k.ID
+		return token.SignedString(k.Private)
+	}
+	return "", errors.New("no private key to sign service account tokens with")
+}
+
+// Verify checks form, issuer, signature and audience, in this order, and returns the
+// claims and the audiences common to the token and to audiences (all that the token must be
+// good for; nil: the issuer's own). Time and bound objects are the
+// Validator's.
+func (i *Issuer) Verify(token string, audiences []string) (*Claims, []string, error) {
+	// The issuer is read before the signature is checked: it decides only whether we look at
+	// the token at all.
+	if strings.Count(token, ".") != 2 {
+		return nil, nil, ErrNotOurs
+	}
+	var unverified Claims
+	if _, _, err := jwt.NewParser().ParseUnverified(token, &unverified); err != nil || unverified.Issuer != i.Name {
+		return nil, nil, ErrNotOurs
+	}
+	claims, err := i.verifySignature(token)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(audiences) == 0 {
+		audiences = i.Audiences
+	}
+	// A token from before audiences existed is good for the apiserver alone.
+	tokenAudiences := []string(claims.Audience)
+	if len(tokenAudiences) == 0 {
+		tokenAudiences = i.Audiences
+	}
+	var common []string
+	for _, a := range audiences {
+		if slices.Contains(tokenAudiences, a) {
+			common = append(common, a)
+		}
+	}
+	if len(common) == 0 {
+		return nil, nil, fmt.Errorf("token audiences %q is invalid for the target audiences %q", tokenAudiences, audiences)
+	}
+	return claims, common, nil
+}
+
+// verifySignature tries the key that the token names, or every key when none has that
+// id. The algorithm is the key's, never the token's choice.
+func (i *Issuer) verifySignature(token string) (*Claims, error) {
+	candidates := i.Keys
+	if unverified, _, err := jwt.NewParser().ParseUnverified(token, &Claims{}); err == nil {
+		for n, k := range i.Keys {
+			if k.ID == unverified.Header["kid"] {
+				candidates = i.Keys[n : n+1]
+			}
+		}
+	}
+	var last error
+	for _, k := range candidates {
+		claims := &Claims{}
+		parser := jwt.NewParser(jwt.WithValidMethods([]string{k.Algorithm}), jwt.WithoutClaimsValidation())
+		if _, last = parser.ParseWithClaims(token, claims, func(*jwt.Token) (any, error) { return k.Public, nil }); last == nil {
+			return claims, nil
+		}
+	}
+	return nil, fmt.Errorf("service account token: %w", last)
+}

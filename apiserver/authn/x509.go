@@ -1,0 +1,121 @@
+package authn
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"hyperkube/apiserver/authn/serviceaccount"
+	"hyperkube/apiserver/request"
+)
+
+// caCheckInterval is how often a request looks whether the CA file has changed.
+const caCheckInterval = 10 * time.Second
+
+// uidOID is the attribute of a certificate's subject that bears the user's uid.
+var uidOID = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57683, 2}
+
+// x509Authenticator knows users by their client certificates. It looks at the CA file
+// on use rather than by a watcher: it has no goroutine to stop, and a CA changes about
+// once a year.
+type x509Authenticator struct {
+	file  string
+	clock clock.PassiveClock
+
+	mu       sync.Mutex
+	roots    *x509.CertPool
+	modified time.Time
+	checked  time.Time
+}
+
+func newX509(file string, c clock.PassiveClock) (*x509Authenticator, error) {
+	a := &x509Authenticator{file: file, clock: c}
+	if err := a.reload(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// authenticate returns the user of chain[0], if a CA of ours signed it for client use.
+func (a *x509Authenticator) authenticate(chain []*x509.Certificate) (*request.User, error) {
+	leaf := chain[0]
+	opts := x509.VerifyOptions{
+		Roots:         a.currentRoots(),
+		Intermediates: x509.NewCertPool(),
+		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		CurrentTime:   a.clock.Now(),
+	}
+	for _, c := range chain[1:] {
+		opts.Intermediates.AddCert(c)
+	}
+	if _, err := leaf.Verify(opts); err != nil {
+		return nil, fmt.Errorf("verifying certificate SN=%s, CN=%q failed: %w", leaf.SerialNumber, leaf.Subject.CommonName, err)
+	}
+	if leaf.Subject.CommonName == "" {
+		return nil, fmt.Errorf("certificate SN=%s has no common name: it names no user", leaf.SerialNumber)
+	}
+	uid, err := uidOf(leaf)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(leaf.Raw)
+	return &request.User{
+		Name:   leaf.Subject.CommonName,
+		UID:    uid,
+		Groups: leaf.Subject.Organization,
+		Extra:  map[string][]string{serviceaccount.CredentialIDKey: {"X509SHA256=" + hex.EncodeToString(sum[:])}},
+	}, nil
+}
+
+func uidOf(leaf *x509.Certificate) (string, error) {
+	uid := ""
+	for _, name := range leaf.Subject.Names {
+		if !name.Type.Equal(uidOID) {
+			continue
+		}
+		value, ok := name.Value.(string)
+		if !ok || value == "" || uid != "" {
+			return "", fmt.Errorf("certificate SN=%s: the uid attribute must be one string that is not empty", leaf.SerialNumber)
+		}
+		uid = value
+	}
+	return uid, nil
+}
+
+// currentRoots reads the file again if it has changed. A file that is gone or half written
+// leaves the CAs as they were: the next look will find it whole.
+func (a *x509Authenticator) currentRoots() *x509.CertPool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if now := a.clock.Now(); now.Sub(a.checked) >= caCheckInterval {
+		a.checked = now
+		if info, err := os.Stat(a.file); err == nil && !info.ModTime().Equal(a.modified) {
+			_ = a.reload()
+		}
+	}
+	return a.roots
+}
+
+func (a *x509Authenticator) reload() error {
+	info, err := os.Stat(a.file)
+	if err != nil {
+		return fmt.Errorf("client CA: %w", err)
+	}
+	data, err := os.ReadFile(a.file)
+	if err != nil {
+		return fmt.Errorf("client CA: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(data) {
+		return fmt.Errorf("client CA: %s holds no certificate", a.file)
+	}
+	a.roots, a.modified, a.checked = roots, info.ModTime(), a.clock.Now()
+	return nil
+}
