@@ -1,0 +1,154 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
+)
+
+// maxCauses bounds what one run remembers; the rest is counted. A Deployment of a
+// thousand pods hears a thousand events before its next run.
+const maxCauses = 8
+
+// Cause is one reason why a key was synced: an object at a resource version.
+type Cause struct {
+	// Kind is the object's kind; Verb is ADDED, MODIFIED or DELETED.
+	Kind, Verb string
+	// Namespace (may be empty), Name and ResourceVersion name the object's version.
+	Namespace, Name, ResourceVersion string
+}
+
+func (c Cause) String() string {
+	name := c.Name
+	if c.Namespace != "" {
+		name = c.Namespace + "/" + c.Name
+	}
+	return fmt.Sprintf("%s %s %s@%s", c.Verb, c.Kind, name, c.ResourceVersion)
+}
+
+// Causes are the reasons of one run, oldest first. None: a timer, or a retry
+// that the controller itself asked for.
+type Causes struct {
+	List []Cause
+	// More counts those that did not fit.
+	More int
+}
+
+func (c Causes) String() string {
+	parts := make([]string, 0, len(c.List)+1)
+	for _, cause := range c.List {
+		parts = append(parts, cause.String())
+	}
+	if c.More > 0 {
+		parts = append(parts, fmt.Sprintf("and %d more", c.More))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// add appends cause; of one object only the newest version is kept, because that
+// is the one the run will see.
+func (c *Causes) add(cause Cause) {
+	for i, known := range c.List {
+		if known.Kind == cause.Kind && known.Namespace == cause.Namespace && known.Name == cause.Name {
+			c.List[i] = cause
+			return
+		}
+	}
+	if len(c.List) >= maxCauses {
+		c.More++
+		return
+	}
+	c.List = append(c.List, cause)
+}
+
+type causesKey struct{}
+
+func withCauses(ctx context.Context, c Causes) context.Context {
+	return context.WithValue(ctx, causesKey{}, c)
+}
+
+// CausesFrom returns the causes of the run that ctx belongs to. The transport in
+// client/ sends them along with each request.
+func CausesFrom(ctx context.Context) Causes {
+	c, _ := ctx.Value(causesKey{}).(Causes)
+	return c
+}
+
+// causes collects, for each key that waits, why it does. An entry lives from
+// the event to the start of the key's next run.
+type causes struct {
+	mu      sync.Mutex
+	waiting map[string]Causes
+}
+
+func (c *causes) add(key string, e Event) {
+	cause := causeOf(e)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waiting == nil {
+		c.waiting = map[string]Causes{}
+	}
+	all := c.waiting[key]
+	all.add(cause)
+	c.waiting[key] = all
+}
+
+func (c *causes) take(key string) Causes {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := c.waiting[key]
+	delete(c.waiting, key)
+	return all
+}
+
+// putBack returns the causes of a run that failed, before what came since.
+func (c *causes) putBack(key string, old Causes) {
+	if len(old.List) == 0 && old.More == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waiting == nil {
+		c.waiting = map[string]Causes{}
+	}
+	newer := c.waiting[key]
+	all := Causes{List: append([]Cause(nil), old.List...), More: old.More + newer.More}
+	for _, cause := range newer.List {
+		all.add(cause)
+	}
+	c.waiting[key] = all
+}
+
+func causeOf(e Event) Cause {
+	object := e.Object()
+	verb := "MODIFIED"
+	switch {
+	case e.Deleted():
+		verb = "DELETED"
+	case e.Added():
+		verb = "ADDED"
+	}
+	return Cause{Kind: kindOf(object), Verb: verb, Namespace: object.GetNamespace(), Name: object.GetName(),
+		ResourceVersion: object.GetResourceVersion()}
+}
+
+// kindOf asks the scheme, because objects of typed informers do not carry their
+// kind.
+func kindOf(object metav1.Object) string {
+	o, ok := object.(runtime.Object)
+	if !ok {
+		return ""
+	}
+	if kind := o.GetObjectKind().GroupVersionKind().Kind; kind != "" {
+		return kind
+	}
+	if kinds, _, err := scheme.Scheme.ObjectKinds(o); err == nil && len(kinds) > 0 {
+		return kinds[0].Kind
+	}
+	return ""
+}
