@@ -3,11 +3,13 @@ package registry
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/utils/clock"
 
@@ -39,6 +41,9 @@ type Env struct {
 	Authenticator request.Authenticator
 	Authorizer    request.Authorizer
 	Admission     request.Admission
+
+	// TypeConverter knows the fields of every kind (made of the OpenAPI definitions); nil: managed fields are not kept.
+	TypeConverter managedfields.TypeConverter
 
 	stores map[schema.GroupResource]*Store
 }
@@ -85,4 +90,11 @@ func WithConnectOptions(ctx context.Context, options runtime.Object) context.Con
 func ConnectOptionsFrom(ctx context.Context) runtime.Object {
 	options, _ := ctx.Value(connectOptionsKey{}).(runtime.Object)
 	return options
+}
+
+func (e *Env) now() time.Time {
+	if e.Clock == nil {
+		return time.Now()
+	}
+	return e.Clock.Now()
 }

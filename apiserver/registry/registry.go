@@ -50,6 +50,12 @@ type Resource struct {
 	StorageRoot string
 	// TTL of an object in seconds (events); nil: for ever.
 	TTL func(obj runtime.Object) int64
+	// OrphanByDefault: a deletion without a propagation policy leaves dependents (Jobs, ReplicationControllers).
+	OrphanByDefault bool
+	// ReturnDeletedObject: a deletion answers with the object rather than with a Status (pods, services …).
+	ReturnDeletedObject bool
+	// Index names a field of Fields ("spec.nodeName") by which lists and watches are indexed; "": none.
+	Index string
 	// Hooks are for resources which hold something outside their object (ClusterIPs, node ports).
 	Hooks Hooks
 }

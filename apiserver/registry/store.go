@@ -3,50 +3,194 @@ package registry
 import (
 	"context"
 
+	"k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"hyperkube/apiserver/request"
+	"hyperkube/apiserver/storage"
 )
 
-// Store is the generic store of one resource.
+// Store is the generic store of one resource: it turns what a request wants into
+// calls of storage, under the rules of the resource's Strategy and of the API
+// conventions.
+//
+// Invariants:
+//   - What a Store returns is shared with all readers: it is never changed.
+//   - An object is stored only after admission and validation have seen it exactly as it is stored.
 type Store struct {
 	*Resource
-	env *Env
+	Storage storage.Interface
+
+	env     *Env
+	tracker tracker
+}
+
+// NewStore makes the store of a resource and lets env find it.
+func NewStore(env *Env, resource *Resource, backend storage.Interface) *Store {
+	s := &Store{Resource: resource, Storage: backend, env: env}
+	if s.Strategy == nil {
+		s.Strategy = Plain{}
+	}
+	s.tracker.init(s)
+	if env.stores == nil {
+		env.stores = map[schema.GroupResource]*Store{}
+	}
+	env.stores[resource.GroupResource()] = s
+	return s
+}
+
+// Write is how something is to be written.
+type Write struct {
+	// Subresource and View: the endpoint and its strategy; "" and nil for the resource's own.
+	Subresource string
+	View        Strategy
+	// Manager is to own the changed fields in managedFields; "": they are not tracked.
+	Manager string
+	DryRun  bool
+	// Options are shown to admission: *metav1.CreateOptions, UpdateOptions or PatchOptions.
+	Options runtime.Object
+	// Applied says that change has tracked managed fields itself (server-side apply).
+	Applied bool
+	// Unadmitted leaves admission out: the apiserver's own writes.
+	Unadmitted bool
+	// MayCreate makes an update of what does not exist a create: apply, or AllowCreateOnUpdate.
+	MayCreate bool
+}
+
+// Get reads one object; resourceVersion as in storage.Interface.
+func (s *Store) Get(ctx context.Context, namespace, name, resourceVersion string) (*storage.Object, error) {
+	if err := s.checkScope(namespace, name); err != nil {
+		return nil, err
+	}
+	obj, err := s.Storage.Get(ctx, s.key(namespace, name), resourceVersion)
+	return obj, s.statusError(err, name)
+}
+
+// List reads the objects of namespace, or of all.
+func (s *Store) List(ctx context.Context, namespace string, opts storage.ListOptions) (*storage.List, error) {
+	list, err := s.Storage.List(ctx, s.prefix(namespace), opts)
+	return list, s.statusError(err, "")
+}
+
+// Watch streams the changes in namespace, or in all.
+func (s *Store) Watch(ctx context.Context, namespace string, opts storage.WatchOptions) (storage.Watcher, error) {
+	watcher, err := s.Storage.Watch(ctx, s.prefix(namespace), opts)
+	return watcher, s.statusError(err, "")
 }
 
 // GetCached reads from the watch cache. The object is shared: never change it.
 func (s *Store) GetCached(ctx context.Context, namespace, name string) (runtime.Object, error) {
-	panic("being built")
-}
-
-// ListCached reads from the watch cache. The objects are shared: never change them.
-func (s *Store) ListCached(ctx context.Context, namespace string, selector labels.Selector) ([]runtime.Object, error) {
-	panic("being built")
+	return bare(s.Get(ctx, namespace, name, "0"))
 }
 
 // GetObject reads consistently with etcd. The object is shared: never change it.
 func (s *Store) GetObject(ctx context.Context, namespace, name string) (runtime.Object, error) {
-	panic("being built")
+	return bare(s.Get(ctx, namespace, name, ""))
+}
+
+// ListCached reads from the watch cache. The objects are shared: never change them.
+func (s *Store) ListCached(ctx context.Context, namespace string, selector labels.Selector) ([]runtime.Object, error) {
+	return s.ListBy(ctx, namespace, storage.Predicate{Label: selector})
+}
+
+// ListBy is ListCached with a field selector beside.
+func (s *Store) ListBy(ctx context.Context, namespace string, predicate storage.Predicate) ([]runtime.Object, error) {
+	list, err := s.List(ctx, namespace, storage.ListOptions{ResourceVersion: "0", Predicate: predicate})
+	if err != nil {
+		return nil, err
+	}
+	objects := make([]runtime.Object, len(list.Items))
+	for i, item := range list.Items {
+		objects[i] = item.Object
+	}
+	return objects, nil
 }
 
 // CreateObject stores a new object with all that a POST does: defaults, strategy, admission, validation.
 func (s *Store) CreateObject(ctx context.Context, namespace string, obj runtime.Object, opts *metav1.CreateOptions) (runtime.Object, error) {
-	panic("being built")
+	if s.Default != nil {
+		s.Default(obj)
+	}
+	return bare(s.Create(ctx, namespace, obj, Write{Options: opts, DryRun: len(opts.DryRun) > 0, Manager: manager(opts.FieldManager)}))
 }
 
 // UpdateObject changes an object with all that a PUT does; change gets a copy of the present object and may run again
 // after a conflict. view is the strategy under which it is written: nil for the resource's own.
 func (s *Store) UpdateObject(ctx context.Context, namespace, name string, view Strategy, change func(current runtime.Object) (runtime.Object, error), opts *metav1.UpdateOptions) (runtime.Object, error) {
-	panic("being built")
-}
-
-// GuaranteedUpdate changes an object under no strategy, admission or validation: for the apiserver's own writes
-// (binding a pod, the endpoints of the kubernetes Service).
-func (s *Store) GuaranteedUpdate(ctx context.Context, namespace, name string, dryRun bool, change func(current runtime.Object) (runtime.Object, error)) (runtime.Object, error) {
-	panic("being built")
+	subresource := ""
+	if info := request.InfoFrom(ctx); info != nil {
+		subresource = info.Subresource
+	}
+	w := Write{View: view, Subresource: subresource, Options: opts, DryRun: len(opts.DryRun) > 0, Manager: manager(opts.FieldManager)}
+	obj, _, err := s.Update(ctx, namespace, name, change, w)
+	return bare(obj, err)
 }
 
 // DeleteObject deletes as a DELETE does. gone is false while the object waits for its grace period or finalizers.
-func (s *Store) DeleteObject(ctx context.Context, namespace, name string, opts *metav1.DeleteOptions) (obj runtime.Object, gone bool, err error) {
-	panic("being built")
+func (s *Store) DeleteObject(ctx context.Context, namespace, name string, opts *metav1.DeleteOptions) (runtime.Object, bool, error) {
+	obj, gone, err := s.Delete(ctx, namespace, name, opts)
+	if err != nil {
+		return nil, false, err
+	}
+	return obj.Object, gone, nil
+}
+
+// manager is who owns the fields of a write that names no field manager.
+func manager(fieldManager string) string {
+	if fieldManager == "" {
+		return "hyperkube"
+	}
+	return fieldManager
+}
+
+func bare(obj *storage.Object, err error) (runtime.Object, error) {
+	if err != nil {
+		return nil, err
+	}
+	return obj.Object, nil
+}
+
+// GroupResource names the resource without its version.
+func (r *Resource) GroupResource() schema.GroupResource {
+	return schema.GroupResource{Group: r.Kind.Group, Resource: r.Name}
+}
+
+// GroupVersionResource names the resource as it is served.
+func (r *Resource) GroupVersionResource() schema.GroupVersionResource {
+	return r.Kind.GroupVersion().WithResource(r.Name)
+}
+
+func (s *Store) statusError(err error, name string) error {
+	if err == nil {
+		return nil
+	}
+	return storage.StatusError(err, s.GroupResource(), name)
+}
+
+func (s *Store) key(namespace, name string) string {
+	if s.ClusterScoped {
+		return name
+	}
+	return namespace + "/" + name
+}
+
+func (s *Store) prefix(namespace string) string {
+	if s.ClusterScoped || namespace == "" {
+		return ""
+	}
+	return namespace + "/"
+}
+
+// checkScope refuses what can be no key: it would otherwise read or write beside its namespace.
+func (s *Store) checkScope(namespace, name string) error {
+	if !s.ClusterScoped && namespace == "" {
+		return errors.NewBadRequest("an empty namespace may not be set when a resource name is provided")
+	}
+	if !isPathSegment(name) {
+		return errors.NewBadRequest("the name of a " + s.Kind.Kind + " may not be empty, '.' or '..', nor contain '/' or '%'")
+	}
+	return nil
 }

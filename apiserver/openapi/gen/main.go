@@ -66,6 +66,7 @@ const dump = `package main
 import (
 	"encoding/json"
 	"os"
+	"strings"
 
 	"k8s.io/kube-openapi/pkg/util"
 	"k8s.io/kube-openapi/pkg/validation/spec"
@@ -73,16 +74,24 @@ import (
 	"` + tempPkg + `/definitions"
 )
 
+// friendly leaves model names alone and turns those of types without one (k8s.io/apimachinery's) around.
+func friendly(name string) string {
+	if strings.Contains(name, "/") {
+		return util.ToRESTFriendlyName(name)
+	}
+	return name
+}
+
 func main() {
 	ref := func(name string) spec.Ref {
-		return spec.MustCreateRef("#/definitions/" + util.ToRESTFriendlyName(name))
+		return spec.MustCreateRef("#/definitions/" + friendly(name))
 	}
 	schemas := map[string]spec.Schema{}
 	for name, definition := range definitions.GetOpenAPIDefinitions(ref) {
 		schema := definition.Schema
 		// A v2 document cannot say oneOf (quantities): the generator keeps its view in an extension.
 		delete(schema.Extensions, "x-kubernetes-v2-schema")
-		schemas[util.ToRESTFriendlyName(name)] = schema
+		schemas[friendly(name)] = schema
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(schemas); err != nil {
 		panic(err)

@@ -1,0 +1,151 @@
+package registry
+
+import (
+	"sync"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+)
+
+// tracker keeps metadata.managedFields: who set which field last, per endpoint
+// (the main one, status, scale), so that server-side apply can tell a conflict.
+type tracker struct {
+	store *Store
+
+	mu       sync.Mutex
+	managers map[string]*managedfields.FieldManager // by subresource; nil values: not trackable
+}
+
+func (t *tracker) init(s *Store) {
+	t.store = s
+	t.managers = map[string]*managedfields.FieldManager{}
+}
+
+// FieldManager returns the field manager of an endpoint, nil when the resource's fields are not tracked.
+func (s *Store) FieldManager(subresource string) *managedfields.FieldManager {
+	return s.tracker.manager(subresource)
+}
+
+func (t *tracker) manager(subresource string) *managedfields.FieldManager {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	m, known := t.managers[subresource]
+	if !known {
+		m = t.newManager(subresource)
+		t.managers[subresource] = m
+	}
+	return m
+}
+
+func (t *tracker) newManager(subresource string) *managedfields.FieldManager {
+	s := t.store
+	if s.env.TypeConverter == nil || s.Answer != nil {
+		return nil
+	}
+	m, err := managedfields.NewDefaultFieldManager(s.env.TypeConverter, scheme.Scheme, defaulter{s}, scheme.Scheme,
+		s.Kind, s.Kind.GroupVersion(), subresource, s.resetFields(subresource))
+	if err != nil {
+		return nil
+	}
+	return m
+}
+
+// resetFields are those that the endpoint's strategy puts back: nobody can own them there.
+func (s *Store) resetFields(subresource string) map[fieldpath.APIVersion]fieldpath.Filter {
+	path := "status"
+	switch {
+	case s.StatusStrategy == nil:
+		return nil
+	case subresource == "status":
+		path = "spec"
+	case subresource != "":
+		return nil
+	}
+	set := fieldpath.NewSet(fieldpath.MakePathOrDie(path))
+	version := fieldpath.APIVersion(s.Kind.GroupVersion().String())
+	return map[fieldpath.APIVersion]fieldpath.Filter{version: fieldpath.NewExcludeSetFilter(set)}
+}
+
+// defaulter applies the resource's defaults where the managed fields library asks for the scheme's.
+type defaulter struct{ store *Store }
+
+func (d defaulter) Default(obj runtime.Object) {
+	if d.store.Default != nil {
+		d.store.Default(obj)
+	}
+}
+
+// created tracks the fields of a new object.
+func (t *tracker) created(obj runtime.Object, w Write) runtime.Object {
+	if w.Manager == "" || w.Applied {
+		return obj
+	}
+	m := t.manager(w.Subresource)
+	if m == nil {
+		return obj
+	}
+	return t.update(m, t.store.New(), obj, w.Manager)
+}
+
+// updated tracks the fields that changed from old to obj.
+func (t *tracker) updated(old, obj runtime.Object, w Write) runtime.Object {
+	if w.Applied {
+		return obj
+	}
+	m := t.manager(w.Subresource)
+	if w.Manager == "" || m == nil {
+		return obj
+	}
+	return t.update(m, old, obj, w.Manager)
+}
+
+func (t *tracker) update(m *managedfields.FieldManager, old, obj runtime.Object, name string) runtime.Object {
+	live := old
+	if live.GetObjectKind().GroupVersionKind() != t.store.Kind {
+		live = old.DeepCopyObject()
+		live.GetObjectKind().SetGroupVersionKind(t.store.Kind)
+	}
+	obj.GetObjectKind().SetGroupVersionKind(t.store.Kind)
+	return m.UpdateNoErrors(live, obj, name)
+}
+
+// keepTimesOfUnchanged gives an object that differs from old by the times of its
+// managed fields only those of old, so that a write which changes nothing is none.
+func keepTimesOfUnchanged(obj, old runtime.Object) {
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return
+	}
+	oldAccessor, err := meta.Accessor(old)
+	if err != nil {
+		return
+	}
+	entries, oldEntries := accessor.GetManagedFields(), oldAccessor.GetManagedFields()
+	if len(entries) != len(oldEntries) {
+		return
+	}
+	for i := range entries {
+		if !sameButTime(&entries[i], &oldEntries[i]) {
+			return
+		}
+	}
+	kind := obj.GetObjectKind().GroupVersionKind()
+	accessor.SetManagedFields(oldEntries)
+	obj.GetObjectKind().SetGroupVersionKind(old.GetObjectKind().GroupVersionKind())
+	same := equality.Semantic.DeepEqual(obj, old)
+	obj.GetObjectKind().SetGroupVersionKind(kind)
+	if !same {
+		accessor.SetManagedFields(entries)
+	}
+}
+
+func sameButTime(a, b *metav1.ManagedFieldsEntry) bool {
+	return a.Manager == b.Manager && a.Operation == b.Operation && a.Subresource == b.Subresource &&
+		a.APIVersion == b.APIVersion && a.FieldsType == b.FieldsType &&
+		equality.Semantic.DeepEqual(a.FieldsV1, b.FieldsV1)
+}

@@ -1,0 +1,293 @@
+package registry
+
+import (
+	"context"
+	stderrors "errors"
+	"fmt"
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"hyperkube/apiserver/request"
+	"hyperkube/apiserver/storage"
+)
+
+// optimisticLock is the message by which clients and people know a lost race.
+const optimisticLock = "the object has been modified; please apply your changes to the latest version and try again"
+
+// Change makes the new state of an object from the present one, which is its own copy and
+// nil when there is none (Write.MayCreate). It runs again when the object changed
+// meanwhile.
+type Change func(current runtime.Object) (runtime.Object, error)
+
+// Update changes one object, or creates it where w allows; created tells which.
+//
+// PUT, PATCH, apply and /status differ only in their change, their strategy
+// (w.View) and who tracks managed fields.
+func (s *Store) Update(ctx context.Context, namespace, name string, change Change, w Write) (obj *storage.Object, created bool, err error) {
+	if err := s.checkScope(namespace, name); err != nil {
+		return nil, false, err
+	}
+	// A create may lose against another's, and a last finalizer against any write: then look again.
+	for attempt := 0; attempt < maxUpdateAttempts; attempt++ {
+		turn := update{store: s, ctx: ctx, namespace: namespace, name: name, change: change, write: w}
+		obj, err = turn.run()
+		switch {
+		case err == nil:
+			return obj, false, nil
+		case stderrors.Is(err, storage.ErrNotFound) && w.MayCreate:
+			obj, err = s.createByUpdate(ctx, namespace, name, change, w)
+			if !errors.IsAlreadyExists(err) {
+				return obj, err == nil, err
+			}
+		case stderrors.Is(err, errRetry):
+		default:
+			return nil, false, s.statusError(err, name)
+		}
+	}
+	return nil, false, errors.NewConflict(s.GroupResource(), name, stderrors.New(optimisticLock))
+}
+
+const maxUpdateAttempts = 5
+
+var (
+	errRetry = stderrors.New("the object changed while it was being removed")
+	// errEmptied ends a storage update whose outcome is that the object has nothing left to wait for.
+	errEmptied = stderrors.New("the object's last finalizer is gone")
+)
+
+func (s *Store) createByUpdate(ctx context.Context, namespace, name string, change Change, w Write) (*storage.Object, error) {
+	obj, err := change(nil)
+	if err != nil {
+		return nil, err
+	}
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, errors.NewInternalError(err)
+	}
+	if uid := accessor.GetUID(); uid != "" {
+		return nil, uidConflict(s, name, uid, "")
+	}
+	if accessor.GetResourceVersion() != "" && accessor.GetResourceVersion() != "0" {
+		return nil, errors.NewConflict(s.GroupResource(), name, stderrors.New(optimisticLock))
+	}
+	accessor.SetResourceVersion("")
+	accessor.SetName(name)
+	return s.createOnce(ctx, namespace, obj, w)
+}
+
+// update is one attempt to change one object.
+type update struct {
+	store           *Store
+	ctx             context.Context
+	namespace, name string
+	change          Change
+	write           Write
+
+	finish  func(bool)     // of the hooks of the latest turn
+	emptied runtime.Object // what is to be removed instead of stored
+	old     metav1.Object
+}
+
+// run does it against storage, or for a dry run beside it.
+func (u *update) run() (*storage.Object, error) {
+	key := u.store.key(u.namespace, u.name)
+	u.finish = func(bool) {}
+	var obj *storage.Object
+	var err error
+	if u.write.DryRun {
+		obj, err = u.store.dryUpdate(u.ctx, key, u.turn)
+	} else {
+		obj, err = u.store.Storage.GuaranteedUpdate(u.ctx, key, nil, u.turn)
+	}
+	u.finish(err == nil && !u.write.DryRun)
+	if stderrors.Is(err, errEmptied) {
+		return u.remove(key)
+	}
+	return obj, err
+}
+
+// remove deletes what has just lost its last finalizer.
+func (u *update) remove(key string) (*storage.Object, error) {
+	if u.write.DryRun {
+		return storage.NewObject(key, u.emptied), nil
+	}
+	uid, rv := u.old.GetUID(), u.old.GetResourceVersion()
+	gone, err := u.store.Storage.Delete(u.ctx, key, &storage.Preconditions{UID: &uid, ResourceVersion: &rv}, nil)
+	if stderrors.Is(err, storage.ErrConflict) {
+		return nil, errRetry
+	}
+	if err != nil {
+		return nil, err
+	}
+	u.store.afterDelete(gone.Object)
+	accessor, _ := meta.Accessor(u.emptied)
+	accessor.SetResourceVersion(strconv.FormatInt(gone.ResourceVersion, 10))
+	u.emptied.GetObjectKind().SetGroupVersionKind(u.store.Kind)
+	return storage.NewObject(key, u.emptied), nil
+}
+
+// turn makes what is to be stored from current:
+//
+//	Step 1: the change, on a copy, against the version it was made for.
+//	Step 2: managed fields, and admission that changes.
+//	Step 3: the strategy keeps what may not change, then all is validated.
+//	Step 4: admission that judges.
+//	Step 5: what the resource holds elsewhere.
+func (u *update) turn(current runtime.Object, rv int64) (runtime.Object, int64, error) {
+	s, w := u.store, u.write
+	u.finish(false)
+	u.finish = func(bool) {}
+	old := current.DeepCopyObject()
+	oldMeta, err := meta.Accessor(old)
+	if err != nil {
+		return nil, 0, errors.NewInternalError(err)
+	}
+	u.old = oldMeta
+	// Step 1
+	obj, err := u.change(current)
+	if err != nil {
+		return nil, 0, err
+	}
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, 0, errors.NewInternalError(err)
+	}
+	if err := s.checkVersion(accessor, oldMeta, u.strategy()); err != nil {
+		return nil, 0, err
+	}
+	if err := s.checkNamespace(accessor, u.namespace); err != nil {
+		return nil, 0, err
+	}
+	// Step 2
+	obj = s.tracker.updated(old, obj, w)
+	attributes := s.attributes(u.ctx, request.Update, u.namespace, u.name, w)
+	attributes.Object, attributes.OldObject = obj, old
+	if err := s.admit(u.ctx, attributes, w); err != nil {
+		return nil, 0, err
+	}
+	// Step 3
+	if err := u.prepare(obj, old, oldMeta); err != nil {
+		return nil, 0, err
+	}
+	// Step 4
+	if err := s.judge(u.ctx, attributes, w); err != nil {
+		return nil, 0, err
+	}
+	keepTimesOfUnchanged(obj, old)
+	// Step 5
+	finish, err := s.beginUpdate(u.ctx, obj, old, w.DryRun)
+	if err != nil {
+		return nil, 0, err
+	}
+	u.finish = finish
+	if s.nothingHolds(obj, oldMeta) {
+		u.emptied = obj
+		return nil, 0, errEmptied
+	}
+	return obj, s.ttl(obj), nil
+}
+
+func (u *update) strategy() Strategy {
+	if u.write.View != nil {
+		return u.write.View
+	}
+	return u.store.Strategy
+}
+
+// prepare lets the strategy decide what may change, and validates the outcome.
+func (u *update) prepare(obj, old runtime.Object, oldMeta metav1.Object) error {
+	accessor, _ := meta.Accessor(obj)
+	strategy := u.strategy()
+	accessor.SetGeneration(oldMeta.GetGeneration())
+	accessor.SetSelfLink("")
+	accessor.SetCreationTimestamp(oldMeta.GetCreationTimestamp())
+	accessor.SetDeletionTimestamp(oldMeta.GetDeletionTimestamp())
+	accessor.SetDeletionGracePeriodSeconds(oldMeta.GetDeletionGracePeriodSeconds())
+	strategy.PrepareForUpdate(u.ctx, obj, old)
+	errs := validation.ValidateObjectMetaAccessorUpdate(accessor, oldMeta, field.NewPath("metadata"))
+	errs = append(errs, strategy.ValidateUpdate(u.ctx, obj, old)...)
+	if err := u.store.invalid(u.name, errs); err != nil {
+		return err
+	}
+	for _, text := range strategy.WarningsOnUpdate(u.ctx, obj, old) {
+		request.AddWarning(u.ctx, text)
+	}
+	return nil
+}
+
+// checkVersion is optimistic concurrency: a client that names a version (or an incarnation) writes only upon it.
+func (s *Store) checkVersion(accessor, old metav1.Object, strategy Strategy) error {
+	if uid := accessor.GetUID(); uid == "" {
+		accessor.SetUID(old.GetUID())
+	} else if uid != old.GetUID() {
+		return uidConflict(s, old.GetName(), uid, old.GetUID())
+	}
+	switch rv := accessor.GetResourceVersion(); {
+	case rv == "" || rv == "0":
+		if !strategy.AllowUnconditionalUpdate() {
+			return s.invalid(old.GetName(), field.ErrorList{
+				field.Invalid(field.NewPath("metadata", "resourceVersion"), rv, "must be specified for an update"),
+			})
+		}
+		accessor.SetResourceVersion(old.GetResourceVersion())
+	case rv != old.GetResourceVersion():
+		return errors.NewConflict(s.GroupResource(), old.GetName(), stderrors.New(optimisticLock))
+	}
+	return nil
+}
+
+func uidConflict(s *Store, name string, wanted, present types.UID) error {
+	return errors.NewConflict(s.GroupResource(), name,
+		fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", wanted, present))
+}
+
+// nothingHolds says that obj, already marked for deletion and past its grace period, has no finalizer any more.
+func (s *Store) nothingHolds(obj runtime.Object, old metav1.Object) bool {
+	accessor, _ := meta.Accessor(obj)
+	if old.GetDeletionTimestamp() == nil || len(accessor.GetFinalizers()) > 0 {
+		return false
+	}
+	if grace := old.GetDeletionGracePeriodSeconds(); grace != nil && *grace > 0 {
+		return false
+	}
+	return s.Hooks.Held == nil || !s.Hooks.Held(obj)
+}
+
+// dryUpdate is an update that stops before the write.
+func (s *Store) dryUpdate(ctx context.Context, key string, turn storage.UpdateFunc) (*storage.Object, error) {
+	present, err := s.Storage.Get(ctx, key, "")
+	if err != nil {
+		return nil, err
+	}
+	obj, _, err := turn(present.Object.DeepCopyObject(), present.ResourceVersion)
+	if err != nil {
+		return nil, err
+	}
+	obj.GetObjectKind().SetGroupVersionKind(s.Kind)
+	return storage.NewObject(key, obj), nil
+}
+
+// GuaranteedUpdate changes an object under no strategy, admission or validation: for the apiserver's own writes
+// (binding a pod, the endpoints of the kubernetes Service).
+func (s *Store) GuaranteedUpdate(ctx context.Context, namespace, name string, dryRun bool, change func(current runtime.Object) (runtime.Object, error)) (runtime.Object, error) {
+	turn := func(current runtime.Object, rv int64) (runtime.Object, int64, error) {
+		obj, err := change(current)
+		return obj, 0, err
+	}
+	key := s.key(namespace, name)
+	var obj *storage.Object
+	var err error
+	if dryRun {
+		obj, err = s.dryUpdate(ctx, key, turn)
+	} else {
+		obj, err = s.Storage.GuaranteedUpdate(ctx, key, nil, turn)
+	}
+	return bare(obj, s.statusError(err, name))
+}
