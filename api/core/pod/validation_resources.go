@@ -1,0 +1,185 @@
+package pod
+
+import (
+	"fmt"
+	"strings"
+
+	v1 "k8s.io/api/core/v1"
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/component-helpers/resource"
+
+	"hyperkube/api/rule"
+)
+
+// isHugePageResourceName: hugepages-2Mi, hugepages-1Gi …
+func isHugePageResourceName(name v1.ResourceName) bool {
+	return strings.HasPrefix(string(name), v1.ResourceHugePagesPrefix)
+}
+
+// IsNativeResource reports whether a name belongs to Kubernetes itself.
+func IsNativeResource(name v1.ResourceName) bool {
+	return !strings.Contains(string(name), "/") || strings.Contains(string(name), v1.ResourceDefaultNamespacePrefix)
+}
+
+// IsExtendedResourceName reports whether a name is one that nodes advertise for
+// themselves (example.com/gpu).
+func IsExtendedResourceName(name v1.ResourceName) bool {
+	if IsNativeResource(name) || strings.HasPrefix(string(name), v1.DefaultResourceRequestsPrefix) {
+		return false
+	}
+	return len(validation.IsQualifiedName(v1.DefaultResourceRequestsPrefix+string(name))) == 0
+}
+
+// isOvercommitAllowed: more of it may be limited than is requested.
+func isOvercommitAllowed(name v1.ResourceName) bool {
+	return IsNativeResource(name) && !isHugePageResourceName(name)
+}
+
+func isStandardContainerResourceName(name v1.ResourceName) bool {
+	switch name {
+	case v1.ResourceCPU, v1.ResourceMemory, v1.ResourceEphemeralStorage:
+		return true
+	}
+	return isHugePageResourceName(name)
+}
+
+// ValidateResourceName asks for the name of a resource: a standard one, or one
+// with a domain.
+func ValidateResourceName(name v1.ResourceName, path *field.Path) field.ErrorList {
+	return rule.QualifiedName(string(name), path)
+}
+
+// ValidateContainerResourceName asks for a resource that a container can have.
+func ValidateContainerResourceName(name v1.ResourceName, path *field.Path) field.ErrorList {
+	errs := ValidateResourceName(name, path)
+	switch {
+	case len(errs) > 0:
+	case !strings.Contains(string(name), "/"):
+		if !isStandardContainerResourceName(name) {
+			errs = append(errs, field.Invalid(path, name, "must be a standard resource for containers"))
+		}
+	case !IsNativeResource(name) && !IsExtendedResourceName(name):
+		errs = append(errs, field.Invalid(path, name, "doesn't follow extended resource name standard"))
+	}
+	return errs
+}
+
+// ValidateResourceQuantityValue asks for a quantity that its resource can have.
+func ValidateResourceQuantityValue(name v1.ResourceName, value apiresource.Quantity, path *field.Path) field.ErrorList {
+	errs := rule.NonNegativeQuantity(value, path)
+	if IsIntegerResourceName(name) && value.MilliValue()%1000 != 0 {
+		errs = append(errs, field.Invalid(path, value.String(), rule.NotIntegerMessage))
+	}
+	return errs
+}
+
+var integerResources = sets.New(v1.ResourcePods, v1.ResourceQuotas, v1.ResourceServices, v1.ResourceReplicationControllers,
+	v1.ResourceSecrets, v1.ResourceConfigMaps, v1.ResourcePersistentVolumeClaims, v1.ResourceServicesNodePorts, v1.ResourceServicesLoadBalancers)
+
+// IsIntegerResourceName reports whether a resource comes in whole pieces only.
+func IsIntegerResourceName(name v1.ResourceName) bool {
+	return integerResources.Has(name) || IsExtendedResourceName(name)
+}
+
+func validateContainerResources(r *v1.ResourceRequirements, claims sets.Set[string], path *field.Path) field.ErrorList {
+	errs := ValidateResourceRequirements(r, path, ValidateContainerResourceName)
+	seen := sets.New[string]()
+	for i, claim := range r.Claims {
+		at := path.Child("claims").Index(i)
+		key := claim.Name
+		if claim.Request != "" {
+			key += "/" + claim.Request
+		}
+		switch {
+		case claim.Name == "":
+			errs = append(errs, field.Required(at.Child("name"), ""))
+		case seen.Has(claim.Name) || seen.Has(key):
+			errs = append(errs, field.Duplicate(at, key))
+		case !claims.Has(claim.Name):
+			errs = append(errs, field.NotFound(at.Child("name"), claim.Name))
+		}
+		seen.Insert(key)
+	}
+	return errs
+}
+
+// ValidateResourceRequirements checks requests against limits. validateName
+// says which resources may stand there (a container's, a pod's).
+func ValidateResourceRequirements(r *v1.ResourceRequirements, path *field.Path, validateName func(v1.ResourceName, *field.Path) field.ErrorList) field.ErrorList {
+	limits, requests := path.Child("limits"), path.Child("requests")
+	var errs field.ErrorList
+	hugePages, cpuOrMemory := false, false
+	for name, limit := range r.Limits {
+		errs = append(errs, validateName(name, limits.Key(string(name)))...)
+		errs = append(errs, ValidateResourceQuantityValue(name, limit, limits.Key(string(name)))...)
+		hugePages = hugePages || isHugePageResourceName(name)
+		cpuOrMemory = cpuOrMemory || name == v1.ResourceCPU || name == v1.ResourceMemory
+	}
+	for name, request := range r.Requests {
+		errs = append(errs, validateName(name, requests.Key(string(name)))...)
+		errs = append(errs, ValidateResourceQuantityValue(name, request, requests.Key(string(name)))...)
+		hugePages = hugePages || isHugePageResourceName(name)
+		cpuOrMemory = cpuOrMemory || name == v1.ResourceCPU || name == v1.ResourceMemory
+		limit, limited := r.Limits[name]
+		switch {
+		case limited && request.Cmp(limit) != 0 && !isOvercommitAllowed(name):
+			errs = append(errs, field.Invalid(requests, request.String(), fmt.Sprintf("must be equal to %s limit of %s", name, limit.String())))
+		case limited && request.Cmp(limit) > 0:
+			errs = append(errs, field.Invalid(requests, request.String(), fmt.Sprintf("must be less than or equal to %s limit of %s", name, limit.String())))
+		case !limited && !isOvercommitAllowed(name):
+			errs = append(errs, field.Required(limits, "Limit must be set for non overcommitable resources"))
+		}
+	}
+	if hugePages && !cpuOrMemory {
+		errs = append(errs, field.Forbidden(path, "HugePages require cpu or memory"))
+	}
+	return errs
+}
+
+// validatePodResources checks the resources of the pod as a whole (KEP-2837).
+func validatePodResources(spec *v1.PodSpec, path *field.Path) field.ErrorList {
+	if spec.Resources == nil {
+		for name, quantity := range spec.Overhead {
+			if quantity.Sign() < 0 {
+				return field.ErrorList{field.Invalid(path.Key(string(name)), quantity.String(), rule.NegativeMessage)}
+			}
+		}
+		return nil
+	}
+	errs := ValidateResourceRequirements(spec.Resources, path, func(name v1.ResourceName, at *field.Path) field.ErrorList {
+		if !resource.IsSupportedPodLevelResource(name) {
+			return field.ErrorList{field.NotSupported(at, name, sets.List(resource.SupportedPodLevelResources()))}
+		}
+		return nil
+	})
+	if len(spec.Resources.Claims) > 0 {
+		errs = append(errs, field.Forbidden(path.Child("claims"), "claims may not be set for Resources at pod-level"))
+	}
+	pod := &v1.Pod{Spec: *spec}
+	for name, sum := range resource.AggregateContainerRequests(pod, resource.PodResourcesOptions{}) {
+		if request, ok := spec.Resources.Requests[name]; ok && resource.IsSupportedPodLevelResource(name) && request.Cmp(sum) < 0 {
+			errs = append(errs, field.Invalid(path.Child("requests").Key(string(name)), request.String(), fmt.Sprintf("must be greater than or equal to aggregate container requests of %s", sum.String())))
+		}
+	}
+	return errs
+}
+
+func validateResizePolicy(policies []v1.ContainerResizePolicy, restart v1.RestartPolicy, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	seen := sets.New[v1.ResourceName]()
+	for _, policy := range policies {
+		if seen.Has(policy.ResourceName) {
+			errs = append(errs, field.Duplicate(path, policy.ResourceName))
+		}
+		seen.Insert(policy.ResourceName)
+		errs = append(errs, rule.Supported(policy.ResourceName, path, v1.ResourceCPU, v1.ResourceMemory)...)
+		errs = append(errs, rule.Supported(policy.RestartPolicy, path, v1.NotRequired, v1.RestartContainer)...)
+		if restart == v1.RestartPolicyNever && policy.RestartPolicy == v1.RestartContainer {
+			errs = append(errs, field.Invalid(path, policy.RestartPolicy, "must be 'NotRequired' when `restartPolicy` is 'Never'"))
+		}
+	}
+	return errs
+}

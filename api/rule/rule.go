@@ -1,0 +1,164 @@
+// Package rule has the small checks that the validation of many kinds shares.
+// Each returns the field errors it found, with the path and the words a user of
+// kubectl knows. The rules on names, labels and metadata themselves are
+// k8s.io/apimachinery's (pkg/util/validation, pkg/api/validation).
+//
+// In Kubernetes: the small functions spread over
+// pkg/apis/core/validation/validation.go.
+package rule
+
+import (
+	"strings"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Messages that several rules use.
+const (
+	NegativeMessage    = apivalidation.IsNegativeErrorMsg
+	NotPositiveMessage = "must be greater than zero"
+	NotIntegerMessage  = "must be an integer"
+	FileModeMessage    = "must be a number between 0 and 0777 (octal), both inclusive"
+)
+
+// All turns the messages of an apimachinery check into Invalid errors.
+func All(messages []string, path *field.Path, value any) field.ErrorList {
+	var errs field.ErrorList
+	for _, message := range messages {
+		errs = append(errs, field.Invalid(path, value, message))
+	}
+	return errs
+}
+
+// NonEmpty asks for a value.
+func NonEmpty(value string, path *field.Path) field.ErrorList {
+	if value == "" {
+		return field.ErrorList{field.Required(path, "")}
+	}
+	return nil
+}
+
+// DNSLabel asks for an RFC 1123 label.
+func DNSLabel(value string, path *field.Path) field.ErrorList {
+	return All(validation.IsDNS1123Label(value), path, value)
+}
+
+// DNSSubdomain asks for an RFC 1123 subdomain.
+func DNSSubdomain(value string, path *field.Path) field.ErrorList {
+	return All(validation.IsDNS1123Subdomain(value), path, value)
+}
+
+// QualifiedName asks for a label key: name, or prefix/name.
+func QualifiedName(value string, path *field.Path) field.ErrorList {
+	return All(validation.IsQualifiedName(value), path, value)
+}
+
+// NonNegative asks for 0 or more.
+func NonNegative(value int64, path *field.Path) field.ErrorList {
+	return apivalidation.ValidateNonnegativeField(value, path)
+}
+
+// Positive asks for 1 or more.
+func Positive(value int64, path *field.Path) field.ErrorList {
+	if value <= 0 {
+		return field.ErrorList{field.Invalid(path, value, NotPositiveMessage)}
+	}
+	return nil
+}
+
+// Supported asks for one of a set of words; an empty value is Required.
+func Supported[T ~string](value T, path *field.Path, words ...T) field.ErrorList {
+	if value == "" {
+		return field.ErrorList{field.Required(path, "")}
+	}
+	return SupportedOrEmpty(value, path, words...)
+}
+
+// SupportedOrEmpty is Supported for a field that may be left out.
+func SupportedOrEmpty[T ~string](value T, path *field.Path, words ...T) field.ErrorList {
+	if value == "" {
+		return nil
+	}
+	known := sets.New(words...)
+	if known.Has(value) {
+		return nil
+	}
+	return field.ErrorList{field.NotSupported(path, value, sets.List(known))}
+}
+
+// Immutable asks that a field has not changed.
+func Immutable(value, old any, path *field.Path) field.ErrorList {
+	return apivalidation.ValidateImmutableField(value, old, path)
+}
+
+// PortNumOrName asks for a port number or the name of a port.
+func PortNumOrName(port intstr.IntOrString, path *field.Path) field.ErrorList {
+	if port.Type == intstr.String {
+		return All(validation.IsValidPortName(port.StrVal), path, port.StrVal)
+	}
+	return All(validation.IsValidPortNum(port.IntValue()), path, port.IntValue())
+}
+
+// IntOrPercent asks for a number that is not negative, or for a percentage.
+func IntOrPercent(value intstr.IntOrString, path *field.Path) field.ErrorList {
+	if value.Type == intstr.String {
+		var errs field.ErrorList
+		for _, message := range validation.IsValidPercent(value.StrVal) {
+			errs = append(errs, field.Invalid(path, value, message))
+		}
+		return errs
+	}
+	return NonNegative(int64(value.IntValue()), path)
+}
+
+// NotMoreThan100Percent asks a percentage to stay within the whole.
+func NotMoreThan100Percent(value intstr.IntOrString, path *field.Path) field.ErrorList {
+	if percent, ok := Percent(value); ok && percent > 100 {
+		return field.ErrorList{field.Invalid(path, value, "must not be greater than 100%")}
+	}
+	return nil
+}
+
+// Percent is the number in "25%".
+func Percent(value intstr.IntOrString) (int, bool) {
+	if value.Type != intstr.String || len(validation.IsValidPercent(value.StrVal)) != 0 {
+		return 0, false
+	}
+	n := 0
+	for _, digit := range strings.TrimSuffix(value.StrVal, "%") {
+		n = n*10 + int(digit-'0')
+	}
+	return n, true
+}
+
+// NonNegativeQuantity asks for a quantity of 0 or more.
+func NonNegativeQuantity(value resource.Quantity, path *field.Path) field.ErrorList {
+	if value.Sign() < 0 {
+		return field.ErrorList{field.Invalid(path, value.String(), NegativeMessage)}
+	}
+	return nil
+}
+
+// FileMode asks for permission bits.
+func FileMode(mode *int32, path *field.Path) field.ErrorList {
+	if mode != nil && (*mode < 0 || *mode > 0777) {
+		return field.ErrorList{field.Invalid(path, *mode, FileModeMessage)}
+	}
+	return nil
+}
+
+// IP asks for an IP address.
+func IP(value string, path *field.Path) field.ErrorList {
+	return validation.IsValidIPForLegacyField(path, value, false, nil)
+}
+
+// SupportedProtocol asks for TCP, UDP or SCTP.
+func SupportedProtocol(value v1.Protocol, path *field.Path) field.ErrorList {
+	return Supported(value, path, v1.ProtocolTCP, v1.ProtocolUDP, v1.ProtocolSCTP)
+}
