@@ -1,0 +1,96 @@
+package admission
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/clock"
+
+	"hyperkube/apiserver/admission/defaulttolerationseconds"
+	"hyperkube/apiserver/admission/namespacelifecycle"
+	"hyperkube/apiserver/admission/noderestriction"
+	"hyperkube/apiserver/admission/nodetaint"
+	"hyperkube/apiserver/admission/plugin"
+	"hyperkube/apiserver/admission/priority"
+	"hyperkube/apiserver/admission/serviceaccount"
+	"hyperkube/apiserver/lister"
+	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/request"
+)
+
+// Config is what the plugins read. Use ConfigFor for the real one.
+type Config struct {
+	// Namespaces is a confirmed lister, LiveNamespaces a live one.
+	Namespaces, LiveNamespaces lister.Lister[*corev1.Namespace]
+	ServiceAccounts            lister.Lister[*corev1.ServiceAccount]
+	Pods                       lister.Lister[*corev1.Pod]
+	Nodes                      lister.Lister[*corev1.Node]
+	PriorityClasses            lister.Lister[*schedulingv1.PriorityClass]
+	Clock                      clock.Clock
+}
+
+// ConfigFor reads everything from the apiserver's own stores.
+func ConfigFor(env *registry.Env) Config {
+	namespaces := schema.GroupResource{Resource: "namespaces"}
+	return Config{
+		Namespaces:      lister.Confirmed[*corev1.Namespace](env, namespaces),
+		LiveNamespaces:  lister.Live[*corev1.Namespace](env, namespaces),
+		ServiceAccounts: lister.Confirmed[*corev1.ServiceAccount](env, schema.GroupResource{Resource: "serviceaccounts"}),
+		Pods:            lister.Confirmed[*corev1.Pod](env, schema.GroupResource{Resource: "pods"}),
+		Nodes:           lister.Confirmed[*corev1.Node](env, schema.GroupResource{Resource: "nodes"}),
+		PriorityClasses: lister.Confirmed[*schedulingv1.PriorityClass](env, schema.GroupResource{Group: "scheduling.k8s.io", Resource: "priorityclasses"}),
+		Clock:           env.Clock,
+	}
+}
+
+// Chain is the plugins in their order.
+type Chain struct {
+	Plugins []plugin.Plugin
+}
+
+var _ request.Admission = &Chain{}
+
+// New makes the chain of the plugins that are on.
+func New(cfg Config) (*Chain, error) {
+	if cfg.Clock == nil {
+		cfg.Clock = clock.RealClock{}
+	}
+	return &Chain{Plugins: []plugin.Plugin{
+		namespacelifecycle.New(cfg.Namespaces, cfg.LiveNamespaces, cfg.Clock),
+		// LimitRanger
+		serviceaccount.New(cfg.ServiceAccounts, cfg.Clock),
+		noderestriction.New(cfg.Pods, cfg.Nodes),
+		nodetaint.New(),
+		// PodSecurity
+		priority.New(cfg.PriorityClasses),
+		defaulttolerationseconds.New(),
+		// DefaultStorageClass, StorageObjectInUseProtection, RuntimeClass, CertificateApproval,
+		// DefaultIngressClass, MutatingAdmissionWebhook, ValidatingAdmissionWebhook, ResourceQuota
+	}}, nil
+}
+
+// Admit implements request.Admission: the first refusal ends it.
+func (c *Chain) Admit(ctx context.Context, a *request.AdmissionAttributes) error {
+	for i := range c.Plugins {
+		if p := &c.Plugins[i]; p.Admit != nil && p.Handles(a) {
+			if err := p.Admit(ctx, a); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Validate implements request.Admission.
+func (c *Chain) Validate(ctx context.Context, a *request.AdmissionAttributes) error {
+	for i := range c.Plugins {
+		if p := &c.Plugins[i]; p.Validate != nil && p.Handles(a) {
+			if err := p.Validate(ctx, a); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,230 @@
+// Package node authorizes kubelets: each may read what the pods bound to its node need, and nothing
+// of other nodes.
+//
+//	Secret, ConfigMap, PersistentVolumeClaim, ServiceAccount token
+//	   ▲ refers to
+//	  Pod ── spec.nodeName ──► Node            a path from the object to the node allows
+//
+// The paths are looked up when asked for: the pods of the object's namespace are in the watch
+// cache, and a kubelet asks once for each object that a pod of its own brings. There is
+// nothing to keep up to date. What the request's object may contain is not
+// seen here: that is NodeRestriction's part (package admission).
+//
+// In Kubernetes: plugin/pkg/auth/authorizer/node, which keeps a graph of vertices and edges
+// up to date from informers, since it has no store beside it. Left out: resource
+// claims and slices, pod certificates.
+package node
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"hyperkube/apiserver/authz/rbac"
+	"hyperkube/apiserver/lister"
+	"hyperkube/apiserver/request"
+)
+
+// Listers are what the paths are found in. All but Pods may be nil: then no such object leads to a node.
+type Listers struct {
+	Pods                   lister.Lister[*corev1.Pod]
+	PersistentVolumeClaims lister.Lister[*corev1.PersistentVolumeClaim]
+	PersistentVolumes      lister.Lister[*corev1.PersistentVolume]
+	VolumeAttachments      lister.Lister[*storagev1.VolumeAttachment]
+}
+
+// Authorizer allows kubelets; of all others it has no opinion.
+type Authorizer struct {
+	listers Listers
+	rules   []rbacv1.PolicyRule // of all nodes alike
+}
+
+// New makes an Authorizer; rules are what every kubelet may do besides.
+func New(l Listers, rules []rbacv1.PolicyRule) *Authorizer { return &Authorizer{l, rules} }
+
+// Identity returns the node that u is the kubelet of. isNode with an empty name: a member of
+// system:nodes that names no node.
+func Identity(u *request.User) (nodeName string, isNode bool) {
+	if !u.InGroup(request.NodesGroup) {
+		return "", false
+	}
+	name, ok := strings.CutPrefix(u.Name, request.NodeUserPrefix)
+	return name, ok
+}
+
+// no is the answer of every rule that does not match: RBAC may still allow.
+func no(format string, args ...any) (request.Decision, string, error) {
+	return request.NoOpinion, fmt.Sprintf(format, args...), nil
+}
+
+func yes() (request.Decision, string, error) { return request.Allow, "", nil }
+
+// Authorize implements request.Authorizer.
+func (z *Authorizer) Authorize(_ context.Context, a request.Attributes) (request.Decision, string, error) {
+	nodeName, isNode := Identity(a.User)
+	if !isNode {
+		return request.NoOpinion, "", nil
+	}
+	if nodeName == "" {
+		return no("unknown node for user %q", a.User.Name)
+	}
+	if a.ResourceRequest {
+		switch (schema.GroupResource{Group: a.APIGroup, Resource: a.Resource}) {
+		case schema.GroupResource{Resource: "secrets"}, schema.GroupResource{Resource: "configmaps"}:
+			return z.authorizeReadNamespacedObject(nodeName, a)
+		case schema.GroupResource{Resource: "persistentvolumeclaims"}:
+			return z.authorizeClaim(nodeName, a)
+		case schema.GroupResource{Resource: "persistentvolumes"}, schema.GroupResource{Group: "storage.k8s.io", Resource: "volumeattachments"}:
+			return z.authorizeGet(nodeName, a)
+		case schema.GroupResource{Resource: "serviceaccounts"}:
+			return z.authorizeCreateToken(nodeName, a)
+		case schema.GroupResource{Group: "coordination.k8s.io", Resource: "leases"}:
+			return authorizeLease(nodeName, a)
+		case schema.GroupResource{Group: "storage.k8s.io", Resource: "csinodes"}:
+			return authorizeCSINode(nodeName, a)
+		case schema.GroupResource{Resource: "nodes"}:
+			return authorizeNode(nodeName, a)
+		case schema.GroupResource{Resource: "pods"}:
+			return z.authorizePod(nodeName, a)
+		}
+	}
+	if rbac.RulesAllow(a, z.rules...) {
+		return yes()
+	}
+	return request.NoOpinion, "", nil
+}
+
+// authorizeReadNamespacedObject: get, list and watch of one object that a pod of the node refers to.
+func (z *Authorizer) authorizeReadNamespacedObject(nodeName string, a request.Attributes) (request.Decision, string, error) {
+	switch a.Verb {
+	case "get", "list", "watch":
+	default:
+		return no("can only read resources of this type")
+	}
+	if a.Subresource != "" {
+		return no("cannot read subresource")
+	}
+	if a.Namespace == "" {
+		return no("can only read namespaced object of this type")
+	}
+	return z.authorizeRelated(nodeName, a)
+}
+
+func (z *Authorizer) authorizeClaim(nodeName string, a request.Attributes) (request.Decision, string, error) {
+	if a.Subresource != "status" {
+		return z.authorizeGet(nodeName, a)
+	}
+	if a.Verb != "update" && a.Verb != "patch" {
+		return no("can only get/update/patch this type")
+	}
+	return z.authorizeRelated(nodeName, a)
+}
+
+func (z *Authorizer) authorizeGet(nodeName string, a request.Attributes) (request.Decision, string, error) {
+	if a.Verb != "get" {
+		return no("can only get individual resources of this type")
+	}
+	if a.Subresource != "" {
+		return no("cannot get subresource")
+	}
+	return z.authorizeRelated(nodeName, a)
+}
+
+func (z *Authorizer) authorizeCreateToken(nodeName string, a request.Attributes) (request.Decision, string, error) {
+	if a.Verb != "create" || a.Name == "" {
+		return no("can only create tokens for individual service accounts")
+	}
+	if a.Subresource != "token" {
+		return no("can only create token subresource of serviceaccount")
+	}
+	return z.authorizeRelated(nodeName, a)
+}
+
+func (z *Authorizer) authorizeRelated(nodeName string, a request.Attributes) (request.Decision, string, error) {
+	if a.Name == "" {
+		return no("No Object name found")
+	}
+	related, err := z.hasPathFrom(nodeName, a)
+	if err != nil || !related {
+		return no("no relationship found between node '%s' and this object", nodeName)
+	}
+	return yes()
+}
+
+// authorizeLease: the kubelet's heartbeat. A create bears no name yet; NodeRestriction looks at it.
+func authorizeLease(nodeName string, a request.Attributes) (request.Decision, string, error) {
+	if !ownObjectVerb(a.Verb) {
+		return no("can only get, create, update, patch, or delete a node lease")
+	}
+	if a.Namespace != corev1.NamespaceNodeLease {
+		return no("can only access leases in the %q system namespace", corev1.NamespaceNodeLease)
+	}
+	if a.Verb != "create" && a.Name != nodeName {
+		return no("can only access node lease with the same name as the requesting node")
+	}
+	return yes()
+}
+
+func authorizeCSINode(nodeName string, a request.Attributes) (request.Decision, string, error) {
+	if !ownObjectVerb(a.Verb) {
+		return no("can only get, create, update, patch, or delete a CSINode")
+	}
+	if a.Subresource != "" {
+		return no("cannot authorize CSINode subresources")
+	}
+	if a.Verb != "create" && a.Name != nodeName {
+		return no("can only access CSINode with the same name as the requesting node")
+	}
+	return yes()
+}
+
+func ownObjectVerb(verb string) bool {
+	switch verb {
+	case "get", "create", "update", "patch", "delete":
+		return true
+	}
+	return false
+}
+
+// authorizeNode: NodeRestriction limits the writes to the kubelet's own Node.
+func authorizeNode(nodeName string, a request.Attributes) (request.Decision, string, error) {
+	switch a.Subresource + " " + a.Verb {
+	case " create", " update", " patch", "status update", "status patch":
+		return yes()
+	case " get", " list", " watch":
+		switch a.Name {
+		case nodeName:
+			return yes()
+		case "":
+			return no("node '%s' cannot read all nodes, only its own Node object", nodeName)
+		}
+		return no("node '%s' cannot read '%s', only its own Node object", nodeName, a.Name)
+	}
+	return request.NoOpinion, "", nil
+}
+
+// authorizePod: NodeRestriction limits the writes to mirror pods, and to pods of the kubelet's own.
+func (z *Authorizer) authorizePod(nodeName string, a request.Attributes) (request.Decision, string, error) {
+	switch a.Subresource + " " + a.Verb {
+	case " create", " delete", "status update", "status patch", "eviction create":
+		return yes()
+	case " get":
+		return z.authorizeRelated(nodeName, a)
+	case " list", " watch":
+		if a.FieldSelector != nil {
+			if value, ok := a.FieldSelector.RequiresExactMatch("spec.nodeName"); ok && value == nodeName {
+				return yes()
+			}
+		}
+		if a.Name != "" {
+			return z.authorizeRelated(nodeName, a)
+		}
+		return no("can only list/watch pods with spec.nodeName field selector")
+	}
+	return request.NoOpinion, "", nil
+}
