@@ -2,12 +2,15 @@ package storage
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 )
 
@@ -30,53 +33,337 @@ type Config struct {
 	Metrics prometheus.Registerer
 }
 
-// ResourceConfig describes one resource to keep. It may be added while the hub
-// runs (a CRD's) and removed again.
-type ResourceConfig struct {
-	// Prefix below Config.Prefix, without slashes at its ends: "pods", "services/specs",
-	// "stable.example.com/crontabs".
-	Prefix string
-	// Kind as stored.
-	Kind schema.GroupVersionKind
-	// New makes an empty object: a pointer to a type of Scheme, or *unstructured.Unstructured.
-	New func() runtime.Object
-	// MediaType in which values are written: "application/json" (default) or
-	// "application/vnd.kubernetes.protobuf" (typed objects only). Either is read.
-	MediaType string
-	// Default fills what the stored value lacks; nil: nothing.
-	Default func(runtime.Object)
-	// Fields are the selectable fields beside metadata.name and metadata.namespace; nil: none.
-	Fields func(runtime.Object) fields.Set
-	// Index names a field of Fields ("spec.nodeName"): lists and watches that
-	// select one value of it cost what they yield, not what there is. "" = none.
-	Index string
+func (c *Config) complete() error {
+	if len(c.Endpoints) == 0 {
+		return errors.New("no etcd endpoint: start `hyperkube etcd` or name one with --etcd-servers")
+	}
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		return errors.New("etcd client certificate and key: one of the two is missing")
+	}
+	if c.Prefix == "" {
+		c.Prefix = "/registry"
+	}
+	c.Prefix = "/" + strings.Trim(c.Prefix, "/") + "/"
+	if c.CompactionInterval == 0 {
+		c.CompactionInterval = 5 * time.Minute
+	}
+	if c.MaxPending <= 0 {
+		c.MaxPending = 10_000
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	return nil
+}
+
+// progressInterval is how long the hub lets its watch be silent before it asks
+// etcd where it stands. It then resumes from there after a broken connection;
+// otherwise an idle cluster would resume from a revision compacted long ago.
+const progressInterval = time.Minute
+
+// Hub feeds the caches of all resources from one etcd watch, so that any write
+// to any resource moves every cache forward.
+//
+// Invariants:
+//   - Changes reach the caches in the order of etcd's revisions, all changes of
+//     one revision to one resource at once.
+//   - revisions.current is published after the caches have what it promises.
+type Hub struct {
+	config    Config
+	client    *clientv3.Client
+	revisions revisions
+	leases    leaseManager
+	metrics   *metrics
+
+	mu        sync.RWMutex
+	resources map[string]*resource // by prefix
+	// session is the watch the caches are fed from; nil before Run and between two.
+	session *session
+}
+
+// session is the life of one etcd watch. When it is lost (compacted, or etcd's
+// store replaced) all caches are filled again under the next one.
+type session struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup // loads under way
 }
 
 // New connects to etcd; it does not wait for it. Nothing is read before Run.
-func New(cfg Config) (*Hub, error) { return nil, nil }
+// A Hub that is never run is ended by Close.
+func New(cfg Config) (*Hub, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	client, err := newClient(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to etcd at %s: %w", strings.Join(cfg.Endpoints, ","), err)
+	}
+	h := &Hub{config: cfg, client: client, resources: map[string]*resource{}, metrics: newMetrics(cfg.Metrics)}
+	h.revisions.fetch = h.fetchRevision
+	h.revisions.stalled = h.requestProgress
+	h.leases = leaseManager{client: client, clock: cfg.Clock}
+	return h, nil
+}
 
-// Hub feeds the caches of all resources from one etcd watch.
-type Hub struct{}
+// Close ends the connection to etcd; Run does so itself.
+func (h *Hub) Close() error { return h.client.Close() }
 
 // Run keeps the caches up to date until ctx ends.
-func (h *Hub) Run(ctx context.Context) error { return nil }
+func (h *Hub) Run(ctx context.Context) error {
+	logger := klog.FromContext(ctx)
+	defer h.client.Close()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	if h.config.CompactionInterval > 0 {
+		wg.Go(func() { h.compact(ctx) })
+	}
+	const firstPause, lastPause = 50 * time.Millisecond, 5 * time.Second
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		started := h.config.Clock.Now()
+		err := h.runSession(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if h.config.Clock.Since(started) > lastPause {
+			pause = firstPause
+		}
+		logger.Error(err, "Lost the watch on etcd; the caches are filled again", "retryIn", pause)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-h.config.Clock.After(pause):
+		}
+	}
+}
+
+// runSession opens a watch, fills every cache below it, and hands changes on
+// until the watch is lost; the error says why.
+func (h *Hub) runSession(ctx context.Context) error {
+	// Step 1: find out where etcd stands.
+	revision, err := h.fetchRevision(ctx)
+	if err != nil {
+		return err
+	}
+
+	// Step 2: from here on every resource, also those yet to be added, is filled under this session.
+	ctx, cancel := context.WithCancelCause(clientv3.WithRequireLeader(ctx))
+	s := &session{ctx: ctx, cancel: cancel}
+	h.mu.Lock()
+	h.session = s
+	h.revisions.reset(revision)
+	for _, r := range h.resources {
+		h.startLoad(s, r)
+	}
+	h.mu.Unlock()
+	defer func() {
+		cancel(nil)
+		h.mu.Lock()
+		h.session = nil
+		h.mu.Unlock()
+		s.wg.Wait()
+	}()
+
+	// Step 3: watch. Changes up to revision come with the lists.
+	responses := h.client.Watch(ctx, h.config.Prefix, clientv3.WithPrefix(), clientv3.WithRev(revision+1), clientv3.WithProgressNotify())
+	ticker := h.config.Clock.NewTicker(progressInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case response, open := <-responses:
+			if err := response.Err(); err != nil {
+				return fmt.Errorf("watching %s: %w", h.config.Prefix, err)
+			}
+			if !open {
+				return fmt.Errorf("watching %s: etcd ended the watch", h.config.Prefix)
+			}
+			h.dispatch(ctx, response)
+		case <-ticker.C():
+			h.requestProgress()
+			h.forgetSnapshots()
+		}
+	}
+}
+
+// dispatch hands the changes of one response to their resources.
+func (h *Hub) dispatch(ctx context.Context, response clientv3.WatchResponse) {
+	events := response.Events
+	for len(events) > 0 {
+		revision, n := events[0].Kv.ModRevision, 1
+		for n < len(events) && events[n].Kv.ModRevision == revision {
+			n++
+		}
+		h.dispatchRevision(ctx, revision, events[:n])
+		events = events[n:]
+	}
+	if n := len(response.Events); n > 0 {
+		h.revisions.publish(response.Events[n-1].Kv.ModRevision)
+	} else if response.IsProgressNotify() {
+		h.revisions.publish(response.Header.Revision)
+	}
+}
+
+// dispatchRevision hands on the changes of one revision, each resource's at
+// once: a reader must never see half of a revision. More than one key changes
+// in a revision when a lease expires.
+func (h *Hub) dispatchRevision(ctx context.Context, revision int64, events []*clientv3.Event) {
+	var order []*resource
+	changes := map[*resource][]change{}
+	for _, e := range events {
+		r := h.route(string(e.Kv.Key))
+		if r == nil {
+			continue
+		}
+		if changes[r] == nil {
+			order = append(order, r)
+		}
+		changes[r] = append(changes[r], r.decodeEvent(ctx, e))
+	}
+	for _, r := range order {
+		h.metrics.events.WithLabelValues(r.config.Prefix).Add(float64(len(changes[r])))
+		r.cache.apply(revision, changes[r])
+	}
+}
+
+// route finds the resource of an etcd key: the one with the longest prefix.
+func (h *Hub) route(key string) *resource {
+	key = key[len(h.config.Prefix):]
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	var found *resource
+	for i := 0; i < len(key); i++ {
+		if key[i] == '/' {
+			if r := h.resources[key[:i]]; r != nil {
+				found = r
+			}
+		}
+	}
+	return found
+}
 
 // Resource starts keeping a resource. Its cache fills as soon as the hub runs;
 // until then reads wait.
-func (h *Hub) Resource(cfg ResourceConfig) (Interface, error) { return nil, nil }
-
-// Remove forgets a resource and ends its watches. What is stored stays.
-func (h *Hub) Remove(prefix string) {}
-
-// Ready waits until every resource added so far can be read.
-func (h *Hub) Ready(ctx context.Context) error { return nil }
-
-// Check reports whether etcd answers, for health checks.
-func (h *Hub) Check(ctx context.Context) error { return nil }
-
-type resource struct {
-	config   ResourceConfig
-	jsonHead string
+func (h *Hub) Resource(cfg ResourceConfig) (Interface, error) {
+	r, err := newResource(h, cfg)
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.resources[r.config.Prefix] != nil {
+		return nil, fmt.Errorf("resource %q is kept already", r.config.Prefix)
+	}
+	h.resources[r.config.Prefix] = r
+	if h.session != nil {
+		h.startLoad(h.session, r)
+	}
+	return r, nil
 }
 
-func (r *resource) encodeJSON(obj runtime.Object) ([]byte, error) { return nil, nil }
+// Remove forgets a resource and ends its watches. What is stored stays.
+func (h *Hub) Remove(prefix string) {
+	h.mu.Lock()
+	r := h.resources[prefix]
+	delete(h.resources, prefix)
+	h.mu.Unlock()
+	if r != nil {
+		r.cache.close()
+	}
+}
+
+// startLoad fills a resource's cache in the background, as often as it takes.
+// h.mu is held: changes after this are kept for the cache until it is filled.
+func (h *Hub) startLoad(s *session, r *resource) {
+	r.cache.startLoading()
+	s.wg.Go(func() {
+		logger := klog.FromContext(s.ctx).WithValues("resource", r.config.Prefix)
+		for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+			objects, revision, err := r.listEtcd(s.ctx, "", 0)
+			if err == nil {
+				r.writes.forgetUpTo(revision)
+				r.cache.load(objects, revision)
+				return
+			}
+			if s.ctx.Err() != nil {
+				return
+			}
+			logger.Error(err, "Listing from etcd", "retryIn", pause)
+			select {
+			case <-s.ctx.Done():
+				return
+			case <-h.config.Clock.After(pause):
+			}
+		}
+	})
+}
+
+// Ready waits until every resource added so far can be read.
+func (h *Hub) Ready(ctx context.Context) error {
+	h.mu.RLock()
+	resources := make([]*resource, 0, len(h.resources))
+	for _, r := range h.resources {
+		resources = append(resources, r)
+	}
+	h.mu.RUnlock()
+	for _, r := range resources {
+		if err := r.cache.waitLoaded(ctx); err != nil {
+			return fmt.Errorf("waiting for %s from etcd at %s: %w", r.config.Prefix, strings.Join(h.config.Endpoints, ","), err)
+		}
+	}
+	return nil
+}
+
+// Check reports whether etcd answers, for health checks.
+func (h *Hub) Check(ctx context.Context) error {
+	_, err := h.fetchRevision(ctx)
+	return err
+}
+
+// fetchRevision asks etcd for its newest revision.
+func (h *Hub) fetchRevision(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	h.metrics.requests.WithLabelValues("revision").Inc()
+	seen := h.revisions.now()
+	response, err := h.client.Get(ctx, h.config.Prefix, clientv3.WithCountOnly())
+	if err != nil {
+		return 0, fmt.Errorf("asking etcd for its revision: %w", err)
+	}
+	revision := response.Header.Revision
+	if revision < seen {
+		// A linearizable read is never behind a watch: the store was replaced
+		// by an older one (a restored backup). What the caches hold is void.
+		h.restartSession(fmt.Errorf("etcd went back from revision %d to %d", seen, revision))
+	}
+	return revision, nil
+}
+
+func (h *Hub) restartSession(cause error) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if h.session != nil {
+		h.session.cancel(cause)
+	}
+}
+
+// requestProgress asks etcd to say on the watch which revision it has reached.
+// Only writes outside our prefix make this necessary.
+func (h *Hub) requestProgress() {
+	h.mu.RLock()
+	s := h.session
+	h.mu.RUnlock()
+	if s != nil {
+		// Its error is that of the watch, which reports it itself.
+		_ = h.client.RequestProgress(s.ctx)
+	}
+}
+
+func (h *Hub) forgetSnapshots() {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, r := range h.resources {
+		r.cache.forgetSnapshots()
+	}
+}

@@ -29,8 +29,7 @@ type Object struct {
 	Object          runtime.Object
 
 	resource *resource // nil for an object that is not stored (NewObject)
-	value    *value    // as in etcd
-	lease    int64     // of the key; 0: none
+	value    *value    // as in etcd; nil likewise
 
 	mu        sync.Mutex
 	encodings []encoding

@@ -1,0 +1,80 @@
+package storage
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+)
+
+// newClient makes an etcd client that reconnects for as long as it lives.
+func newClient(cfg Config) (*clientv3.Client, error) {
+	config := clientv3.Config{
+		Endpoints:            cfg.Endpoints,
+		DialKeepAliveTime:    30 * time.Second, // finds a peer that vanished without closing
+		DialKeepAliveTimeout: 10 * time.Second,
+		// Its failures are those of the calls, which report them.
+		Logger: zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			// etcd is a neighbour that starts in tenths of a second: no use in
+			// waiting gRPC's usual second and more before the next attempt.
+			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: 3 * time.Second,
+		})},
+	}
+	if cfg.CAFile != "" || cfg.CertFile != "" {
+		config.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if cfg.CAFile != "" {
+		pem, err := os.ReadFile(cfg.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		config.TLS.RootCAs = x509.NewCertPool()
+		if !config.TLS.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s: no certificate in it", cfg.CAFile)
+		}
+	}
+	if cfg.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
+		if err != nil {
+			return nil, err
+		}
+		config.TLS.Certificates = []tls.Certificate{pair}
+	}
+	return clientv3.New(config)
+}
+
+// metrics are the package's figures, under upstream's names where it has the same.
+type metrics struct {
+	requests *prometheus.CounterVec // by operation
+	events   *prometheus.CounterVec // by resource
+	cut      *prometheus.CounterVec // by resource
+}
+
+func newMetrics(registry prometheus.Registerer) *metrics {
+	counter := func(name, help, label string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+		if registry == nil {
+			return c
+		}
+		if err := registry.Register(c); err != nil {
+			if before, ok := err.(prometheus.AlreadyRegisteredError); ok {
+				return before.ExistingCollector.(*prometheus.CounterVec)
+			}
+		}
+		return c
+	}
+	return &metrics{
+		requests: counter("etcd_requests_total", "Requests to etcd by operation.", "operation"),
+		events:   counter("apiserver_watch_cache_events_received_total", "Changes received from etcd by resource.", "resource"),
+		cut:      counter("apiserver_terminated_watchers_total", "Watchers cut because they were too slow, by resource.", "resource"),
+	}
+}

@@ -1,0 +1,2 @@
+// Package etcd runs etcd inside this process.
+package etcd

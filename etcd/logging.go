@@ -1,0 +1,81 @@
+package etcd
+
+import (
+	"github.com/go-logr/logr"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// zapLogger hands etcd's log lines to our logger: errors and warnings always,
+// the rest at verbosity 3, its debugging at 6.
+func zapLogger(logger logr.Logger) *zap.Logger {
+	// etcd ends the process by a fatal log line; a panic can be caught where it starts.
+	return zap.New(&logCore{logger: logger}, zap.WithFatalHook(zapcore.WriteThenPanic))
+}
+
+// logCore is a zap backend that writes to a logr one.
+type logCore struct {
+	logger logr.Logger
+	fields []zapcore.Field
+}
+
+// usual are warnings that etcd gives of every start like ours.
+var usual = map[string]bool{
+	"simple token is not cryptographically signed":                     true,
+	"serving client traffic insecurely; this is strongly discouraged!": true,
+}
+
+func verbosity(level zapcore.Level, message string) int {
+	switch {
+	case level >= zapcore.WarnLevel && !usual[message]:
+		return 0
+	case level >= zapcore.InfoLevel:
+		return 3
+	}
+	return 6
+}
+
+// Enabled implements zapcore.Core.
+func (c *logCore) Enabled(level zapcore.Level) bool {
+	return level >= zapcore.ErrorLevel || c.logger.V(verbosity(level, "")).Enabled()
+}
+
+// With implements zapcore.Core.
+func (c *logCore) With(fields []zapcore.Field) zapcore.Core {
+	return &logCore{logger: c.logger, fields: append(c.fields[:len(c.fields):len(c.fields)], fields...)}
+}
+
+// Check implements zapcore.Core.
+func (c *logCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(entry.Level) {
+		return checked.AddCore(entry, c)
+	}
+	return checked
+}
+
+// Write implements zapcore.Core.
+func (c *logCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
+	encoder := zapcore.NewMapObjectEncoder()
+	var cause error
+	var pairs []any
+	for _, f := range append(c.fields[:len(c.fields):len(c.fields)], fields...) {
+		if err, ok := f.Interface.(error); ok && f.Type == zapcore.ErrorType {
+			cause = err
+			continue
+		}
+		f.AddTo(encoder)
+		pairs = append(pairs, f.Key, encoder.Fields[f.Key])
+	}
+	if entry.Level >= zapcore.ErrorLevel {
+		c.logger.Error(cause, entry.Message, pairs...)
+		return nil
+	}
+	if cause != nil {
+		pairs = append(pairs, "err", cause)
+	}
+	c.logger.V(verbosity(entry.Level, entry.Message)).Info(entry.Message, pairs...)
+	return nil
+}
+
+// Sync implements zapcore.Core.
+func (c *logCore) Sync() error { return nil }
