@@ -1,0 +1,244 @@
+// Package images brings the image of a container onto the node before the
+// container is made: pull policy, credentials, back-off, and the events that
+// `kubectl describe pod` shows about it.
+//
+// In Kubernetes: pkg/kubelet/images. Left out: serial pulls (pulls here are
+// parallel), and the record of which pod may use which privately pulled image.
+package images
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/flowcontrol"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/utils/clock"
+
+	kubecontainer "hyperkube/kubelet/container"
+)
+
+// Image is one that is on the node.
+type Image struct {
+	Ref      string // what the runtime calls it
+	UID      *int64 // its user, if a number
+	Username string // its user, if a name
+}
+
+// PullError says why there is no image. Reason is the word for the container's
+// waiting state; RetryAt, if set, is when the back-off lapses.
+type PullError struct {
+	Reason  error
+	Message string
+	RetryAt time.Time
+}
+
+func (e *PullError) Error() string { return e.Reason.Error() + ": " + e.Message }
+
+// ImageManager pulls images. It is safe for concurrent use.
+type ImageManager struct {
+	runtime  runtimeapi.ImageServiceClient
+	recorder record.EventRecorder
+	clock    clock.Clock
+	backOff  *flowcontrol.Backoff
+	retryAt  sync.Map // back-off key → time.Time at which its back-off lapses
+}
+
+// NewImageManager makes a manager whose back-off doubles from 10 s to 5 min, per
+// pod and image.
+func NewImageManager(runtime runtimeapi.ImageServiceClient, recorder record.EventRecorder, c clock.Clock) *ImageManager {
+	backOff := flowcontrol.NewBackOff(10*time.Second, 5*time.Minute)
+	backOff.Clock = c
+	return &ImageManager{runtime: runtime, recorder: recorder, clock: c, backOff: backOff}
+}
+
+// EnsureImageExists applies the container's pull policy. The error is a *PullError.
+func (m *ImageManager) EnsureImageExists(ctx context.Context, pod *v1.Pod, container *v1.Container, secrets []v1.Secret, sandbox *runtimeapi.PodSandboxConfig) (Image, string, error) {
+	ref := kubecontainer.GenerateContainerRef(pod, container)
+	fail := func(kind, reason, eventMessage string, err *PullError) (Image, string, error) {
+		m.recorder.Event(ref, kind, reason, eventMessage)
+		return Image{}, err.Message, err
+	}
+	name, err := applyDefaultImageTag(container.Image)
+	if err != nil {
+		message := fmt.Sprintf("Failed to apply default image tag %q: %v", container.Image, err)
+		return fail(v1.EventTypeWarning, "InspectFailed", message, &PullError{Reason: kubecontainer.ErrInvalidImageName, Message: message})
+	}
+	spec := &runtimeapi.ImageSpec{Image: name, UserSpecifiedImage: container.Image}
+	present, err := m.imageStatus(ctx, spec)
+	if err != nil {
+		message := fmt.Sprintf("Failed to inspect image %q: %v", container.Image, err)
+		return fail(v1.EventTypeWarning, "InspectFailed", message, &PullError{Reason: kubecontainer.ErrImageInspect, Message: message})
+	}
+	if !shouldPullImage(container, present != nil) {
+		if present == nil {
+			message := fmt.Sprintf("Container image %q is not present with pull policy of Never", container.Image)
+			return fail(v1.EventTypeWarning, "ErrImageNeverPull", message, &PullError{Reason: kubecontainer.ErrImageNeverPull, Message: message})
+		}
+		m.recorder.Eventf(ref, v1.EventTypeNormal, "Pulled", "Container image %q already present on machine and can be accessed by the pod", container.Image)
+		return *present, "", nil
+	}
+	return m.pull(ctx, pullRequest{pod: pod, container: container, ref: ref, spec: spec, auths: credentials(name, secrets), sandbox: sandbox})
+}
+
+// shouldPullImage is the pull policy. Always means asking the registry each time;
+// the runtime transfers only what is missing.
+func shouldPullImage(container *v1.Container, present bool) bool {
+	switch container.ImagePullPolicy {
+	case v1.PullNever:
+		return false
+	case v1.PullAlways:
+		return true
+	}
+	return !present
+}
+
+type pullRequest struct {
+	pod       *v1.Pod
+	container *v1.Container
+	ref       *v1.ObjectReference
+	spec      *runtimeapi.ImageSpec
+	auths     []*runtimeapi.AuthConfig
+	sandbox   *runtimeapi.PodSandboxConfig
+}
+
+func (m *ImageManager) pull(ctx context.Context, r pullRequest) (Image, string, error) {
+	key := string(r.pod.UID) + "_" + r.container.Image
+	image := r.container.Image
+	if m.backOff.IsInBackOffSinceUpdate(key, m.clock.Now()) {
+		message := fmt.Sprintf("Back-off pulling image %q", image)
+		m.recorder.Event(r.ref, v1.EventTypeNormal, "BackOff", message)
+		m.recorder.Event(r.ref, v1.EventTypeWarning, "Failed", "Error: "+kubecontainer.ErrImagePullBackOff.Error())
+		return Image{}, message, &PullError{Reason: kubecontainer.ErrImagePullBackOff, Message: message, RetryAt: m.lapses(key)}
+	}
+	m.recorder.Eventf(r.ref, v1.EventTypeNormal, "Pulling", "Pulling image %q", image)
+	start := m.clock.Now()
+	if err := m.pullWithAny(ctx, r); err != nil {
+		m.recorder.Eventf(r.ref, v1.EventTypeWarning, "Failed", "Failed to pull image %q: %v", image, err)
+		m.recorder.Event(r.ref, v1.EventTypeWarning, "Failed", "Error: "+kubecontainer.ErrImagePull.Error())
+		m.backOff.Next(key, m.clock.Now())
+		m.retryAt.Store(key, m.clock.Now().Add(m.backOff.Get(key)))
+		return Image{}, err.Error(), &PullError{Reason: kubecontainer.ErrImagePull, Message: err.Error(), RetryAt: m.lapses(key)}
+	}
+	took := m.clock.Since(start).Truncate(time.Millisecond)
+	response, err := m.runtime.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: r.spec})
+	if err != nil || response.Image == nil {
+		message := fmt.Sprintf("Failed to inspect image %q after pulling it: %v", image, err)
+		return Image{}, message, &PullError{Reason: kubecontainer.ErrImageInspect, Message: message}
+	}
+	m.recorder.Eventf(r.ref, v1.EventTypeNormal, "Pulled", "Successfully pulled image %q in %v (%v including waiting). Image size: %v bytes.", image, took, took, response.Image.Size)
+	m.backOff.GC()
+	m.retryAt.Delete(key)
+	return toImage(response.Image), "", nil
+}
+
+func (m *ImageManager) lapses(key string) time.Time {
+	at, _ := m.retryAt.Load(key)
+	t, _ := at.(time.Time)
+	return t
+}
+
+// pullWithAny tries each credential that fits, or none at all if none does.
+func (m *ImageManager) pullWithAny(ctx context.Context, r pullRequest) error {
+	auths := r.auths
+	if len(auths) == 0 {
+		auths = []*runtimeapi.AuthConfig{nil}
+	}
+	var last error
+	for _, auth := range auths {
+		if _, last = m.runtime.PullImage(ctx, &runtimeapi.PullImageRequest{Image: r.spec, Auth: auth, SandboxConfig: r.sandbox}); last == nil {
+			return nil
+		}
+	}
+	return last
+}
+
+func (m *ImageManager) imageStatus(ctx context.Context, spec *runtimeapi.ImageSpec) (*Image, error) {
+	response, err := m.runtime.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: spec})
+	if err != nil || response.Image == nil || response.Image.Id == "" {
+		return nil, err
+	}
+	image := toImage(response.Image)
+	return &image, nil
+}
+
+func toImage(i *runtimeapi.Image) Image {
+	image := Image{Ref: i.Id, Username: i.Username}
+	if i.Uid != nil {
+		image.UID = &i.Uid.Value
+	}
+	return image
+}
+
+// applyDefaultImageTag adds ":latest" where neither tag nor digest is given.
+func applyDefaultImageTag(image string) (string, error) {
+	if image == "" || strings.TrimSpace(image) != image || strings.ContainsAny(image, " \t\n") || strings.Contains(image, "//") {
+		return "", fmt.Errorf("couldn't parse image name %q: invalid reference format", image)
+	}
+	path := image[strings.LastIndexByte(image, '/')+1:]
+	repository, _, _ := strings.Cut(image, "@")
+	if i := strings.LastIndexByte(repository, ':'); i > strings.LastIndexByte(repository, '/') {
+		repository = repository[:i]
+	}
+	host, rest, found := strings.Cut(repository, "/")
+	if found && (strings.ContainsAny(host, ".:") || host == "localhost") {
+		repository = rest
+	}
+	if repository == "" || strings.ToLower(repository) != repository {
+		return "", fmt.Errorf("couldn't parse image name %q: invalid reference format: repository name must be lowercase", image)
+	}
+	if strings.ContainsAny(path, ":@") {
+		return image, nil
+	}
+	return image + ":latest", nil
+}
+
+// dockerConfig is what a secret of type kubernetes.io/dockerconfigjson holds.
+type dockerConfig struct {
+	Auths map[string]struct {
+		Username string `json:"username"`
+		Password string `json:"password"`
+		Auth     string `json:"auth"`
+		Token    string `json:"identitytoken"`
+	} `json:"auths"`
+}
+
+// credentials are those of the secrets whose registry and path the image has.
+func credentials(image string, secrets []v1.Secret) []*runtimeapi.AuthConfig {
+	var found []*runtimeapi.AuthConfig
+	for _, secret := range secrets {
+		config := dockerConfig{}
+		if raw, ok := secret.Data[v1.DockerConfigJsonKey]; ok {
+			_ = json.Unmarshal(raw, &config) // a broken secret has no credentials; the pull says so
+		} else if raw, ok := secret.Data[v1.DockerConfigKey]; ok {
+			_ = json.Unmarshal(raw, &config.Auths)
+		}
+		for registry, entry := range config.Auths {
+			if !registryMatches(registry, image) {
+				continue
+			}
+			auth := &runtimeapi.AuthConfig{Username: entry.Username, Password: entry.Password, IdentityToken: entry.Token, ServerAddress: registry}
+			if decoded, err := base64.StdEncoding.DecodeString(entry.Auth); err == nil && auth.Username == "" {
+				auth.Username, auth.Password, _ = strings.Cut(string(decoded), ":")
+			}
+			found = append(found, auth)
+		}
+	}
+	return found
+}
+
+func registryMatches(registry, image string) bool {
+	registry = strings.TrimPrefix(strings.TrimPrefix(registry, "https://"), "http://")
+	registry = strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(registry, "/"), "/v1"), "/v2")
+	if registry == "index.docker.io" || registry == "docker.io" {
+		host, _, found := strings.Cut(image, "/")
+		return !found || !strings.ContainsAny(host, ".:") && host != "localhost" || host == "docker.io"
+	}
+	return image == registry || strings.HasPrefix(image, registry+"/") || strings.HasPrefix(image, registry+":")
+}

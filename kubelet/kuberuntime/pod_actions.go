@@ -1,0 +1,334 @@
+package kuberuntime
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	v1 "k8s.io/api/core/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	kubecontainer "hyperkube/kubelet/container"
+)
+
+// podActions is what has to happen so that what runs becomes what the pod says.
+// It is decided first (computePodActions), logged, and then performed (SyncPod).
+type podActions struct {
+	// KillPod stops all containers and the sandbox, before anything else.
+	KillPod bool
+	// CreateSandbox makes a new sandbox; KillPod is then set too, for the old one.
+	CreateSandbox bool
+	// SandboxID is the sandbox in use; empty when CreateSandbox.
+	SandboxID string
+	// Attempt counts the sandboxes of this pod.
+	Attempt uint32
+	// InitContainersToStart are indexes into spec.initContainers. Upstream had one
+	// NextInitContainerToStart here until sidecars could need several.
+	InitContainersToStart []int
+	// ContainersToStart are indexes into spec.containers.
+	ContainersToStart []int
+	// ContainersToKill is what runs and must not. Keys are container IDs.
+	ContainersToKill map[kubecontainer.ContainerID]containerToKillInfo
+	// EphemeralContainersToStart are indexes into spec.ephemeralContainers.
+	EphemeralContainersToStart []int
+}
+
+// containerToKillInfo says why a container has to end.
+type containerToKillInfo struct {
+	container *v1.Container // its spec; nil when the pod no longer has it
+	name      string
+	message   string // for the event
+	reason    containerKillReason
+}
+
+type containerKillReason string
+
+const (
+	reasonUnknown        containerKillReason = "Unknown"
+	reasonStartupProbe   containerKillReason = "StartupProbe"
+	reasonLivenessProbe  containerKillReason = "LivenessProbe"
+	reasonDefinition     containerKillReason = "DefinitionChanged"
+	reasonFailedPostHook containerKillReason = "FailedPostStartHook"
+)
+
+// String prints the actions as the log shows them (S4-06); names of containers
+// to kill stand sorted, so that equal actions read equal.
+func (p podActions) String() string {
+	kill := make([]string, 0, len(p.ContainersToKill))
+	for _, info := range p.ContainersToKill {
+		kill = append(kill, info.name)
+	}
+	sort.Strings(kill)
+	return fmt.Sprintf("KillPod:%v CreateSandbox:%v SandboxID:%s Attempt:%d InitContainersToStart:%v ContainersToStart:%v ContainersToKill:[%s] EphemeralContainersToStart:%v",
+		p.KillPod, p.CreateSandbox, p.SandboxID, p.Attempt, p.InitContainersToStart, p.ContainersToStart, strings.Join(kill, " "), p.EphemeralContainersToStart)
+}
+
+// nothing is true when the pod is as it should be.
+func (p podActions) nothing() bool {
+	return !p.KillPod && !p.CreateSandbox && len(p.InitContainersToStart)+len(p.ContainersToStart)+len(p.ContainersToKill)+len(p.EphemeralContainersToStart) == 0
+}
+
+// ProbeResults answers what the probes last found. A container without a probe,
+// or not probed yet, has failed nothing; it has started unless it has a startup
+// probe that did not succeed yet.
+type ProbeResults interface {
+	LivenessFailed(id kubecontainer.ContainerID) bool
+	StartupFailed(id kubecontainer.ContainerID) bool
+	StartupSucceeded(id kubecontainer.ContainerID) bool
+}
+
+// computePodActions compares the pod with what runs. It is pure: what it returns
+// depends on its arguments alone, and it changes nothing.
+func computePodActions(pod *v1.Pod, podStatus *kubecontainer.PodStatus, probes ProbeResults) podActions {
+	changed, attempt, sandboxID := podSandboxChanged(pod, podStatus)
+	actions := podActions{
+		KillPod:          changed,
+		CreateSandbox:    changed,
+		SandboxID:        sandboxID,
+		Attempt:          attempt,
+		ContainersToKill: map[kubecontainer.ContainerID]containerToKillInfo{},
+	}
+	if changed {
+		computeNewSandboxActions(pod, podStatus, &actions)
+		return actions
+	}
+	// A debugger may look at a pod whose init container hangs, so ephemeral
+	// containers come first. They are never restarted.
+	for i := range pod.Spec.EphemeralContainers {
+		if podStatus.FindContainerStatusByName(pod.Spec.EphemeralContainers[i].Name) == nil {
+			actions.EphemeralContainersToStart = append(actions.EphemeralContainersToStart, i)
+		}
+	}
+	if initialized := computeInitContainerActions(pod, podStatus, probes, &actions); !initialized || actions.KillPod {
+		return actions
+	}
+	computeContainerActions(pod, podStatus, probes, &actions)
+	return actions
+}
+
+// podSandboxChanged decides whether the pod needs a new sandbox, as its number
+// attempt. The newest sandbox counts.
+func podSandboxChanged(pod *v1.Pod, podStatus *kubecontainer.PodStatus) (changed bool, attempt uint32, sandboxID string) {
+	if len(podStatus.SandboxStatuses) == 0 {
+		return true, 0, ""
+	}
+	ready := 0
+	for _, sandbox := range podStatus.SandboxStatuses {
+		if sandbox.State == runtimeapi.PodSandboxState_SANDBOX_READY {
+			ready++
+		}
+	}
+	newest := podStatus.SandboxStatuses[0]
+	next := newest.GetMetadata().GetAttempt() + 1
+	switch {
+	case ready > 1: // two at once, after a crash in the middle of a change: neither can be trusted
+		return true, next, newest.Id
+	case newest.State != runtimeapi.PodSandboxState_SANDBOX_READY: // it died
+		return true, next, newest.Id
+	case newest.GetLinux().GetNamespaces().GetOptions().GetNetwork() != networkNamespaceForPod(pod):
+		return true, next, ""
+	case !pod.Spec.HostNetwork && newest.GetNetwork() != nil && newest.GetNetwork().GetIp() == "": // it lost its address
+		return true, next, newest.Id
+	}
+	return false, newest.GetMetadata().GetAttempt(), newest.Id
+}
+
+// computeNewSandboxActions fills in what starts in a new sandbox.
+func computeNewSandboxActions(pod *v1.Pod, podStatus *kubecontainer.PodStatus, actions *podActions) {
+	if !shouldRestartOnFailure(pod) && actions.Attempt != 0 && len(podStatus.ContainerStatuses) != 0 {
+		// The pod has run, its sandbox died, and it asks not to be run again.
+		actions.CreateSandbox = false
+		return
+	}
+	var toStart []int
+	for i := range pod.Spec.Containers {
+		if pod.Spec.RestartPolicy == v1.RestartPolicyOnFailure && containerSucceeded(&pod.Spec.Containers[i], podStatus) {
+			continue
+		}
+		toStart = append(toStart, i)
+	}
+	if len(toStart) == 0 {
+		// All have done their work: a new sandbox would have nothing in it.
+		actions.CreateSandbox = false
+		return
+	}
+	if len(pod.Spec.InitContainers) > 0 {
+		actions.InitContainersToStart = []int{0}
+		return
+	}
+	actions.ContainersToStart = toStart
+}
+
+// computeInitContainerActions walks the init containers in their order and
+// returns whether all have done their part: an ordinary one has succeeded, a
+// sidecar has started. It stops at the first that has not.
+func computeInitContainerActions(pod *v1.Pod, podStatus *kubecontainer.PodStatus, probes ProbeResults, actions *podActions) bool {
+	for i := range pod.Spec.InitContainers {
+		container := &pod.Spec.InitContainers[i]
+		// A later container that exists proves that this one has been passed.
+		passed := anyLaterContainerCreated(pod, podStatus, actions.SandboxID, i)
+		status := statusInSandbox(podStatus, container.Name, actions.SandboxID)
+		var done bool
+		if kubecontainer.IsRestartableInitContainer(container) {
+			done = computeSidecarActions(container, i, status, probes, actions)
+		} else {
+			done = passed || computeOneInitContainer(pod, i, status, actions)
+		}
+		if actions.KillPod {
+			return false
+		}
+		if !done && !passed {
+			return false
+		}
+	}
+	return true
+}
+
+// computeOneInitContainer handles an init container that runs to completion.
+func computeOneInitContainer(pod *v1.Pod, i int, status *kubecontainer.Status, actions *podActions) (done bool) {
+	switch {
+	case status == nil:
+		actions.InitContainersToStart = append(actions.InitContainersToStart, i)
+	case status.State == kubecontainer.StateUnknown:
+		// It may still run: end it, then start anew.
+		container := &pod.Spec.InitContainers[i]
+		actions.ContainersToKill[status.ID] = containerToKillInfo{container, container.Name, fmt.Sprintf("Init container is in %q state, try killing it before restart", status.State), reasonUnknown}
+		actions.InitContainersToStart = append(actions.InitContainersToStart, i)
+	case status.State != kubecontainer.StateExited: // created or running: wait for it
+	case status.ExitCode == 0:
+		return true
+	case !shouldRestartOnFailure(pod):
+		// It failed for good, and with it the pod.
+		actions.KillPod = true
+		actions.InitContainersToStart = nil
+	default:
+		actions.InitContainersToStart = append(actions.InitContainersToStart, i)
+	}
+	return false
+}
+
+// computeSidecarActions handles an init container that runs beside the others;
+// it is restarted whatever the pod's restart policy says (KEP-753).
+func computeSidecarActions(container *v1.Container, i int, status *kubecontainer.Status, probes ProbeResults, actions *podActions) (done bool) {
+	if status == nil || status.State == kubecontainer.StateExited {
+		actions.InitContainersToStart = append(actions.InitContainersToStart, i)
+		return false
+	}
+	if status.State == kubecontainer.StateRunning {
+		if info, kill := shouldKill(container, status, probes); kill {
+			info.message += ", will be restarted"
+			actions.ContainersToKill[status.ID] = info
+			actions.InitContainersToStart = append(actions.InitContainersToStart, i)
+			return false
+		}
+		return container.StartupProbe == nil || probes.StartupSucceeded(status.ID)
+	}
+	return false
+}
+
+// computeContainerActions decides about spec.containers, once the pod is initialized.
+func computeContainerActions(pod *v1.Pod, podStatus *kubecontainer.PodStatus, probes ProbeResults, actions *podActions) {
+	keepCount := 0
+	for i := range pod.Spec.Containers {
+		container := &pod.Spec.Containers[i]
+		status := podStatus.FindContainerStatusByName(container.Name)
+		if status == nil || status.State != kubecontainer.StateRunning {
+			if !ShouldContainerBeRestarted(container, pod, podStatus) {
+				continue
+			}
+			actions.ContainersToStart = append(actions.ContainersToStart, i)
+			if status != nil && status.State == kubecontainer.StateUnknown {
+				// It may still run; two of it would share its volumes.
+				actions.ContainersToKill[status.ID] = containerToKillInfo{container, container.Name, fmt.Sprintf("Container is in %q state, try killing it before restart", status.State), reasonUnknown}
+			}
+			continue
+		}
+		info, kill := shouldKill(container, status, probes)
+		if !kill {
+			keepCount++
+			continue
+		}
+		// A changed definition is a wish for the new one, whatever the restart policy.
+		if info.reason == reasonDefinition || shouldRestartOnFailure(pod) {
+			info.message += ", will be restarted"
+			actions.ContainersToStart = append(actions.ContainersToStart, i)
+		}
+		actions.ContainersToKill[status.ID] = info
+	}
+	if keepCount == 0 && len(actions.ContainersToStart) == 0 {
+		// Nothing runs and nothing will: the sandbox goes too, and no sidecar comes back.
+		actions.KillPod = true
+		actions.InitContainersToStart = nil
+	}
+}
+
+// shouldKill tells whether a running container must end, and why.
+func shouldKill(container *v1.Container, status *kubecontainer.Status, probes ProbeResults) (containerToKillInfo, bool) {
+	info := containerToKillInfo{container: container, name: container.Name}
+	switch {
+	case kubecontainer.HashContainer(container) != status.Hash:
+		info.reason, info.message = reasonDefinition, fmt.Sprintf("Container %s definition changed", container.Name)
+	case probes.LivenessFailed(status.ID):
+		info.reason, info.message = reasonLivenessProbe, fmt.Sprintf("Container %s failed liveness probe", container.Name)
+	case probes.StartupFailed(status.ID):
+		info.reason, info.message = reasonStartupProbe, fmt.Sprintf("Container %s failed startup probe", container.Name)
+	default:
+		return info, false
+	}
+	return info, true
+}
+
+// ShouldContainerBeRestarted applies the restart policy to a container that
+// does not run.
+func ShouldContainerBeRestarted(container *v1.Container, pod *v1.Pod, podStatus *kubecontainer.PodStatus) bool {
+	if pod.DeletionTimestamp != nil {
+		return false
+	}
+	status := podStatus.FindContainerStatusByName(container.Name)
+	switch {
+	case status == nil:
+		return true
+	case status.State == kubecontainer.StateRunning:
+		return false
+	case status.State == kubecontainer.StateUnknown || status.State == kubecontainer.StateCreated:
+		// Created but never started: the kubelet ended in between.
+		return true
+	case pod.Spec.RestartPolicy == v1.RestartPolicyNever:
+		return false
+	case pod.Spec.RestartPolicy == v1.RestartPolicyOnFailure:
+		return status.ExitCode != 0
+	}
+	return true
+}
+
+func shouldRestartOnFailure(pod *v1.Pod) bool { return pod.Spec.RestartPolicy != v1.RestartPolicyNever }
+
+func containerSucceeded(container *v1.Container, podStatus *kubecontainer.PodStatus) bool {
+	status := podStatus.FindContainerStatusByName(container.Name)
+	return status != nil && status.State == kubecontainer.StateExited && status.ExitCode == 0
+}
+
+// statusInSandbox is FindContainerStatusByName within one sandbox: init
+// containers of a dead sandbox have initialized nothing in the new one.
+func statusInSandbox(podStatus *kubecontainer.PodStatus, name, sandboxID string) *kubecontainer.Status {
+	for _, status := range podStatus.ContainerStatuses {
+		if status.Name == name && status.PodSandboxID == sandboxID {
+			return status
+		}
+	}
+	return nil
+}
+
+func anyLaterContainerCreated(pod *v1.Pod, podStatus *kubecontainer.PodStatus, sandboxID string, after int) bool {
+	for i := after + 1; i < len(pod.Spec.InitContainers); i++ {
+		if statusInSandbox(podStatus, pod.Spec.InitContainers[i].Name, sandboxID) != nil {
+			return true
+		}
+	}
+	for i := range pod.Spec.Containers {
+		if statusInSandbox(podStatus, pod.Spec.Containers[i].Name, sandboxID) != nil {
+			return true
+		}
+	}
+	return false
+}
