@@ -1,0 +1,91 @@
+// Package endpoints is what is true of Endpoints: their addresses and ports.
+//
+// In Kubernetes: SetDefaults_Endpoints, ValidateEndpoints*, and
+// pkg/api/v1/endpoints (RepackSubsets).
+package endpoints
+
+import (
+	"net/netip"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"hyperkube/api/rule"
+)
+
+// SetDefaults: a port without a protocol is TCP.
+func SetDefaults(e *v1.Endpoints) {
+	for i := range e.Subsets {
+		for j := range e.Subsets[i].Ports {
+			if e.Subsets[i].Ports[j].Protocol == "" {
+				e.Subsets[i].Ports[j].Protocol = v1.ProtocolTCP
+			}
+		}
+	}
+}
+
+// Validate checks each subset.
+func Validate(e *v1.Endpoints) field.ErrorList {
+	var errs field.ErrorList
+	for i := range e.Subsets {
+		s, path := &e.Subsets[i], field.NewPath("subsets").Index(i)
+		if len(s.Addresses) == 0 && len(s.NotReadyAddresses) == 0 {
+			errs = append(errs, field.Required(path, "must specify `addresses` or `notReadyAddresses`"))
+		}
+		for j := range s.Addresses {
+			errs = append(errs, validateAddress(&s.Addresses[j], path.Child("addresses").Index(j))...)
+		}
+		for j := range s.NotReadyAddresses {
+			errs = append(errs, validateAddress(&s.NotReadyAddresses[j], path.Child("notReadyAddresses").Index(j))...)
+		}
+		for j := range s.Ports {
+			errs = append(errs, validatePort(&s.Ports[j], len(s.Ports) > 1, path.Child("ports").Index(j))...)
+		}
+	}
+	return errs
+}
+
+func validateAddress(a *v1.EndpointAddress, path *field.Path) field.ErrorList {
+	errs := rule.IP(a.IP, path.Child("ip"))
+	if a.Hostname != "" {
+		errs = append(errs, rule.DNSLabel(a.Hostname, path.Child("hostname"))...)
+	}
+	if a.NodeName != nil {
+		errs = append(errs, rule.DNSSubdomain(*a.NodeName, path.Child("nodeName"))...)
+	}
+	return append(errs, ValidateIP(a.IP, path.Child("ip"))...)
+}
+
+// ValidateIP refuses addresses by which an endpoint would reach into the node itself.
+func ValidateIP(address string, path *field.Path) field.ErrorList {
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return nil
+	}
+	refuse := func(why string) field.ErrorList {
+		return field.ErrorList{field.Invalid(path, address, why)}
+	}
+	switch {
+	case ip.IsUnspecified():
+		return refuse("may not be unspecified (0.0.0.0 or ::)")
+	case ip.IsLoopback():
+		return refuse("may not be in the loopback range (127.0.0.0/8, ::1/128)")
+	case ip.IsLinkLocalUnicast():
+		return refuse("may not be in the link-local range (169.254.0.0/16, fe80::/10)")
+	case ip.IsLinkLocalMulticast():
+		return refuse("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
+	}
+	return nil
+}
+
+func validatePort(p *v1.EndpointPort, needName bool, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if needName && p.Name == "" {
+		errs = append(errs, field.Required(path.Child("name"), ""))
+	} else if p.Name != "" {
+		errs = append(errs, rule.DNSLabel(p.Name, path.Child("name"))...)
+	}
+	errs = append(errs, rule.All(validation.IsValidPortNum(int(p.Port)), path.Child("port"), p.Port)...)
+	return append(errs, rule.SupportedProtocol(p.Protocol, path.Child("protocol"))...)
+}
