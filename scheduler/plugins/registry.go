@@ -1,0 +1,45 @@
+// Package plugins is the table of the scheduler's plugins. Adding one is a folder
+// beside this file and a line below: the framework calls a plugin wherever it has
+// the method, in the order of the table. The cheap filters and those that rule out
+// most nodes come first.
+package plugins
+
+import (
+	"context"
+
+	"hyperkube/scheduler/framework"
+	"hyperkube/scheduler/framework/runtime"
+	"hyperkube/scheduler/plugins/defaultbinder"
+	"hyperkube/scheduler/plugins/imagelocality"
+	"hyperkube/scheduler/plugins/nodeaffinity"
+	"hyperkube/scheduler/plugins/nodename"
+	"hyperkube/scheduler/plugins/nodeports"
+	"hyperkube/scheduler/plugins/noderesources"
+	"hyperkube/scheduler/plugins/nodeunschedulable"
+	"hyperkube/scheduler/plugins/queuesort"
+	"hyperkube/scheduler/plugins/schedulinggates"
+	"hyperkube/scheduler/plugins/tainttoleration"
+)
+
+// NewInTreeRegistry returns the plugins in calling order, with upstream's default
+// weights of the scores.
+func NewInTreeRegistry() []runtime.Registration {
+	return []runtime.Registration{
+		{Name: schedulinggates.Name, New: plain(schedulinggates.New)},
+		{Name: queuesort.Name, New: plain(queuesort.New)},
+		{Name: nodeunschedulable.Name, New: plain(nodeunschedulable.New)},
+		{Name: nodename.Name, New: plain(nodename.New)},
+		{Name: tainttoleration.Name, Weight: 3, New: plain(tainttoleration.New)},
+		{Name: nodeaffinity.Name, Weight: 2, New: plain(nodeaffinity.New)},
+		{Name: nodeports.Name, New: plain(nodeports.New)},
+		{Name: noderesources.FitName, Weight: 1, New: plain(noderesources.NewFit)},
+		{Name: noderesources.BalancedAllocationName, Weight: 1, New: plain(noderesources.NewBalancedAllocation)},
+		{Name: imagelocality.Name, Weight: 1, New: imagelocality.New},
+		{Name: defaultbinder.Name, New: defaultbinder.New},
+	}
+}
+
+// plain adapts the constructor of a plugin that needs nothing of the scheduler.
+func plain[P framework.Plugin](newPlugin func() P) func(context.Context, framework.Handle) (framework.Plugin, error) {
+	return func(context.Context, framework.Handle) (framework.Plugin, error) { return newPlugin(), nil }
+}

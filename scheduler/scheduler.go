@@ -1,0 +1,249 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	clientcache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"hyperkube/component"
+	"hyperkube/scheduler/cache"
+	"hyperkube/scheduler/framework"
+	"hyperkube/scheduler/framework/runtime"
+	"hyperkube/scheduler/plugins"
+	"hyperkube/scheduler/queue"
+)
+
+// DefaultSchedulerName is the spec.schedulerName that pods get when they name none.
+const DefaultSchedulerName = "default-scheduler"
+
+// assumedPodTTL is how long a bound pod may stay unconfirmed by the informer. It is
+// long: expiring one too early would give its place away twice.
+const assumedPodTTL = 15 * time.Minute
+
+// Config is what a scheduler is made from.
+type Config struct {
+	// Client talks to the apiserver. Its rate limit bounds the pods placed a second
+	// (two writes a pod); the scheduler needs none. Required.
+	Client kubernetes.Interface
+	// SchedulerName picks the pods by spec.schedulerName. Default "default-scheduler".
+	SchedulerName string
+	// LeaderElect makes it schedule only while it holds the Lease
+	// kube-system/kube-scheduler. Default false: it is alone.
+	LeaderElect bool
+	// Identity names this process in the Lease. Default: host name and a random part.
+	Identity string
+	// PercentageOfNodesToScore: once this share of the nodes (at least 100) fits, the
+	// search ends. Percent; default 0: between 50 and 5, falling with the number of nodes.
+	PercentageOfNodesToScore int32
+	// Plugins is the table of plugins. Default plugins.NewInTreeRegistry().
+	Plugins []runtime.Registration
+	// ExplainAttempts is how many attempts are kept for Explain. Default 512.
+	ExplainAttempts int
+	// Clock drives backoffs and expiries. Default: the real one.
+	Clock clock.WithTicker
+	// Metrics receives the scheduler_* metrics. Default: none are kept.
+	Metrics prometheus.Registerer
+	// Health gets the checks "informers-sync" and "leader-election". May be nil.
+	Health *component.Health
+}
+
+func (c *Config) validate() error {
+	if c.Client == nil {
+		return errors.New("scheduler: Config.Client is required")
+	}
+	if c.PercentageOfNodesToScore < 0 || c.PercentageOfNodesToScore > 100 {
+		return fmt.Errorf("scheduler: Config.PercentageOfNodesToScore is %d, must be 0 to 100", c.PercentageOfNodesToScore)
+	}
+	return nil
+}
+
+func (c *Config) complete() {
+	if c.SchedulerName == "" {
+		c.SchedulerName = DefaultSchedulerName
+	}
+	if c.Identity == "" {
+		host, _ := os.Hostname()
+		c.Identity = host + "_" + string(uuid.NewUUID())
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	if c.Plugins == nil {
+		c.Plugins = plugins.NewInTreeRegistry()
+	}
+	if c.ExplainAttempts == 0 {
+		c.ExplainAttempts = 512
+	}
+}
+
+// Scheduler places pods. nodeInfoSnapshot and nextStartNodeIndex belong to the
+// goroutine that runs ScheduleOne; everything else may be used by all.
+type Scheduler struct {
+	cfg   Config
+	Cache *cache.Cache
+	// SchedulingQueue and framework are made in Run, which has the logger; others may
+	// read them once built is true.
+	SchedulingQueue *queue.PriorityQueue
+	framework       *runtime.Framework
+	built           atomic.Bool
+
+	client    kubernetes.Interface
+	recorder  events.EventRecorder
+	informers informers.SharedInformerFactory
+	podLister corelisters.PodLister
+
+	// nodeInfoSnapshot is what the running cycle sees.
+	nodeInfoSnapshot *cache.Snapshot
+	// nextStartNodeIndex is where the next search begins, so that with sampling each
+	// node gets its turn.
+	nextStartNodeIndex int
+	// intn breaks ties between equal scores; replaced in tests.
+	intn func(n int) int
+
+	metrics      *schedulerMetrics
+	explanations *explanations
+	leading      leaderState
+	// bindings are the binding cycles under way.
+	bindings sync.WaitGroup
+}
+
+// New checks the configuration and makes a scheduler. It starts nothing.
+func New(cfg Config) (*Scheduler, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	cfg.complete()
+	sched := &Scheduler{
+		cfg: cfg, client: cfg.Client,
+		Cache:            cache.New(assumedPodTTL, cfg.Clock),
+		nodeInfoSnapshot: cache.NewSnapshot(),
+		informers:        newInformerFactory(cfg.Client),
+		intn:             rand.IntN,
+		explanations:     newExplanations(cfg.ExplainAttempts),
+	}
+	sched.podLister = sched.informers.Core().V1().Pods().Lister()
+	sched.metrics = newSchedulerMetrics(cfg.Metrics, sched)
+	return sched, nil
+}
+
+// Run schedules until ctx is done, in these steps; it may be called once.
+//
+//	1: make the plugins and the queue
+//	2: start the informers and wait until the cache has seen what is there
+//	3: start the timers of cache and queue
+//	4: schedule, while leading
+//	5: wait for the binding cycles, then stop the informers
+func (sched *Scheduler) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	logger := klog.FromContext(ctx)
+	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: sched.client.EventsV1()})
+	defer broadcaster.Shutdown()
+	recorder := broadcaster.NewRecorder(scheme.Scheme, sched.cfg.SchedulerName)
+
+	// Step 1: make the plugins and the queue
+	if err := sched.buildFramework(ctx, recorder); err != nil {
+		return fmt.Errorf("scheduler: %w", err)
+	}
+
+	// Step 2: start the informers and wait until the cache has seen what is there
+	handlersSynced, err := sched.addAllEventHandlers(ctx)
+	if err != nil {
+		return fmt.Errorf("scheduler: %w", err)
+	}
+	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
+		return fmt.Errorf("scheduler: starting the event recorder: %w", err)
+	}
+	sched.informers.StartWithContext(ctx)
+	defer sched.informers.Shutdown()
+	defer cancel() // before Shutdown, which waits for the informers to end
+	sched.addHealthChecks(handlersSynced)
+	logger.Info("Waiting for the caches to sync with the apiserver")
+	if !clientcache.WaitForCacheSync(ctx.Done(), handlersSynced...) {
+		return nil // ctx ended first: an orderly stop
+	}
+
+	// Step 3: start the timers of cache and queue
+	var timers sync.WaitGroup
+	timers.Go(func() { sched.Cache.Run(ctx, sched.cfg.Clock) })
+	timers.Go(func() { sched.SchedulingQueue.Run(ctx) })
+
+	// Step 4: schedule, while leading
+	logger.Info("Starting to schedule", "scheduler", sched.cfg.SchedulerName)
+	sched.runWhileLeading(ctx)
+
+	// Step 5: wait for the binding cycles, then stop the informers
+	sched.bindings.Wait()
+	timers.Wait()
+	return nil
+}
+
+// loop is the scheduler's work while it leads.
+func (sched *Scheduler) loop(ctx context.Context) {
+	for ctx.Err() == nil {
+		sched.ScheduleOne(ctx)
+	}
+}
+
+// buildFramework makes plugins and queue; tests call it with a recorder of theirs.
+func (sched *Scheduler) buildFramework(ctx context.Context, recorder events.EventRecorder) error {
+	sched.recorder = recorder
+	fw, err := runtime.NewFramework(ctx, sched.cfg.Plugins, runtime.Options{
+		Client: sched.client, Recorder: recorder, Informers: sched.informers,
+		Snapshot: sched.nodeInfoSnapshot, Clock: sched.cfg.Clock, Observe: sched.metrics.observeExtensionPoint,
+	})
+	if err != nil {
+		return err
+	}
+	hints, err := fw.EventsToRegister(ctx)
+	if err != nil {
+		return err
+	}
+	sched.framework = fw
+	sched.SchedulingQueue = queue.NewPriorityQueue(klog.FromContext(ctx), queue.Options{
+		Less: fw.QueueSortFunc(), PreEnqueue: fw.RunPreEnqueuePlugins, Hints: hints,
+		Clock: sched.cfg.Clock, Incoming: sched.metrics.incomingPod,
+	})
+	sched.built.Store(true)
+	return nil
+}
+
+// addHealthChecks reports what a stuck scheduler would be stuck on.
+func (sched *Scheduler) addHealthChecks(synced []clientcache.InformerSynced) {
+	sched.cfg.Health.Add("informers-sync", func(context.Context) error {
+		for _, hasSynced := range synced {
+			if !hasSynced() {
+				return errors.New("informers are not synced yet")
+			}
+		}
+		return nil
+	})
+	sched.cfg.Health.Add("leader-election", func(context.Context) error { return sched.leading.check() })
+}
+
+// ListPlugins names the plugins per extension point, in calling order (S1-11). It
+// is empty before Run.
+func (sched *Scheduler) ListPlugins() map[string][]string {
+	if !sched.built.Load() {
+		return nil
+	}
+	return sched.framework.ListPlugins()
+}
+
+var _ framework.SharedLister = &cache.Snapshot{}
