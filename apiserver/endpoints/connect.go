@@ -1,0 +1,42 @@
+package endpoints
+
+import (
+	"net/http"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/request"
+)
+
+// ConnectResource hands the connection to the subresource (log, exec, attach, portforward, proxy), once admission has agreed.
+func ConnectResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
+	info := request.InfoFrom(r.Context())
+	namespace, name := s.target(r)
+	ctx := r.Context()
+	var options runtime.Object
+	if s.Sub.ConnectOptions != nil {
+		options = s.Sub.ConnectOptions()
+		if err := decodeQuery(r.URL.Query(), options); err != nil {
+			return err
+		}
+		ctx = registry.WithConnectOptions(ctx, options)
+	}
+	if err := s.admitConnect(ctx, namespace, name, options); err != nil {
+		return err
+	}
+	return s.Sub.Connect(ctx, namespace, name, subpath(info), w, r.WithContext(ctx))
+}
+
+// subpath is what follows the subresource in the URL, with its slash: "" or "/x/y".
+func subpath(info *request.Info) string {
+	if len(info.Parts) <= 3 {
+		return ""
+	}
+	path := "/" + strings.Join(info.Parts[3:], "/")
+	if strings.HasSuffix(info.Path, "/") {
+		path += "/"
+	}
+	return path
+}

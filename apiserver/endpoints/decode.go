@@ -1,0 +1,137 @@
+package endpoints
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+
+	"k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"hyperkube/apiserver/request"
+)
+
+// maxBody is the most a request's body may hold: what etcd takes, and room for a patch's overhead.
+const maxBody = 3 << 20
+
+// readBody reads a request's body, and refuses one that is too large before it fills the memory.
+func readBody(r *http.Request) ([]byte, error) {
+	if r.Body == nil {
+		return nil, nil
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	if err != nil {
+		return nil, errors.NewBadRequest(fmt.Sprintf("reading the request's body: %v", err))
+	}
+	if len(body) > maxBody {
+		return nil, errors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", maxBody))
+	}
+	return body, nil
+}
+
+// bodyMedia is the media type of a request's body; none means JSON.
+func bodyMedia(r *http.Request) (string, error) {
+	header := r.Header.Get("Content-Type")
+	if header == "" {
+		return mediaJSON, nil
+	}
+	media, _, err := mime.ParseMediaType(header)
+	if err == nil {
+		for _, known := range []string{mediaJSON, mediaYAML, mediaProtobuf} {
+			if media == known {
+				return media, nil
+			}
+		}
+	}
+	return "", unsupportedMedia(acceptedMedia)
+}
+
+// decodeBody reads the body as an object of kind into a new one, and treats fields it does not know as validation says:
+// Ignore, Warn (a Warning header each) or Strict (400).
+func decodeBody(r *http.Request, kind schema.GroupVersionKind, into runtime.Object, validation string) (runtime.Object, error) {
+	media, err := bodyMedia(r)
+	if err != nil {
+		return nil, err
+	}
+	body, err := readBody(r)
+	if err != nil {
+		return nil, err
+	}
+	return decode(r.Context(), body, media, kind, into, validation)
+}
+
+func decode(ctx context.Context, body []byte, media string, kind schema.GroupVersionKind, into runtime.Object, validation string) (runtime.Object, error) {
+	info, ok := runtime.SerializerInfoForMediaType(scheme.Codecs.SupportedMediaTypes(), media)
+	if !ok {
+		return nil, unsupportedMedia(acceptedMedia)
+	}
+	serializer := info.Serializer
+	if validation != metav1.FieldValidationIgnore && info.StrictSerializer != nil {
+		serializer = info.StrictSerializer
+	}
+	obj, actual, err := serializer.Decode(body, &kind, into)
+	if strict, isStrict := runtime.AsStrictDecodingError(err); isStrict && obj != nil {
+		if validation == metav1.FieldValidationStrict {
+			return nil, undecodable(kind, actual, body, err)
+		}
+		for _, e := range strict.Errors() {
+			request.AddWarning(ctx, e.Error())
+		}
+		err = nil
+	}
+	if err != nil {
+		return nil, undecodable(kind, actual, body, err)
+	}
+	if actual != nil && *actual != kind {
+		if actual.GroupVersion() != kind.GroupVersion() {
+			return nil, errors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)",
+				actual.GroupVersion(), kind.GroupVersion()))
+		}
+		return nil, undecodable(kind, actual, body, fmt.Errorf("converting (%s.%s) to (%s.%s): unknown conversion",
+			actual.Version, actual.Kind, kind.Version, kind.Kind))
+	}
+	return obj, nil
+}
+
+// undecodable says what was found and what was expected.
+func undecodable(kind schema.GroupVersionKind, actual *schema.GroupVersionKind, body []byte, err error) error {
+	if actual != nil && actual.Kind != "" {
+		return errors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", actual.Kind, actual.Version, kind.Kind, err))
+	}
+	return errors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): %v (%s)", kind.Kind, err, summary(body)))
+}
+
+// summary shows the beginning of a body that could not be read.
+func summary(body []byte) string {
+	const shown = 30
+	switch {
+	case len(body) == 0:
+		return "<empty>"
+	case body[0] == '{' && len(body) > shown:
+		return string(body[:shown]) + " ..."
+	case body[0] == '{':
+		return string(body)
+	case len(body) > shown:
+		return fmt.Sprintf("%x ...", body[:shown])
+	}
+	return fmt.Sprintf("%x", body)
+}
+
+// decodeJSON reads JSON that this package made itself; strict are the fields that the type does not have.
+func decodeJSON(data []byte, kind schema.GroupVersionKind, into runtime.Object) (obj runtime.Object, strict []error, err error) {
+	info, _ := runtime.SerializerInfoForMediaType(scheme.Codecs.SupportedMediaTypes(), mediaJSON)
+	obj, actual, err := info.StrictSerializer.Decode(data, &kind, into)
+	if found, isStrict := runtime.AsStrictDecodingError(err); isStrict && obj != nil {
+		strict, err = found.Errors(), nil
+	}
+	if err == nil && *actual != kind {
+		err = fmt.Errorf("it is %s, not %s", actual, kind)
+	}
+	return obj, strict, err
+}

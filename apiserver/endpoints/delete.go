@@ -1,0 +1,74 @@
+package endpoints
+
+import (
+	"net/http"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"hyperkube/apiserver/storage"
+)
+
+// DeleteResource answers DELETE of one object: with the object while it waits (for its grace period, for finalizers), with
+// a Status once it is gone.
+func DeleteResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
+	f, err := negotiate(r, "Table", "PartialObjectMetadata")
+	if err != nil {
+		return err
+	}
+	options, err := deleteOptions(r)
+	if err != nil {
+		return err
+	}
+	namespace, name := s.target(r)
+	obj, gone, err := s.Store.Delete(r.Context(), namespace, name, options)
+	if err != nil {
+		return err
+	}
+	if !gone || s.Store.ReturnDeletedObject {
+		code := http.StatusOK
+		if !gone && options.OrphanDependents != nil && !*options.OrphanDependents {
+			code = http.StatusAccepted
+		}
+		return s.writeStored(w, r, f, code, obj)
+	}
+	accessor, err := meta.Accessor(obj.Object)
+	if err != nil {
+		return err
+	}
+	status := success(&metav1.StatusDetails{
+		Name: name, Group: s.Resource.Kind.Group, Kind: s.Resource.Name, UID: accessor.GetUID(),
+	})
+	return writeAny(w, r, f, http.StatusOK, status, schema.GroupVersionKind{Version: "v1", Kind: "Status"})
+}
+
+// DeleteCollection answers DELETE of a collection with the list of what it deleted.
+func DeleteCollection(s *Scope, w http.ResponseWriter, r *http.Request) error {
+	f, err := negotiate(r, "Table", "PartialObjectMetadataList")
+	if err != nil {
+		return err
+	}
+	selection, err := listOptions(r)
+	if err != nil {
+		return err
+	}
+	predicate, err := s.predicate(selection, "")
+	if err != nil {
+		return err
+	}
+	options, err := deleteOptions(r)
+	if err != nil {
+		return err
+	}
+	namespace, _ := s.target(r)
+	deleted, err := s.Store.DeleteCollection(r.Context(), namespace, options, storage.ListOptions{
+		ResourceVersion: selection.ResourceVersion, ResourceVersionMatch: selection.ResourceVersionMatch,
+		Predicate: predicate, Limit: selection.Limit, Continue: selection.Continue,
+	})
+	if err != nil {
+		return err
+	}
+	return s.writeList(w, r, f, &storage.List{Items: deleted})
+}

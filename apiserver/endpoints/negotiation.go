@@ -1,0 +1,145 @@
+package endpoints
+
+import (
+	"mime"
+	"net/http"
+	"sort"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+const (
+	mediaJSON     = runtime.ContentTypeJSON
+	mediaYAML     = runtime.ContentTypeYAML
+	mediaProtobuf = runtime.ContentTypeProtobuf
+)
+
+// form is how an answer is to look.
+type form struct {
+	media string // mediaJSON, mediaYAML or mediaProtobuf
+	// as is "", "Table", "PartialObjectMetadata" or "PartialObjectMetadataList".
+	as     string
+	pretty bool
+	// includeObject is what each row of a Table carries.
+	includeObject metav1.IncludeObjectPolicy
+}
+
+// contentType is what the answer's header says.
+func (f form) contentType() string {
+	if f.as != "" && f.media == mediaJSON {
+		return mediaJSON
+	}
+	return f.media
+}
+
+// negotiate reads Accept: the client's order of preference counts, then what we can do. views are the
+// transformations that the endpoint offers.
+func negotiate(r *http.Request, views ...string) (form, error) {
+	query := r.URL.Query()
+	f := form{media: mediaJSON, pretty: wantsPretty(r)}
+	header := strings.Join(r.Header.Values("Accept"), ",")
+	if header == "" {
+		return f, nil
+	}
+	for _, clause := range parseAccept(header) {
+		media := mediaOf(clause.media)
+		if media == "" || !offered(clause.params, media, views) {
+			continue
+		}
+		f.media, f.as = media, clause.params["as"]
+		f.includeObject = metav1.IncludeObjectPolicy(query.Get("includeObject"))
+		switch f.includeObject {
+		case "":
+			f.includeObject = metav1.IncludeMetadata
+		case metav1.IncludeNone, metav1.IncludeMetadata, metav1.IncludeObject:
+		default:
+			return f, errors.NewBadRequest("invalid includeObject: must be None, Metadata or Object")
+		}
+		return f, nil
+	}
+	return f, notAcceptable()
+}
+
+// offered says whether the transformation that a clause asks for can be made.
+func offered(params map[string]string, media string, views []string) bool {
+	as := params["as"]
+	if as == "" {
+		return true
+	}
+	if params["g"] != metav1.GroupName || (params["v"] != "v1" && params["v"] != "v1beta1") {
+		return false
+	}
+	if as == "Table" && media == mediaProtobuf {
+		return false // cells are JSON values, which protobuf has no place for
+	}
+	for _, view := range views {
+		if view == as {
+			return true
+		}
+	}
+	return false
+}
+
+type acceptClause struct {
+	media  string
+	params map[string]string
+	q      float64
+}
+
+func parseAccept(header string) []acceptClause {
+	var clauses []acceptClause
+	for _, part := range strings.Split(header, ",") {
+		media, params, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		clause := acceptClause{media: media, params: params, q: 1}
+		if q, err := strconv.ParseFloat(params["q"], 64); err == nil {
+			clause.q = q
+		}
+		clauses = append(clauses, clause)
+	}
+	sort.SliceStable(clauses, func(i, j int) bool { return clauses[i].q > clauses[j].q })
+	return clauses
+}
+
+func mediaOf(asked string) string {
+	switch asked {
+	case "*/*", "application/*", mediaJSON:
+		return mediaJSON
+	case mediaYAML:
+		return mediaYAML
+	case mediaProtobuf:
+		return mediaProtobuf
+	}
+	return ""
+}
+
+// wantsPretty: asked for, or a person is probably looking.
+func wantsPretty(r *http.Request) bool {
+	if values, ok := r.URL.Query()["pretty"]; ok {
+		return len(values) == 0 || (values[0] != "0" && !strings.EqualFold(values[0], "false"))
+	}
+	agent := r.UserAgent()
+	return strings.HasPrefix(agent, "curl") || strings.HasPrefix(agent, "Wget") || strings.HasPrefix(agent, "Mozilla/5.0")
+}
+
+const acceptedMedia = mediaJSON + ", " + mediaYAML + ", " + mediaProtobuf
+
+func notAcceptable() error {
+	return &errors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusNotAcceptable, Reason: metav1.StatusReasonNotAcceptable,
+		Message: "only the following media types are accepted: " + acceptedMedia,
+	}}
+}
+
+func unsupportedMedia(accepted string) error {
+	return &errors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
+		Message: "the body of the request was in an unknown format - accepted media types include: " + accepted,
+	}}
+}

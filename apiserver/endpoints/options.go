@@ -1,0 +1,183 @@
+package endpoints
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"hyperkube/apiserver/storage"
+)
+
+// decodeQuery reads query parameters into options.
+func decodeQuery(query url.Values, into runtime.Object) error {
+	if err := scheme.ParameterCodec.DecodeParameters(query, schema.GroupVersion{Version: "v1"}, into); err != nil {
+		return errors.NewBadRequest(err.Error())
+	}
+	return nil
+}
+
+// invalidOptions is the answer to options that are well formed but contradictory.
+func invalidOptions(kind string, errs field.ErrorList) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	return errors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: kind}, "", errs)
+}
+
+func createOptions(r *http.Request) (*metav1.CreateOptions, error) {
+	options := &metav1.CreateOptions{}
+	if err := decodeQuery(r.URL.Query(), options); err != nil {
+		return nil, err
+	}
+	options.SetGroupVersionKind(metaKind("CreateOptions"))
+	return options, invalidOptions("CreateOptions", metavalidation.ValidateCreateOptions(options))
+}
+
+func updateOptions(r *http.Request) (*metav1.UpdateOptions, error) {
+	options := &metav1.UpdateOptions{}
+	if err := decodeQuery(r.URL.Query(), options); err != nil {
+		return nil, err
+	}
+	options.SetGroupVersionKind(metaKind("UpdateOptions"))
+	return options, invalidOptions("UpdateOptions", metavalidation.ValidateUpdateOptions(options))
+}
+
+func patchOptions(r *http.Request, patchType types.PatchType) (*metav1.PatchOptions, error) {
+	options := &metav1.PatchOptions{}
+	if err := decodeQuery(r.URL.Query(), options); err != nil {
+		return nil, err
+	}
+	options.SetGroupVersionKind(metaKind("PatchOptions"))
+	return options, invalidOptions("PatchOptions", metavalidation.ValidatePatchOptions(options, patchType))
+}
+
+// deleteOptions come in the body or, where there is none, in the query.
+func deleteOptions(r *http.Request) (*metav1.DeleteOptions, error) {
+	options := &metav1.DeleteOptions{}
+	body, err := readBody(r)
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > 0 {
+		media, err := bodyMedia(r)
+		if err != nil {
+			return nil, err
+		}
+		// Clients send it as meta.k8s.io/v1, as v1, or as the version of what they delete.
+		if err := decodeOptionsBody(body, media, options); err != nil {
+			return nil, err
+		}
+	} else if err := decodeQuery(r.URL.Query(), options); err != nil {
+		return nil, err
+	}
+	options.SetGroupVersionKind(metaKind("DeleteOptions"))
+	return options, invalidOptions("DeleteOptions", metavalidation.ValidateDeleteOptions(options))
+}
+
+func decodeOptionsBody(body []byte, media string, options *metav1.DeleteOptions) error {
+	info, _ := runtime.SerializerInfoForMediaType(scheme.Codecs.SupportedMediaTypes(), media)
+	kind := metaKind("DeleteOptions")
+	obj, actual, err := info.Serializer.Decode(body, &kind, options)
+	if err != nil {
+		return undecodable(kind, actual, body, err)
+	}
+	decoded, ok := obj.(*metav1.DeleteOptions)
+	if !ok {
+		return errors.NewBadRequest(fmt.Sprintf("decoded object cannot be converted to DeleteOptions: %s", actual))
+	}
+	*options = *decoded
+	return nil
+}
+
+func metaKind(kind string) schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: metav1.GroupName, Version: "v1", Kind: kind}
+}
+
+// listOptions reads the options of list, watch and deletecollection.
+func listOptions(r *http.Request) (*metav1.ListOptions, error) {
+	options := &metav1.ListOptions{}
+	if err := decodeQuery(r.URL.Query(), options); err != nil {
+		return nil, err
+	}
+	return options, invalidOptions("ListOptions", validateListOptions(options))
+}
+
+// validateListOptions holds the rules of the API concepts page about which options go together.
+func validateListOptions(o *metav1.ListOptions) field.ErrorList {
+	var errs field.ErrorList
+	match := field.NewPath("resourceVersionMatch")
+	switch m := o.ResourceVersionMatch; {
+	case m != "" && m != metav1.ResourceVersionMatchExact && m != metav1.ResourceVersionMatchNotOlderThan:
+		errs = append(errs, field.NotSupported(match, m, []string{string(metav1.ResourceVersionMatchExact), string(metav1.ResourceVersionMatchNotOlderThan), ""}))
+	case o.Watch && o.SendInitialEvents != nil:
+		if m != metav1.ResourceVersionMatchNotOlderThan {
+			errs = append(errs, field.Forbidden(match, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
+		}
+	case o.Watch && m != "":
+		errs = append(errs, field.Forbidden(match, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
+	case m != "" && o.ResourceVersion == "":
+		errs = append(errs, field.Forbidden(match, "resourceVersionMatch is forbidden unless resourceVersion is provided"))
+	case m != "" && o.Continue != "":
+		errs = append(errs, field.Forbidden(match, "resourceVersionMatch is forbidden when continue is provided"))
+	case m == metav1.ResourceVersionMatchExact && o.ResourceVersion == "0":
+		errs = append(errs, field.Forbidden(match, `resourceVersionMatch "exact" is forbidden for resourceVersion "0"`))
+	}
+	if !o.Watch && o.SendInitialEvents != nil {
+		errs = append(errs, field.Forbidden(field.NewPath("sendInitialEvents"), "sendInitialEvents is forbidden for list"))
+	}
+	return errs
+}
+
+// predicate reads the selectors, and refuses fields that the resource does not offer.
+func (s *Scope) predicate(o *metav1.ListOptions, name string) (storage.Predicate, error) {
+	p := storage.Predicate{Label: labels.Everything(), Field: fields.Everything()}
+	var err error
+	if o.LabelSelector != "" {
+		if p.Label, err = labels.Parse(o.LabelSelector); err != nil {
+			return p, errors.NewBadRequest(err.Error())
+		}
+	}
+	if o.FieldSelector != "" {
+		if p.Field, err = fields.ParseSelector(o.FieldSelector); err != nil {
+			return p, errors.NewBadRequest(err.Error())
+		}
+		for _, requirement := range p.Field.Requirements() {
+			if err := s.checkField(requirement.Field); err != nil {
+				return p, err
+			}
+		}
+	}
+	// A watch of one path (GET .../pods/web?watch=1) is a watch of all with that name.
+	if name != "" {
+		if selected, ok := p.Field.RequiresExactMatch("metadata.name"); ok && selected != name {
+			return p, errors.NewBadRequest(fmt.Sprintf("fieldSelector metadata.name=%q doesn't match the name %q", selected, name))
+		}
+		p.Field = fields.AndSelectors(p.Field, fields.OneTermEqualSelector("metadata.name", name))
+	}
+	return p, nil
+}
+
+// checkField answers an unknown field as upstream's two kinds of field label conversion do.
+func (s *Scope) checkField(name string) error {
+	if name == "metadata.name" || (name == "metadata.namespace") {
+		return nil
+	}
+	if s.Store.Fields == nil {
+		return errors.NewBadRequest(fmt.Sprintf("%q is not a known field selector: only %q, %q", name, "metadata.name", "metadata.namespace"))
+	}
+	if _, known := s.Store.Fields(s.Store.New())[name]; !known {
+		return errors.NewBadRequest("field label not supported: " + name)
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package endpoints
+
+import (
+	"net/http"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/storage"
+)
+
+// plainTable is how a resource without columns of its own looks in kubectl.
+var plainTable = &registry.Table{
+	Columns: []metav1.TableColumnDefinition{
+		{Name: "Name", Type: "string", Format: "name", Description: "Name must be unique within a namespace."},
+		{Name: "Created At", Type: "date", Description: "CreationTimestamp is when this object was created."},
+	},
+	Cells: func(obj runtime.Object) []any {
+		accessor, err := meta.Accessor(obj)
+		if err != nil {
+			return []any{"", ""}
+		}
+		return []any{accessor.GetName(), accessor.GetCreationTimestamp().UTC().Format("2006-01-02T15:04:05Z")}
+	},
+}
+
+// table lays objects out in columns. Without columns (a watch's later events) it is rows only.
+func (s *Scope) table(objects []*storage.Object, include metav1.IncludeObjectPolicy, columns bool) (*metav1.Table, error) {
+	layout := s.Resource.Table
+	if layout == nil {
+		layout = plainTable
+	}
+	table := &metav1.Table{Rows: make([]metav1.TableRow, 0, len(objects))}
+	if columns {
+		table.ColumnDefinitions = layout.Columns
+	}
+	for _, o := range objects {
+		served := s.toServed(o.Object)
+		row := metav1.TableRow{Cells: layout.Cells(served)}
+		switch include {
+		case metav1.IncludeObject:
+			data, err := s.appendStored(nil, o, form{media: mediaJSON}, true)
+			if err != nil {
+				return nil, err
+			}
+			row.Object.Raw = data
+		case metav1.IncludeMetadata, "":
+			partial, err := partialMetadata(served)
+			if err != nil {
+				return nil, err
+			}
+			row.Object.Object = partial
+		}
+		table.Rows = append(table.Rows, row)
+	}
+	return table, nil
+}
+
+func (s *Scope) writeTable(w http.ResponseWriter, r *http.Request, f form, list *storage.List) error {
+	table, err := s.table(list.Items, f.includeObject, true)
+	if err != nil {
+		return err
+	}
+	table.ListMeta = listMeta(list)
+	return writeAny(w, r, f, http.StatusOK, table, metaKind("Table"))
+}

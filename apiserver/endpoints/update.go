@@ -1,0 +1,86 @@
+package endpoints
+
+import (
+	stderrors "errors"
+	"net/http"
+
+	"k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"hyperkube/apiserver/registry"
+)
+
+// UpdateResource answers PUT of an object or of one of its views (status, scale).
+func UpdateResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
+	f, err := negotiate(r, "Table", "PartialObjectMetadata")
+	if err != nil {
+		return err
+	}
+	options, err := updateOptions(r)
+	if err != nil {
+		return err
+	}
+	obj, err := decodeBody(r, s.kind(), s.newObject(), fieldValidation(options.FieldValidation))
+	if err != nil {
+		return err
+	}
+	namespace, name := s.target(r)
+	if err := checkName(obj, name); err != nil {
+		return err
+	}
+	if s.Sub != nil && s.Sub.Update != nil {
+		return s.updateFunction(w, r, f, options, func(current runtime.Object) (runtime.Object, error) {
+			return obj, s.checkVersion(current, obj, name)
+		})
+	}
+	stored := s.toStored(obj)
+	written, created, err := s.Store.Update(r.Context(), namespace, name, func(runtime.Object) (runtime.Object, error) {
+		return stored.DeepCopyObject(), nil
+	}, registry.Write{
+		Subresource: s.Subresource, View: s.View, Options: options, DryRun: len(options.DryRun) > 0,
+		Manager:   manager(options.FieldManager, r),
+		MayCreate: s.Subresource == "" && s.Store.Strategy.AllowCreateOnUpdate(),
+	})
+	if err != nil {
+		return err
+	}
+	return s.writeStored(w, r, f, updatedCode(created), written)
+}
+
+func updatedCode(created bool) int {
+	if created {
+		return http.StatusCreated
+	}
+	return http.StatusOK
+}
+
+// updateFunction writes a subresource that has a shape of its own (Scale).
+func (s *Scope) updateFunction(w http.ResponseWriter, r *http.Request, f form, options *metav1.UpdateOptions, change func(runtime.Object) (runtime.Object, error)) error {
+	namespace, name := s.target(r)
+	// Clients cannot see which version a change without one was made upon: it is made again on the next.
+	options.FieldManager = manager(options.FieldManager, r)
+	obj, err := s.Sub.Update(r.Context(), namespace, name, change, options)
+	if err != nil {
+		return err
+	}
+	return writeAny(w, r, f, http.StatusOK, obj, s.kind())
+}
+
+// checkVersion refuses a body that was made for another version of the object.
+func (s *Scope) checkVersion(current, obj runtime.Object, name string) error {
+	present, err := meta.Accessor(current)
+	if err != nil {
+		return errors.NewInternalError(err)
+	}
+	wanted, err := meta.Accessor(obj)
+	if err != nil {
+		return errors.NewInternalError(err)
+	}
+	if rv := wanted.GetResourceVersion(); rv != "" && rv != present.GetResourceVersion() {
+		return errors.NewConflict(s.Resource.GroupResource(), name,
+			stderrors.New("the object has been modified; please apply your changes to the latest version and try again"))
+	}
+	return nil
+}
