@@ -113,3 +113,13 @@ func (i *Issuer) verifySignature(token string) (*Claims, error) {
 	}
 	return nil, fmt.Errorf("service account token: %w", last)
 }
+
+// NewIssuer makes the issuer called name with the keys of keyFile. The apiserver's own audience is the
+// issuer's name.
+func NewIssuer(keyFile, name string) (*Issuer, error) {
+	keys, err := LoadKeys(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	return &Issuer{Name: name, Keys: keys, Audiences: []string{name}}, nil
+}
