@@ -10,11 +10,14 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 	"k8s.io/klog/v2"
 
 	"hyperkube/component"
@@ -83,6 +86,8 @@ type Etcd struct {
 	server   *embed.Etcd // while running
 	endpoint string
 	ready    chan struct{} // closed when the first Run serves
+
+	clients *grpc.Server // of the present Run; only it uses it
 }
 
 // New checks cfg; nothing is touched before Run.
@@ -112,11 +117,14 @@ func (e *Etcd) Run(ctx context.Context) error {
 	defer unlock()
 
 	// Step 2: start, and wait until requests are answered.
-	server, endpoint, err := e.start(zapLogger(logger))
+	var stopping atomic.Bool
+	server, endpoint, err := e.start(zapLogger(logger, &stopping))
 	if err != nil {
 		return err
 	}
 	defer server.Close()
+	defer e.dismissClients()
+	defer stopping.Store(true)
 	select {
 	case <-server.Server.ReadyNotify():
 	case err := <-server.Err():
@@ -139,6 +147,18 @@ func (e *Etcd) Run(ctx context.Context) error {
 	case <-server.Server.StopNotify():
 		return errors.New("etcd stopped by itself; its last log lines say why")
 	}
+}
+
+// dismissClients lets requests under way end for a moment, then closes all
+// connections. Left alone, etcd would wait 6 s for watches, which never end.
+func (e *Etcd) dismissClients() {
+	if e.clients == nil {
+		return
+	}
+	const patience = 200 * time.Millisecond
+	timer := time.AfterFunc(patience, e.clients.Stop)
+	defer timer.Stop()
+	e.clients.GracefulStop()
 }
 
 func (e *Etcd) running(server *embed.Etcd, endpoint string) {
@@ -254,6 +274,7 @@ func (e *Etcd) embedConfig(logger *zap.Logger) (*embed.Config, *url.URL, error) 
 		peer := url.URL{Scheme: "http", Host: e.config.PeerAddress}
 		c.ListenPeerUrls, c.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 	}
+	c.ServiceRegister = func(s *grpc.Server) { e.clients = s }
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
 	return c, listen, nil
 }

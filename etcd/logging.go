@@ -1,6 +1,8 @@
 package etcd
 
 import (
+	"sync/atomic"
+
 	"github.com/go-logr/logr"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -8,15 +10,17 @@ import (
 
 // zapLogger hands etcd's log lines to our logger: errors and warnings always,
 // the rest at verbosity 3, its debugging at 6.
-func zapLogger(logger logr.Logger) *zap.Logger {
+// Once stopping is set it complains of its own closed listeners: that is no error.
+func zapLogger(logger logr.Logger, stopping *atomic.Bool) *zap.Logger {
 	// etcd ends the process by a fatal log line; a panic can be caught where it starts.
-	return zap.New(&logCore{logger: logger}, zap.WithFatalHook(zapcore.WriteThenPanic))
+	return zap.New(&logCore{logger: logger, stopping: stopping}, zap.WithFatalHook(zapcore.WriteThenPanic))
 }
 
 // logCore is a zap backend that writes to a logr one.
 type logCore struct {
-	logger logr.Logger
-	fields []zapcore.Field
+	logger   logr.Logger
+	stopping *atomic.Bool
+	fields   []zapcore.Field
 }
 
 // usual are warnings that etcd gives of every start like ours.
@@ -42,7 +46,7 @@ func (c *logCore) Enabled(level zapcore.Level) bool {
 
 // With implements zapcore.Core.
 func (c *logCore) With(fields []zapcore.Field) zapcore.Core {
-	return &logCore{logger: c.logger, fields: append(c.fields[:len(c.fields):len(c.fields)], fields...)}
+	return &logCore{logger: c.logger, stopping: c.stopping, fields: append(c.fields[:len(c.fields):len(c.fields)], fields...)}
 }
 
 // Check implements zapcore.Core.
@@ -66,14 +70,18 @@ func (c *logCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 		f.AddTo(encoder)
 		pairs = append(pairs, f.Key, encoder.Fields[f.Key])
 	}
-	if entry.Level >= zapcore.ErrorLevel {
+	if entry.Level >= zapcore.ErrorLevel && !c.stopping.Load() {
 		c.logger.Error(cause, entry.Message, pairs...)
 		return nil
 	}
 	if cause != nil {
 		pairs = append(pairs, "err", cause)
 	}
-	c.logger.V(verbosity(entry.Level, entry.Message)).Info(entry.Message, pairs...)
+	level := verbosity(entry.Level, entry.Message)
+	if c.stopping.Load() {
+		level = max(level, 3)
+	}
+	c.logger.V(level).Info(entry.Message, pairs...)
 	return nil
 }
 

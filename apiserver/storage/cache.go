@@ -140,22 +140,21 @@ func (c *cache) close() {
 	}
 }
 
-// waitLoaded waits until the cache is filled.
-func (c *cache) waitLoaded(ctx context.Context) error {
+// waitLoaded waits until the cache is filled, or ctx or limit ends it.
+func (c *cache) waitLoaded(ctx context.Context, limit <-chan time.Time) error {
 	c.mu.RLock()
 	loaded := c.loaded
 	c.mu.RUnlock()
-	select {
-	case <-loaded:
-		return nil
-	default:
-	}
+	var cause error
 	select {
 	case <-loaded:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		cause = ctx.Err()
+	case <-limit:
+		cause = ErrNotReady
 	}
+	return fmt.Errorf("%s: %w: waiting for etcd at %s", c.resource.config.Prefix, cause, strings.Join(c.resource.hub.config.Endpoints, ","))
 }
 
 // isReady reports whether the cache is filled.
@@ -187,7 +186,7 @@ func (c *cache) applyLocked(revision int64, changes []change) {
 		c.history = append(c.history, e)
 		for _, bucket := range c.bucketsOf(e) {
 			for w := range c.watchers[bucket] {
-				if !w.enqueue(e, c.maxPending) {
+				if strings.HasPrefix(e.object.Key, w.prefix) && !w.enqueue(e, c.maxPending) {
 					c.resource.hub.metrics.cut.WithLabelValues(c.resource.config.Prefix).Inc()
 					c.removeWatcher(w)
 				}
@@ -265,17 +264,23 @@ func (c *cache) list(prefix string, p Predicate) ([]*Object, int64, error) {
 	if !c.isLoaded() {
 		return nil, 0, errEmptied
 	}
-	if value, ok := c.indexedValue(p); ok {
-		var found []*Object
-		for key, o := range c.index[value] {
-			if strings.HasPrefix(key, prefix) {
-				found = append(found, o)
-			}
-		}
-		sort.Slice(found, func(i, j int) bool { return found[i].Key < found[j].Key })
-		return found, c.revision(), nil
+	return c.choose(prefix, p), c.revision(), nil
+}
+
+// choose is list with mu held.
+func (c *cache) choose(prefix string, p Predicate) []*Object {
+	value, ok := c.indexedValue(p)
+	if !ok {
+		return below(c.objects, prefix)
 	}
-	return below(c.objects, prefix), c.revision(), nil
+	var found []*Object
+	for key, o := range c.index[value] {
+		if strings.HasPrefix(key, prefix) {
+			found = append(found, o)
+		}
+	}
+	sort.Slice(found, func(i, j int) bool { return found[i].Key < found[j].Key })
+	return found
 }
 
 // below lists the objects of a tree whose key starts with prefix.

@@ -1,10 +1,12 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"net/http"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -79,9 +81,10 @@ func StatusError(err error, resource schema.GroupResource, name string) error {
 	case errors.Is(err, ErrInvalidOptions):
 		return apierrors.NewBadRequest(err.Error())
 	case errors.Is(err, ErrNotReady):
-		retry := apierrors.NewTooManyRequests(err.Error(), 1)
-		retry.ErrStatus.Code = http.StatusTooManyRequests
-		return retry
+		return apierrors.NewTooManyRequests(err.Error(), 1)
+	case status.Code(err) == codes.Unavailable, errors.Is(err, context.DeadlineExceeded):
+		// No retry is suggested: a write may have happened.
+		return apierrors.NewServiceUnavailable("etcd does not answer: " + err.Error())
 	}
 	return err
 }

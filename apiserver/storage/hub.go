@@ -308,8 +308,8 @@ func (h *Hub) Ready(ctx context.Context) error {
 	}
 	h.mu.RUnlock()
 	for _, r := range resources {
-		if err := r.cache.waitLoaded(ctx); err != nil {
-			return fmt.Errorf("waiting for %s from etcd at %s: %w", r.config.Prefix, strings.Join(h.config.Endpoints, ","), err)
+		if err := r.cache.waitLoaded(ctx, nil); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -332,7 +332,7 @@ func (h *Hub) fetchRevision(ctx context.Context) (int64, error) {
 		return 0, fmt.Errorf("asking etcd for its revision: %w", err)
 	}
 	revision := response.Header.Revision
-	if revision < seen {
+	if revision < seen && revision < h.revisions.now() {
 		// A linearizable read is never behind a watch: the store was replaced
 		// by an older one (a restored backup). What the caches hold is void.
 		h.restartSession(fmt.Errorf("etcd went back from revision %d to %d", seen, revision))
@@ -355,8 +355,11 @@ func (h *Hub) requestProgress() {
 	s := h.session
 	h.mu.RUnlock()
 	if s != nil {
-		// Its error is that of the watch, which reports it itself.
-		_ = h.client.RequestProgress(s.ctx)
+		// Without a connection this would wait for one. Its error is that of the
+		// watch, which reports it itself.
+		ctx, cancel := context.WithTimeout(s.ctx, stallTime)
+		defer cancel()
+		_ = h.client.RequestProgress(ctx)
 	}
 }
 

@@ -115,15 +115,9 @@ func (r *resource) waitReady(ctx context.Context) error {
 	if r.cache.isReady() {
 		return nil
 	}
-	limited, cancel := context.WithTimeout(ctx, waitLimit)
-	defer cancel()
-	if err := r.cache.waitLoaded(limited); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return fmt.Errorf("%s: %w: waiting for etcd at %s", r.config.Prefix, ErrNotReady, strings.Join(r.hub.config.Endpoints, ","))
-	}
-	return nil
+	timer := r.hub.config.Clock.NewTimer(waitLimit)
+	defer timer.Stop()
+	return r.cache.waitLoaded(ctx, timer.C())
 }
 
 func (r *resource) waitRevision(ctx context.Context, revision int64) error {

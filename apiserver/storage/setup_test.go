@@ -203,3 +203,9 @@ func keysOf(list *List) []string {
 	}
 	return keys
 }
+
+type podType = v1.Pod
+
+func newConfigMap(namespace, name string) *v1.ConfigMap {
+	return &v1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+}

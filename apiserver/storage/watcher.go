@@ -141,7 +141,7 @@ func (c *cache) join(w *watcher, initial bool) (past, error) {
 	case c.closed || !c.isLoaded():
 		return p, errEmptied
 	case initial:
-		p.objects = below(c.objects, w.prefix)
+		p.objects = c.choose(w.prefix, w.predicate)
 		w.from = 0
 	case w.from == 0: // from now on
 	case w.from < c.oldest:
