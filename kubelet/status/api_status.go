@@ -1,0 +1,358 @@
+package status
+
+import (
+	"sort"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/kubectl/pkg/util/qos"
+
+	kubecontainer "hyperkube/kubelet/container"
+	"hyperkube/kubelet/kuberuntime"
+)
+
+// Input is all that a pod's status is computed from.
+type Input struct {
+	Pod *v1.Pod
+	// Old is the status the kubelet last decided on, or the API's after a restart.
+	Old v1.PodStatus
+	// Runtime is what runs.
+	Runtime *kubecontainer.PodStatus
+	// Reason tells why a container could not be started last time; nil error if it could.
+	Reason func(container string) (reason error, message string)
+	// Terminal is true when nothing runs any more and nothing will.
+	Terminal bool
+	HostIPs  []string
+	Now      metav1.Time
+}
+
+// GenerateAPIPodStatus computes a pod's status. It is pure. Ready and Started of
+// containers are for the prober to fill in; SetConditions has to follow that.
+func GenerateAPIPodStatus(in Input) v1.PodStatus {
+	pod := in.Pod
+	status := v1.PodStatus{
+		ObservedGeneration: pod.Generation,
+		QOSClass:           qos.GetPodQOS(pod),
+		StartTime:          in.Old.StartTime,
+		Message:            in.Old.Message,
+		Reason:             in.Old.Reason,
+		NominatedNodeName:  pod.Status.NominatedNodeName,
+	}
+	if status.StartTime == nil {
+		status.StartTime = &in.Now
+	}
+	initialized := podInitialized(pod, in.Runtime)
+	converter := converter{in: in, waiting: "ContainerCreating"}
+	if !initialized && len(pod.Spec.InitContainers) > 0 {
+		converter.waiting = "PodInitializing"
+	}
+	status.ContainerStatuses = converter.statuses(pod.Spec.Containers, in.Old.ContainerStatuses, false)
+	sort.Slice(status.ContainerStatuses, func(i, j int) bool {
+		return status.ContainerStatuses[i].Name < status.ContainerStatuses[j].Name
+	})
+	status.InitContainerStatuses = converter.statuses(pod.Spec.InitContainers, in.Old.InitContainerStatuses, true)
+	status.EphemeralContainerStatuses = converter.statuses(ephemeralAsContainers(pod), in.Old.EphemeralContainerStatuses, false)
+	status.Phase = phase(pod, in, &status)
+	setIPs(&status, in)
+	// Conditions of others are the API's business; PodScheduled is the exception for
+	// pods that no scheduler saw.
+	for _, condition := range pod.Status.Conditions {
+		if !kubeletConditions[condition.Type] {
+			status.Conditions = append(status.Conditions, condition)
+		}
+	}
+	for _, condition := range in.Old.Conditions {
+		if kubeletConditions[condition.Type] {
+			status.Conditions = append(status.Conditions, condition)
+		}
+	}
+	if FindCondition(status.Conditions, v1.PodScheduled) == nil {
+		status.Conditions = setCondition(status.Conditions, v1.PodCondition{Type: v1.PodScheduled, Status: v1.ConditionTrue, ObservedGeneration: pod.Generation}, in.Now)
+	}
+	return status
+}
+
+// SetConditions computes the kubelet's conditions from the rest of status.
+func SetConditions(pod *v1.Pod, status *v1.PodStatus, runtime *kubecontainer.PodStatus, now metav1.Time) {
+	for _, condition := range conditions(pod, status, runtime) {
+		status.Conditions = setCondition(status.Conditions, condition, now)
+	}
+}
+
+func setIPs(status *v1.PodStatus, in Input) {
+	for _, ip := range in.HostIPs {
+		status.HostIPs = append(status.HostIPs, v1.HostIP{IP: ip})
+	}
+	if len(in.HostIPs) > 0 {
+		status.HostIP = in.HostIPs[0]
+	}
+	ips := in.Runtime.IPs
+	if in.Pod.Spec.HostNetwork {
+		ips = in.HostIPs
+	}
+	if len(ips) == 0 {
+		// A pod that ended keeps the address it had: logs are read by it.
+		status.PodIP, status.PodIPs = in.Old.PodIP, in.Old.PodIPs
+		return
+	}
+	status.PodIP = ips[0]
+	for _, ip := range ips {
+		status.PodIPs = append(status.PodIPs, v1.PodIP{IP: ip})
+	}
+}
+
+func ephemeralAsContainers(pod *v1.Pod) []v1.Container {
+	var containers []v1.Container
+	for i := range pod.Spec.EphemeralContainers {
+		containers = append(containers, v1.Container(pod.Spec.EphemeralContainers[i].EphemeralContainerCommon))
+	}
+	return containers
+}
+
+// podInitialized: each init container has succeeded, or each sidecar runs.
+func podInitialized(pod *v1.Pod, runtime *kubecontainer.PodStatus) bool {
+	for i := range pod.Spec.InitContainers {
+		container := &pod.Spec.InitContainers[i]
+		s := runtime.FindContainerStatusByName(container.Name)
+		switch {
+		case s == nil:
+			return false
+		case kubecontainer.IsRestartableInitContainer(container):
+			if s.State != kubecontainer.StateRunning {
+				return false
+			}
+		case s.State != kubecontainer.StateExited || s.ExitCode != 0:
+			return false
+		}
+	}
+	return true
+}
+
+// converter makes v1.ContainerStatuses.
+type converter struct {
+	in      Input
+	waiting string // why a container waits that nothing is known of
+}
+
+func (c converter) statuses(containers []v1.Container, old []v1.ContainerStatus, init bool) []v1.ContainerStatus {
+	var result []v1.ContainerStatus
+	for i := range containers {
+		result = append(result, c.status(&containers[i], findStatus(old, containers[i].Name), init))
+	}
+	return result
+}
+
+func (c converter) status(container *v1.Container, old *v1.ContainerStatus, init bool) v1.ContainerStatus {
+	var current, previous *kubecontainer.Status
+	for _, s := range c.in.Runtime.ContainerStatuses {
+		if s.Name != container.Name {
+			continue
+		}
+		if current == nil {
+			current = s
+		} else if s.State == kubecontainer.StateExited {
+			previous = s
+			break
+		}
+	}
+	reason, message := c.in.Reason(container.Name)
+	if current == nil {
+		return c.withoutRuntime(container, old, reason, message)
+	}
+	status := toAPI(container, current)
+	if previous != nil {
+		status.LastTerminationState = terminatedState(previous)
+	} else if old != nil && old.RestartCount+1 == status.RestartCount && old.State.Terminated != nil {
+		status.LastTerminationState.Terminated = old.State.Terminated // the runtime has removed it
+	} else if old != nil && old.RestartCount == status.RestartCount {
+		status.LastTerminationState = old.LastTerminationState
+	}
+	ended := current.State == kubecontainer.StateExited || current.State == kubecontainer.StateCreated
+	if reason != nil && ended && !c.in.Terminal && c.restarts(container, init) {
+		if current.State == kubecontainer.StateExited {
+			status.LastTerminationState = status.State
+		}
+		status.State = v1.ContainerState{Waiting: &v1.ContainerStateWaiting{Reason: reason.Error(), Message: message}}
+	}
+	return status
+}
+
+func (c converter) restarts(container *v1.Container, init bool) bool {
+	if init {
+		return kubecontainer.IsRestartableInitContainer(container) || c.in.Pod.Spec.RestartPolicy != v1.RestartPolicyNever
+	}
+	return kuberuntime.ShouldContainerBeRestarted(container, c.in.Pod, c.in.Runtime)
+}
+
+// withoutRuntime is the status of a container that the runtime does not know:
+// not made yet, or removed.
+func (c converter) withoutRuntime(container *v1.Container, old *v1.ContainerStatus, reason error, message string) v1.ContainerStatus {
+	notStarted := false
+	status := v1.ContainerStatus{Name: container.Name, Image: container.Image, Started: &notStarted}
+	if old != nil {
+		if old.State.Terminated != nil {
+			return *old // its result must not be lost with its remains
+		}
+		status.RestartCount, status.LastTerminationState = old.RestartCount, old.LastTerminationState
+		status.ImageID = old.ImageID
+		if old.State.Running != nil {
+			status.ContainerID = old.ContainerID
+			lost := &v1.ContainerStateTerminated{
+				Reason: "ContainerStatusUnknown", ExitCode: 137, ContainerID: old.ContainerID,
+				Message: "The container could not be located when the pod was deleted.  The container used to be Running",
+			}
+			if c.in.Pod.DeletionTimestamp == nil && !c.in.Terminal && c.in.Pod.Spec.RestartPolicy == v1.RestartPolicyAlways {
+				lost.Message = "The container could not be located when the pod was terminated"
+				status.RestartCount++
+				status.LastTerminationState = v1.ContainerState{Terminated: lost}
+			} else {
+				status.State.Terminated = lost
+				return status
+			}
+		}
+	}
+	if c.in.Terminal {
+		status.State.Terminated = &v1.ContainerStateTerminated{Reason: "ContainerStatusUnknown", Message: "The container could not be located when the pod was terminated", ExitCode: 137}
+		return status
+	}
+	status.State.Waiting = &v1.ContainerStateWaiting{Reason: c.waiting}
+	if reason != nil {
+		status.State.Waiting = &v1.ContainerStateWaiting{Reason: reason.Error(), Message: message}
+	}
+	return status
+}
+
+func toAPI(container *v1.Container, s *kubecontainer.Status) v1.ContainerStatus {
+	status := v1.ContainerStatus{
+		Name: s.Name, RestartCount: int32(s.RestartCount), Image: s.Image, ImageID: s.ImageRef, ContainerID: s.ID.String(),
+		Resources: kuberuntime.StatusResources(container, s),
+	}
+	if status.Resources != nil {
+		status.AllocatedResources = container.Resources.Requests.DeepCopy()
+	}
+	if user := s.User.GetLinux(); user != nil {
+		status.User = &v1.ContainerUser{Linux: &v1.LinuxContainerUser{UID: user.Uid, GID: user.Gid, SupplementalGroups: user.SupplementalGroups}}
+	}
+	for _, mount := range container.VolumeMounts {
+		m := v1.VolumeMountStatus{Name: mount.Name, MountPath: mount.MountPath, ReadOnly: mount.ReadOnly}
+		if mount.ReadOnly {
+			disabled := v1.RecursiveReadOnlyDisabled
+			if mount.RecursiveReadOnly != nil && *mount.RecursiveReadOnly != v1.RecursiveReadOnlyDisabled && recursiveReadOnly(s.Mounts, mount.MountPath) {
+				disabled = v1.RecursiveReadOnlyEnabled
+			}
+			m.RecursiveReadOnly = &disabled
+		}
+		status.VolumeMounts = append(status.VolumeMounts, m)
+	}
+	switch s.State {
+	case kubecontainer.StateRunning:
+		status.State.Running = &v1.ContainerStateRunning{StartedAt: metav1.NewTime(s.StartedAt)}
+	case kubecontainer.StateExited:
+		status.State = terminatedState(s)
+	case kubecontainer.StateCreated:
+		status.State.Waiting = &v1.ContainerStateWaiting{Reason: "ContainerCreating"}
+	default:
+		status.State.Waiting = &v1.ContainerStateWaiting{}
+	}
+	return status
+}
+
+func recursiveReadOnly(mounts []*runtimeapi.Mount, path string) bool {
+	for _, m := range mounts {
+		if m.ContainerPath == path {
+			return m.RecursiveReadOnly
+		}
+	}
+	return false
+}
+
+func terminatedState(s *kubecontainer.Status) v1.ContainerState {
+	terminated := &v1.ContainerStateTerminated{
+		ExitCode: int32(s.ExitCode), Reason: s.Reason, Message: s.Message, ContainerID: s.ID.String(),
+		StartedAt: metav1.NewTime(s.StartedAt), FinishedAt: metav1.NewTime(s.FinishedAt),
+	}
+	if terminated.Reason == "" {
+		terminated.Reason = "Error"
+		if s.ExitCode == 0 {
+			terminated.Reason = "Completed"
+		}
+	}
+	if s.StartedAt.Equal(time.Unix(0, 0)) {
+		terminated.StartedAt = metav1.NewTime(s.CreatedAt)
+	}
+	return v1.ContainerState{Terminated: terminated}
+}
+
+// phase sums the containers up in one word. A phase once Failed or Succeeded stays.
+func phase(pod *v1.Pod, in Input, status *v1.PodStatus) v1.PodPhase {
+	if in.Old.Phase == v1.PodFailed || in.Old.Phase == v1.PodSucceeded {
+		return in.Old.Phase
+	}
+	initPending, initFailed, sidecarsRunning := initCounts(pod, status)
+	if initFailed && pod.Spec.RestartPolicy == v1.RestartPolicyNever {
+		return v1.PodFailed
+	}
+	var running, waiting, stopped, succeeded int
+	for _, s := range status.ContainerStatuses {
+		switch {
+		case s.State.Running != nil:
+			running++
+		case s.State.Terminated != nil:
+			stopped++
+			if s.State.Terminated.ExitCode == 0 {
+				succeeded++
+			}
+		case s.LastTerminationState.Terminated != nil: // between two runs
+			stopped++
+		default:
+			waiting++
+		}
+	}
+	switch {
+	case initPending && running+stopped == 0, waiting > 0:
+		return v1.PodPending
+	case running > 0:
+		return v1.PodRunning
+	case stopped == 0:
+		return v1.PodPending
+	case sidecarsRunning && !in.Terminal && stopped > 0:
+		return v1.PodRunning
+	case in.Terminal && stopped != succeeded:
+		return v1.PodFailed
+	case in.Terminal:
+		return v1.PodSucceeded
+	case pod.Spec.RestartPolicy == v1.RestartPolicyAlways:
+		return v1.PodRunning
+	case stopped == succeeded:
+		return v1.PodSucceeded
+	case pod.Spec.RestartPolicy == v1.RestartPolicyNever:
+		return v1.PodFailed
+	}
+	return v1.PodRunning
+}
+
+func initCounts(pod *v1.Pod, status *v1.PodStatus) (pending, failed, sidecarsRunning bool) {
+	for i := range pod.Spec.InitContainers {
+		container := &pod.Spec.InitContainers[i]
+		s := findStatus(status.InitContainerStatuses, container.Name)
+		switch {
+		case s == nil:
+			pending = true
+		case kubecontainer.IsRestartableInitContainer(container):
+			if s.State.Running == nil {
+				pending = pending || s.State.Terminated == nil
+			} else {
+				sidecarsRunning = true
+			}
+		case s.State.Terminated != nil && s.State.Terminated.ExitCode == 0:
+		case s.State.Terminated != nil:
+			failed = true
+			pending = true
+		default:
+			pending = true
+		}
+	}
+	return pending, failed, sidecarsRunning
+}

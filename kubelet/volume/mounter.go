@@ -1,0 +1,13 @@
+package volume
+
+// mounter is the seam to the kernel: it mounts on Linux as root, and elsewhere
+// makes do with plain directories.
+type mounter interface {
+	// tmpfs mounts a file system in memory at dir, unless one is there; size in
+	// bytes, 0 for the kernel's default of half the memory.
+	tmpfs(dir string, size int64) error
+	// bindBeneath mounts what root/sub is at target, refusing to leave root by any symlink.
+	bindBeneath(root, sub, target string) (path string, err error)
+	// unmountUnder unmounts everything at or below dir.
+	unmountUnder(dir string) error
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package volume
+
+func newMounter(bool) mounter { return noMounts{} }

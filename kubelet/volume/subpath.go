@@ -1,0 +1,66 @@
+package volume
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	v1 "k8s.io/api/core/v1"
+)
+
+// SubPath returns the path to mount for a volumeMount with a subPath; index is
+// its place among the container's mounts.
+func (m *Manager) SubPath(pod *v1.Pod, container string, index int, volume Mounted, subPath string) (string, error) {
+	if filepath.IsAbs(subPath) {
+		return "", fmt.Errorf("error SubPath `%s` must not be an absolute path", subPath)
+	}
+	for _, part := range strings.Split(subPath, "/") {
+		if part == ".." {
+			return "", fmt.Errorf("error SubPath `%s` must not contain '..'", subPath)
+		}
+	}
+	if !volume.ReadOnly {
+		if err := makeBeneath(volume.Path, subPath); err != nil {
+			return "", fmt.Errorf("failed to create subPath directory for volumeMount of container %q: %w", container, err)
+		}
+	}
+	target := filepath.Join(m.PodsDir, string(pod.UID), "volume-subpaths", volume.Spec.Volume.Name, container, strconv.Itoa(index))
+	path, err := m.mounts.bindBeneath(volume.Path, subPath, target)
+	if err != nil {
+		return "", fmt.Errorf("failed to prepare subPath for volumeMount of container %q: %w", container, err)
+	}
+	return path, nil
+}
+
+// makeBeneath makes missing directories of root/sub; os.Root keeps it from
+// following a symlink out of root. New ones take the mode of root.
+func makeBeneath(root, sub string) error {
+	info, err := os.Stat(root)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return nil
+	}
+	dir, err := os.OpenRoot(root)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	made := ""
+	for _, part := range strings.Split(filepath.Clean(sub), "/") {
+		made = filepath.Join(made, part)
+		if _, err := dir.Stat(made); err == nil {
+			continue
+		}
+		if err := dir.Mkdir(made, 0o750); err != nil && !os.IsExist(err) {
+			return err
+		}
+		if err := dir.Chmod(made, info.Mode().Perm()); err != nil {
+			return err
+		}
+	}
+	return nil
+}

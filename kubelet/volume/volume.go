@@ -1,0 +1,252 @@
+// Package volume makes the volumes of pods. A volume is a directory (or a file)
+// on the node which the runtime then mounts into containers:
+//
+//	spec.volumes[i] ──► Plugin.SetUp ──► DIR/pods/<uid>/volumes/kubernetes.io~<plugin>/<name>
+//	                                            │
+//	             volumeMounts, subPath ──► runtimeapi.Mount{HostPath, ContainerPath, …}
+//
+// A new kind of volume is a new file with a Plugin, and a line in plugins().
+//
+// SetUp is called at each sync of the pod, and so is how changes of config maps,
+// secrets and tokens arrive: the files are written anew beside the old ones, and
+// one rename of a symlink switches over (AtomicWriter).
+//
+// Invariants: SetUp may be called any number of times, also after a kubelet that
+// was killed in the middle of it; nothing outside the pod's directory is removed,
+// whatever symlinks a container has left in its volume.
+//
+// Read first: Manager.SetUpPod, Plugin, AtomicWriter.Write.
+//
+// In Kubernetes: pkg/volume and pkg/kubelet/volumemanager. Left out: the desired
+// and actual state of world with their reconciler, which let attaching and
+// detaching of disks go on across pods. Without them a pod waits for its own
+// volumes in its own sync, and nothing runs between syncs.
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/klog/v2"
+
+	kubecontainer "hyperkube/kubelet/container"
+	"hyperkube/kubelet/envvars"
+)
+
+// Host is what volumes need from the kubelet.
+type Host interface {
+	GetConfigMap(ctx context.Context, namespace, name string) (*v1.ConfigMap, error)
+	GetSecret(ctx context.Context, namespace, name string) (*v1.Secret, error)
+	GetServiceAccountToken(ctx context.Context, namespace, name string, request *authenticationv1.TokenRequest) (string, error)
+	GetPersistentVolume(ctx context.Context, namespace, claim string) (*v1.PersistentVolume, error)
+	// NodeInfo is for the downward API.
+	NodeInfo() envvars.Node
+}
+
+// Spec is one volume of one pod.
+type Spec struct {
+	Pod    *v1.Pod
+	Volume *v1.Volume
+	// Dir is the volume's own directory; its parent exists.
+	Dir string
+}
+
+// Plugin makes one kind of volume.
+type Plugin interface {
+	// Name is upstream's, without "kubernetes.io/": it is part of the path.
+	Name() string
+	CanSupport(volume *v1.Volume) bool
+	// SetUp makes the volume, or brings it up to date, and returns the path to mount.
+	SetUp(ctx context.Context, spec Spec) (path string, err error)
+	// TearDown undoes what removing the directory would not: mounts.
+	TearDown(spec Spec) error
+}
+
+// plugins is the table of all kinds of volumes.
+func plugins(host Host, mounts mounter) []Plugin {
+	return []Plugin{
+		emptyDirPlugin{mounts},
+		hostPathPlugin{},
+		configMapPlugin{host},
+		secretPlugin{host, mounts},
+		downwardAPIPlugin{host},
+		projectedPlugin{host, mounts},
+		persistentVolumeClaimPlugin{host},
+	}
+}
+
+// Mounted is a volume that is ready.
+type Mounted struct {
+	// Path is on the node.
+	Path string
+	// ReadOnly is true for volumes that only the kubelet writes.
+	ReadOnly bool
+	Spec     Spec
+}
+
+// Config of the manager.
+type Config struct {
+	// PodsDir is DIR/pods.
+	PodsDir  string
+	Host     Host
+	Recorder record.EventRecorder
+	// NoMounts leaves out tmpfs and bind mounts: for the simulated runtime, and
+	// for processes that may not mount. Memory volumes then lie on disk.
+	NoMounts bool
+}
+
+// Manager sets up and tears down the volumes of pods.
+type Manager struct {
+	Config
+	plugins []Plugin
+	mounts  mounter
+
+	mu      sync.Mutex
+	mounted map[types.UID]map[string]Mounted
+}
+
+// NewManager makes a manager.
+func NewManager(cfg Config) *Manager {
+	mounts := newMounter(cfg.NoMounts)
+	return &Manager{Config: cfg, mounts: mounts, plugins: plugins(cfg.Host, mounts), mounted: map[types.UID]map[string]Mounted{}}
+}
+
+// SetUpPod makes all volumes of the pod or brings them up to date. It tries
+// again and again, sooner at first, until all are there, wait has passed, or ctx
+// ends: a config map created a moment after its pod should not cost a minute.
+func (m *Manager) SetUpPod(ctx context.Context, pod *v1.Pod, wait time.Duration) error {
+	delay, deadline := 10*time.Millisecond, time.Now().Add(wait)
+	reported := map[string]bool{}
+	for try := 0; ; try++ {
+		failed := m.setUpOnce(ctx, pod)
+		if len(failed) == 0 {
+			return nil
+		}
+		var names []string
+		var errs []error
+		for name, err := range failed {
+			names, errs = append(names, name), append(errs, err)
+			// The authorizer may learn of the pod a moment after its kubelet: the first tries say nothing.
+			if message := fmt.Sprintf("MountVolume.SetUp failed for volume %q : %v", name, err); try >= 3 && !reported[message] {
+				reported[message] = true
+				m.Recorder.Event(kubecontainer.GeneratePodRef(pod), v1.EventTypeWarning, "FailedMount", message)
+			}
+		}
+		if !time.Now().Add(delay).Before(deadline) {
+			return fmt.Errorf("unmounted volumes=%v: %w", names, errors.Join(errs...))
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("unmounted volumes=%v: %w", names, context.Cause(ctx))
+		case <-time.After(delay):
+		}
+		delay = min(delay*2, 2*time.Second)
+	}
+}
+
+// setUpOnce tries each volume that a container mounts, and returns what failed.
+func (m *Manager) setUpOnce(ctx context.Context, pod *v1.Pod) map[string]error {
+	failed := map[string]error{}
+	for i := range pod.Spec.Volumes {
+		volume := &pod.Spec.Volumes[i]
+		plugin := m.find(volume)
+		if plugin == nil {
+			failed[volume.Name] = fmt.Errorf("no volume plugin matched name: %s", volume.Name)
+			continue
+		}
+		spec := m.spec(pod, volume, plugin)
+		path, err := m.setUp(ctx, plugin, spec)
+		if err != nil {
+			failed[volume.Name] = err
+			continue
+		}
+		m.mu.Lock()
+		if m.mounted[pod.UID] == nil {
+			m.mounted[pod.UID] = map[string]Mounted{}
+		}
+		m.mounted[pod.UID][volume.Name] = Mounted{Path: path, Spec: spec, ReadOnly: isReadOnly(volume)}
+		m.mu.Unlock()
+	}
+	return failed
+}
+
+func (m *Manager) setUp(ctx context.Context, plugin Plugin, spec Spec) (string, error) {
+	if err := os.MkdirAll(filepath.Dir(spec.Dir), 0o750); err != nil {
+		return "", err
+	}
+	return plugin.SetUp(ctx, spec)
+}
+
+func isReadOnly(volume *v1.Volume) bool {
+	return volume.ConfigMap != nil || volume.Secret != nil || volume.DownwardAPI != nil || volume.Projected != nil
+}
+
+func (m *Manager) find(volume *v1.Volume) Plugin {
+	for _, plugin := range m.plugins {
+		if plugin.CanSupport(volume) {
+			return plugin
+		}
+	}
+	return nil
+}
+
+func (m *Manager) spec(pod *v1.Pod, volume *v1.Volume, plugin Plugin) Spec {
+	return Spec{Pod: pod, Volume: volume, Dir: filepath.Join(m.PodsDir, string(pod.UID), "volumes", "kubernetes.io~"+plugin.Name(), volume.Name)}
+}
+
+// Mounted returns the volumes of a pod that are ready, by name.
+func (m *Manager) Mounted(uid types.UID) map[string]Mounted {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	result := map[string]Mounted{}
+	for name, mounted := range m.mounted[uid] {
+		result[name] = mounted
+	}
+	return result
+}
+
+// TearDownPod unmounts and removes all volumes of a pod. It works from what is on
+// disk, so that it also finds those of a kubelet that was killed.
+func (m *Manager) TearDownPod(ctx context.Context, uid types.UID) error {
+	podDir := filepath.Join(m.PodsDir, string(uid))
+	if err := m.mounts.unmountUnder(podDir); err != nil {
+		return fmt.Errorf("unmounting the volumes of pod %s: %w", uid, err)
+	}
+	m.mu.Lock()
+	delete(m.mounted, uid)
+	m.mu.Unlock()
+	// RemoveAll follows no symlink, and nothing is mounted below any more.
+	if err := os.RemoveAll(podDir); err != nil {
+		return fmt.Errorf("removing the directory of pod %s: %w", uid, err)
+	}
+	klog.FromContext(ctx).V(4).Info("Removed the pod's volumes", "podUID", uid)
+	return nil
+}
+
+// PodsOnDisk lists the pods that have a directory here.
+func (m *Manager) PodsOnDisk() ([]types.UID, error) {
+	entries, err := os.ReadDir(m.PodsDir)
+	if err != nil {
+		if os.IsNotExist(err) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	var uids []types.UID
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), ".") {
+			uids = append(uids, types.UID(entry.Name()))
+		}
+	}
+	return uids, nil
+}
