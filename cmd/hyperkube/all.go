@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"hyperkube/component"
+	"hyperkube/pki"
+)
+
+// allOptions is the command line of `hyperkube all`.
+type allOptions struct {
+	shared
+	Disable []string
+	Ports   string
+	Name    string
+	Runtime string
+	Pods    string
+	Service string
+}
+
+func newAllOptions() *allOptions {
+	defaults := pki.DefaultCluster()
+	return &allOptions{shared: newShared(), Ports: "default", Name: defaults.Name, Runtime: "embedded",
+		Pods: defaults.PodCIDR, Service: defaults.ServiceCIDR}
+}
+
+func (o *allOptions) AddFlags(flags *pflag.FlagSet) {
+	o.shared.AddFlags(flags)
+	flags.StringSliceVar(&o.Disable, "disable", o.Disable, "components not to start, to run them by hand or not at all: scheduler,proxy")
+	flags.StringVar(&o.Ports, "ports", o.Ports, "default (6443, 2379, 10250) or auto: left to the kernel, for a second cluster")
+	flags.StringVar(&o.Name, "name", o.Name, "name of the cluster; a second one beside the first needs a name, a data directory, ports and address ranges of its own")
+	flags.StringVar(&o.Runtime, "container-runtime", o.Runtime, "embedded, or simulated: pods that are only bookkeeping, without root")
+	flags.StringVar(&o.Pods, "cluster-cidr", o.Pods, "address range of pods")
+	flags.StringVar(&o.Service, "service-cluster-ip-range", o.Service, "address range of Services")
+}
+
+// Complete opens the data directory, which makes the cluster's description on the first start.
+func (o *allOptions) Complete(context.Context) error {
+	if o.Logs.Level == "" {
+		// The steps printed are what people want to see; the log says what goes wrong.
+		o.Logs.Level = "warn"
+	}
+	if err := component.SetUpLogging(o.Logs); err != nil {
+		return err
+	}
+	defaults := pki.DefaultCluster()
+	defaults.Name, defaults.PodCIDR, defaults.ServiceCIDR = o.Name, o.Pods, o.Service
+	if o.Ports == "auto" {
+		defaults.AutoPorts, defaults.APIServerPort, defaults.EtcdPort = true, 0, 0
+	}
+	return o.open(defaults)
+}
+
+func (o *allOptions) Validate() error {
+	if o.Ports != "default" && o.Ports != "auto" {
+		return fmt.Errorf("--ports=%s: must be default or auto", o.Ports)
+	}
+	if o.Runtime != "embedded" && o.Runtime != "simulated" {
+		return fmt.Errorf("--container-runtime=%s: must be embedded or simulated", o.Runtime)
+	}
+	for _, name := range o.Disable {
+		if c := find(name); c == nil || c.options == nil {
+			return fmt.Errorf("--disable=%s: no such component; components are %s", name, strings.Join(componentNames(), ", "))
+		}
+	}
+	return checkHost(o.simulated(), !slices.Contains(o.Disable, "proxy"))
+}
+
+func (o *allOptions) simulated() bool { return o.Runtime == "simulated" }
+
+func componentNames() []string {
+	var names []string
+	for _, c := range commands {
+		if c.options != nil {
+			names = append(names, c.name)
+		}
+	}
+	return names
+}
+
+// runAll is `hyperkube all`: options → complete → validate → run, like every component.
+func runAll(ctx context.Context, args []string) error {
+	o := newAllOptions()
+	if err := component.Parse("all", o, args, os.Stdout); err != nil {
+		return err
+	}
+	if err := o.Complete(ctx); err != nil {
+		return err
+	}
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	return o.Run(ctx)
+}
+
+// Run starts the cluster, tells when each part is ready, and stops it in order:
+//
+//  1. claim the data directory, so that no second instance runs on it;
+//  2. start every component; each waits for what it needs;
+//  3. serve the control socket, for status, stop and start;
+//  4. print a line a component as it becomes ready, then how to use the cluster;
+//  5. wait for Ctrl-C or for a component that fails;
+//  6. stop in order: pods first, the store last.
+func (o *allOptions) Run(ctx context.Context) error {
+	began := time.Now()
+	// Step 1: claim the data directory.
+	release, err := o.dir.Claim("all")
+	if err != nil {
+		return err
+	}
+	defer release()
+	if o.dir.Cluster.AutoPorts {
+		// Ports of an earlier run may be taken by now.
+		if err := o.dir.Update(func(c *pki.Cluster) { c.APIServerPort, c.EtcdPort = 0, 0 }); err != nil {
+			return err
+		}
+	}
+	// Step 2: start every component.
+	s := newSupervisor(o.parts())
+	s.startAll()
+	// Step 3: serve the control socket.
+	stopControl, err := serveControl(o.DataDir, s)
+	if err != nil {
+		return errors.Join(err, s.stopAll(func(string, time.Duration) {}))
+	}
+	defer stopControl()
+	// Step 4: print a line a component, then how to use the cluster.
+	err = o.announce(ctx, s, began)
+	// Step 5: wait for Ctrl-C or for a component that fails.
+	if err == nil {
+		err = s.wait(ctx)
+	}
+	// Step 6: stop in order.
+	stopping := time.Now()
+	stopErr := s.stopAll(func(name string, took time.Duration) {
+		fmt.Printf("  stopped %-19s %5.2fs\n", name, took.Seconds())
+	})
+	fmt.Printf("  done in %.2fs\n", time.Since(stopping).Seconds())
+	return errors.Join(err, stopErr)
+}
+
+// parts are the components that `all` runs, with the command line by which each
+// would run alone (R18).
+func (o *allOptions) parts() []*part {
+	var parts []*part
+	for i := range commands {
+		c := &commands[i]
+		if c.options == nil || slices.Contains(o.Disable, c.name) || o.simulated() && needsHost(c.name) {
+			continue
+		}
+		args := []string{"--data-dir=" + o.DataDir}
+		if c.name == "kubelet" && o.simulated() {
+			args = append(args, "--container-runtime=simulated")
+		}
+		parts = append(parts, &part{command: c, args: args})
+	}
+	return parts
+}
+
+// needsHost names the components which a cluster of simulated pods does without.
+func needsHost(name string) bool { return name == "cri" || name == "proxy" || name == "dns" }
+
+// announce prints each component when it is ready, then the block that says what
+// to do. It returns early when ctx ends or a component fails.
+func (o *allOptions) announce(ctx context.Context, s *supervisor, began time.Time) error {
+	fmt.Printf("hyperkube %s: cluster %q in %s\n", versionString(), o.dir.Cluster.Name, o.DataDir)
+	waiting := slices.Clone(s.parts)
+	say := func(cause error) { fmt.Printf("  waiting for %v\n", cause) }
+	err := component.Wait(ctx, say, func(ctx context.Context) error {
+		if err := s.failure(); err != nil {
+			return nil // told below
+		}
+		var left []string
+		waiting = slices.DeleteFunc(waiting, func(p *part) bool {
+			cause := p.health(ctx)
+			if cause == nil {
+				fmt.Printf("  %5.2fs  %-19s hyperkube %s %s\n", time.Since(began).Seconds(), p.command.name, p.command.name, strings.Join(p.args, " "))
+				return true
+			}
+			left = append(left, fmt.Sprintf("%s (%v)", p.command.name, cause))
+			return false
+		})
+		if len(left) > 0 {
+			return errors.New(strings.Join(left, ", "))
+		}
+		return o.nodeReady(ctx)
+	})
+	if failed := s.failure(); failed != nil {
+		return failed
+	}
+	if err != nil {
+		return nil // ctx ended: an orderly stop
+	}
+	kubeconfig, err := o.dir.WriteAdminKubeconfig()
+	if err != nil {
+		return err
+	}
+	self := os.Args[0]
+	if o.DataDir != defaultDataDir() {
+		self = "HYPERKUBE_DATA_DIR=" + o.DataDir + " " + self
+	}
+	fmt.Printf("\nReady after %.2fs.\n\n  API         %s\n  kubeconfig  %s\n\nTry, in another terminal:\n\n"+
+		"  %s kubectl get nodes\n  %s kubectl create deployment web --image=hyperkube.local/demo --replicas=3\n  %s status\n\nCtrl-C stops everything and cleans up.\n",
+		time.Since(began).Seconds(), o.dir.Cluster.APIServerURL(), kubeconfig, self, self, self)
+	return nil
+}

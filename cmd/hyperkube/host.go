@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"hyperkube/client"
+)
+
+// checkHost refuses at once what could only fail later: not Linux, not root, no iptables.
+func checkHost(simulated, proxy bool) error {
+	switch {
+	case simulated:
+		return nil
+	case runtime.GOOS != "linux":
+		return fmt.Errorf("real containers need Linux, this is %s: use --container-runtime=simulated", runtime.GOOS)
+	case os.Geteuid() != 0:
+		return errors.New("real containers need root: run it with sudo, or use --container-runtime=simulated")
+	}
+	if _, err := exec.LookPath("iptables"); err != nil && proxy {
+		return errors.New("iptables is not installed: install it (apt-get install iptables), or use --disable=proxy")
+	}
+	return nil
+}
+
+var notInNames = regexp.MustCompile(`[^a-z0-9.-]+`)
+
+// nodeName turns the host's name into one that an object may have: capitals and
+// underscores are common in host names and not allowed here (R68).
+func nodeName() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("the host's name: %w; set one with --hostname-override", err)
+	}
+	name := strings.Trim(notInNames.ReplaceAllString(strings.ToLower(host), "-"), "-.")
+	if name == "" {
+		return "", fmt.Errorf("the host's name %q has no letter or digit: set one with --hostname-override", host)
+	}
+	return name, nil
+}
+
+// nodeReady is nil when the API shows a node, and each is Ready.
+func (o *allOptions) nodeReady(ctx context.Context) error {
+	file, err := o.dir.WriteAdminKubeconfig()
+	if err != nil {
+		return err
+	}
+	config, err := client.Load(file, "all", "")
+	if err != nil {
+		return err
+	}
+	set, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	nodes, err := set.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	if len(nodes.Items) == 0 {
+		return errors.New("node: none has registered")
+	}
+	for i := range nodes.Items {
+		if row := nodeRow(&nodes.Items[i]); !row.Healthy {
+			return fmt.Errorf("%s: %s", row.Component, row.Message)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	"k8s.io/klog/v2"
+)
+
+const (
+	// standInLink is made on a host that has no address but loopback (R55): pods need an address
+	// of the node that is not their own loopback.
+	standInLink    = "hk-host0"
+	standInAddress = "172.30.255.1"
+)
+
+// nodeAddress finds the address by which pods and other nodes reach this host:
+// that of the default route, else the first global one, else a stand-in.
+func nodeAddress(ctx context.Context) (string, error) {
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: nil}, netlink.RT_FILTER_DST)
+	if err == nil {
+		for _, route := range routes {
+			if address := addressOfLink(route.LinkIndex); address != "" {
+				return address, nil
+			}
+		}
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return "", fmt.Errorf("listing links: %w", err)
+	}
+	for _, link := range links {
+		// Bridges and veths belong to containers, ours or others'; they come and go.
+		if kind := link.Type(); kind == "bridge" || kind == "veth" {
+			continue
+		}
+		if address := addressOfLink(link.Attrs().Index); address != "" {
+			return address, nil
+		}
+	}
+	klog.FromContext(ctx).Info("This host has no address but loopback; making a stand-in", "link", standInLink, "address", standInAddress)
+	return standInAddress, makeStandIn()
+}
+
+func addressOfLink(index int) string {
+	link, err := netlink.LinkByIndex(index)
+	if err != nil {
+		return ""
+	}
+	addresses, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	if err != nil {
+		return ""
+	}
+	for _, address := range addresses {
+		if address.IP.IsGlobalUnicast() {
+			return address.IP.String()
+		}
+	}
+	return ""
+}
+
+func makeStandIn() error {
+	link := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: standInLink}}
+	if err := netlink.LinkAdd(link); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("making link %s: %w; give the host an address, or name one with --node-ip", standInLink, err)
+	}
+	made, err := netlink.LinkByName(standInLink)
+	if err != nil {
+		return err
+	}
+	address := &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(standInAddress), Mask: net.CIDRMask(32, 32)}}
+	if err := netlink.AddrAdd(made, address); err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	return netlink.LinkSetUp(made)
+}
+
+// removeStandIn takes the stand-in away again; it is no error if there is none.
+func removeStandIn() error {
+	link, err := netlink.LinkByName(standInLink)
+	if err != nil {
+		return nil
+	}
+	return netlink.LinkDel(link)
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"k8s.io/kubectl/pkg/cmd"
+)
+
+// runKubectl is kubectl itself, set on this cluster's admin.kubeconfig unless
+// the caller names another. argv[0] "kubectl" comes here too.
+func runKubectl(_ context.Context, args []string) error {
+	dataDir, rest, err := dataDirFlag(args)
+	if err != nil {
+		return err
+	}
+	if os.Getenv("KUBECONFIG") == "" && !slices.ContainsFunc(rest, namesAnotherCluster) {
+		file := filepath.Join(dataDir, "admin.kubeconfig")
+		if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("%s does not exist: start the cluster with `hyperkube all --data-dir %s`, or name another with --kubeconfig", file, dataDir)
+		}
+		os.Setenv("KUBECONFIG", file)
+	}
+	os.Args = append([]string{"kubectl"}, rest...)
+	// kubectl prints its own errors and ends the process with its own status.
+	return cmd.NewDefaultKubectlCommand().Execute()
+}
+
+func namesAnotherCluster(arg string) bool {
+	return arg == "--kubeconfig" || strings.HasPrefix(arg, "--kubeconfig=")
+}
