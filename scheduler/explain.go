@@ -100,15 +100,17 @@ func (a *Attempt) noteFilter(total, feasible int, d framework.Diagnosis) {
 	a.Filtered, a.PreFilter = filtered, d.PreFilterMsg
 }
 
-// noteScores keeps the best nodes. One pass with a short sorted list: sorting all
-// would cost more than scoring them.
-func (a *Attempt) noteScores(scores []runtime.NodePluginScores) {
+// noteScores keeps the best nodes, the chosen one first among its equals. One pass
+// with a short sorted list: sorting all would cost more than scoring them.
+func (a *Attempt) noteScores(scores []runtime.NodePluginScores, chosen string) {
 	best := make([]runtime.NodePluginScores, 0, keepScored+1)
 	for _, s := range scores {
-		if len(best) == keepScored && s.TotalScore <= best[keepScored-1].TotalScore {
+		i := sort.Search(len(best), func(i int) bool {
+			return best[i].TotalScore < s.TotalScore || best[i].TotalScore == s.TotalScore && s.Name == chosen
+		})
+		if i == keepScored {
 			continue
 		}
-		i := sort.Search(len(best), func(i int) bool { return best[i].TotalScore < s.TotalScore })
 		best = append(best, runtime.NodePluginScores{})
 		copy(best[i+1:], best[i:])
 		best[i] = s

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/klog/v2"
 
@@ -19,6 +20,11 @@ import (
 
 // noteLengthLimit is what the events API accepts for a note.
 const noteLengthLimit = 1024
+
+// waitForNode stands among the plugins for "there is no node at all": the first one
+// brings these pods back at once. As an error, as upstream has it, they would sit
+// out a backoff of up to 10 s each time a cluster starts.
+const waitForNode = "WaitForNode"
 
 // handleSchedulingFailure puts a pod that was not placed back into the queue and
 // says why, in these steps:
@@ -41,6 +47,8 @@ func (sched *Scheduler) handleSchedulingFailure(ctx context.Context, podInfo *fr
 	if errors.As(err, &fitError) {
 		podInfo.UnschedulablePlugins = fitError.Diagnosis.UnschedulablePlugins
 		podInfo.PendingPlugins = fitError.Diagnosis.PendingPlugins
+	} else if errors.Is(err, ErrNoNodesAvailable) {
+		podInfo.PendingPlugins = sets.New(waitForNode)
 	}
 	if reason == v1.PodReasonUnschedulable {
 		logger.V(2).Info("Unable to schedule pod; no fit; waiting", "pod", klog.KObj(podInfo.Pod), "err", err)

@@ -18,10 +18,15 @@ import (
 const (
 	leaseNamespace = "kube-system"
 	leaseName      = "kube-scheduler"
-	leaseDuration  = 15 * time.Second
-	renewDeadline  = 10 * time.Second
-	retryPeriod    = 2 * time.Second
 )
+
+// leaseTimes are how long a Lease holds after its renewal, how long renewing is
+// tried before the loop stops, and how often. Only tests change them.
+type leaseTimes struct {
+	duration, renewDeadline, retryPeriod time.Duration
+}
+
+var upstreamLeaseTimes = leaseTimes{duration: 15 * time.Second, renewDeadline: 10 * time.Second, retryPeriod: 2 * time.Second}
 
 // runWhileLeading runs the loop whenever this process holds the Lease, until ctx is
 // done.
@@ -57,7 +62,7 @@ func (sched *Scheduler) leadOnce(ctx context.Context) error {
 			Client:     sched.client.CoordinationV1(),
 			LockConfig: resourcelock.ResourceLockConfig{Identity: sched.cfg.Identity},
 		},
-		Name: leaseName, LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
+		Name: leaseName, LeaseDuration: sched.cfg.lease.duration, RenewDeadline: sched.cfg.lease.renewDeadline, RetryPeriod: sched.cfg.lease.retryPeriod,
 		ReleaseOnCancel: true,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(ctx context.Context) {
@@ -118,7 +123,7 @@ func (l *leaderState) check() error {
 	if l.elector == nil || !l.leading {
 		return nil
 	}
-	if err := l.elector.Check(leaseDuration); err != nil {
+	if err := l.elector.Check(upstreamLeaseTimes.duration); err != nil {
 		return fmt.Errorf("lease %s/%s: %w", leaseNamespace, leaseName, err)
 	}
 	return nil

@@ -181,8 +181,8 @@ func (sched *Scheduler) schedulePod(ctx context.Context, state *framework.CycleS
 	if err != nil {
 		return ScheduleResult{}, err
 	}
-	attempt.noteScores(scores)
 	result.SuggestedHost = sched.selectHost(scores)
+	attempt.noteScores(scores, result.SuggestedHost)
 	return result, nil
 }
 

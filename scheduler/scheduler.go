@@ -61,6 +61,8 @@ type Config struct {
 	Metrics prometheus.Registerer
 	// Health gets the checks "informers-sync" and "leader-election". May be nil.
 	Health *component.Health
+
+	lease leaseTimes
 }
 
 func (c *Config) validate() error {
@@ -86,6 +88,9 @@ func (c *Config) complete() {
 	}
 	if c.Plugins == nil {
 		c.Plugins = plugins.NewInTreeRegistry()
+	}
+	if c.lease == (leaseTimes{}) {
+		c.lease = upstreamLeaseTimes
 	}
 	if c.ExplainAttempts == 0 {
 		c.ExplainAttempts = 512
@@ -215,6 +220,7 @@ func (sched *Scheduler) buildFramework(ctx context.Context, recorder events.Even
 	if err != nil {
 		return err
 	}
+	hints[waitForNode] = []framework.ClusterEventWithHint{{Event: framework.EventNodeAdd}}
 	sched.framework = fw
 	sched.SchedulingQueue = queue.NewPriorityQueue(klog.FromContext(ctx), queue.Options{
 		Less: fw.QueueSortFunc(), PreEnqueue: fw.RunPreEnqueuePlugins, Hints: hints,
