@@ -1,6 +1,8 @@
 package endpoints
 
 import (
+	"context"
+	stderrors "errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -93,6 +95,9 @@ func statusOf(err error) *metav1.Status {
 		status.TypeMeta = metav1.TypeMeta{}
 		return &status
 	}
+	if stderrors.Is(err, context.DeadlineExceeded) {
+		return statusOf(errors.NewTimeoutError("request did not complete within the allotted timeout", 0))
+	}
 	return &metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusInternalServerError,
 		Reason: metav1.StatusReasonInternalError, Message: "Internal error occurred: " + err.Error(),
@@ -169,4 +174,18 @@ func (b *body) Close() {
 		b.packer.Close()
 		gzipPool.Put(b.packer)
 	}
+}
+
+// NotFound answers a path that is none.
+func NotFound(w http.ResponseWriter, r *http.Request) {
+	WriteError(w, r, errors.NewGenericServerResponse(http.StatusNotFound, "", schema.GroupResource{}, "", "", 0, false))
+}
+
+func methodNotAllowed() error {
+	return errors.NewGenericServerResponse(http.StatusMethodNotAllowed, "", schema.GroupResource{}, "", "", 0, false)
+}
+
+// ServiceError answers what go-restful found no route for.
+func ServiceError(code int, w http.ResponseWriter, r *http.Request) {
+	WriteError(w, r, errors.NewGenericServerResponse(code, "", schema.GroupResource{}, "", "", 0, false))
 }

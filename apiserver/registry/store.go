@@ -109,12 +109,13 @@ func (s *Store) ListBy(ctx context.Context, namespace string, predicate storage.
 	return objects, nil
 }
 
-// CreateObject stores a new object with all that a POST does: defaults, strategy, admission, validation.
+// CreateObject stores a new object with all that a POST does: defaults, strategy, admission, validation. Managed fields
+// are kept if opts name a field manager.
 func (s *Store) CreateObject(ctx context.Context, namespace string, obj runtime.Object, opts *metav1.CreateOptions) (runtime.Object, error) {
 	if s.Default != nil {
 		s.Default(obj)
 	}
-	return bare(s.Create(ctx, namespace, obj, Write{Options: opts, DryRun: len(opts.DryRun) > 0, Manager: manager(opts.FieldManager)}))
+	return bare(s.Create(ctx, namespace, obj, Write{Options: opts, DryRun: len(opts.DryRun) > 0, Manager: opts.FieldManager}))
 }
 
 // UpdateObject changes an object with all that a PUT does; change gets a copy of the present object and may run again
@@ -124,7 +125,7 @@ func (s *Store) UpdateObject(ctx context.Context, namespace, name string, view S
 	if info := request.InfoFrom(ctx); info != nil {
 		subresource = info.Subresource
 	}
-	w := Write{View: view, Subresource: subresource, Options: opts, DryRun: len(opts.DryRun) > 0, Manager: manager(opts.FieldManager)}
+	w := Write{View: view, Subresource: subresource, Options: opts, DryRun: len(opts.DryRun) > 0, Manager: opts.FieldManager}
 	obj, _, err := s.Update(ctx, namespace, name, change, w)
 	return bare(obj, err)
 }
@@ -136,14 +137,6 @@ func (s *Store) DeleteObject(ctx context.Context, namespace, name string, opts *
 		return nil, false, err
 	}
 	return obj.Object, gone, nil
-}
-
-// manager is who owns the fields of a write that names no field manager.
-func manager(fieldManager string) string {
-	if fieldManager == "" {
-		return "hyperkube"
-	}
-	return fieldManager
 }
 
 func bare(obj *storage.Object, err error) (runtime.Object, error) {

@@ -1,0 +1,225 @@
+package apiserver
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/klog/v2"
+
+	"hyperkube/apiserver/authz/bootstrappolicy"
+	"hyperkube/apiserver/request"
+)
+
+// systemNamespaces are there from the start, and come back when they are deleted.
+var systemNamespaces = []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease}
+
+const (
+	bootstrapRetry    = 200 * time.Millisecond
+	bootstrapInterval = 10 * time.Second
+)
+
+// bootstrap writes what every cluster starts with, declares the server ready, and then keeps it so: who deletes the
+// kubernetes Service gets it back within ten seconds.
+func (s *Server) bootstrap(ctx context.Context) {
+	logger := klog.FromContext(ctx)
+	ctx = request.WithUser(ctx, request.APIServer())
+	wait := bootstrapRetry
+	for {
+		if err := s.bootstrapOnce(ctx); err == nil {
+			s.readyOnce.Do(func() { close(s.ready) })
+			wait = bootstrapInterval
+		} else if ctx.Err() == nil {
+			logger.V(1).Info("Bootstrap is not complete, will try again", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.config.Clock.After(wait):
+		}
+	}
+}
+
+// bootstrapOnce is one turn:
+//
+//	Step 1: the caches are filled.
+//	Step 2: the namespaces, into which all else goes.
+//	Step 3: the default roles (once a start).
+//	Step 4: the kubernetes Service and where it leads.
+func (s *Server) bootstrapOnce(ctx context.Context) error {
+	// Step 1
+	if err := s.hub.Ready(ctx); err != nil {
+		return err
+	}
+	// Step 2
+	for _, name := range systemNamespaces {
+		if err := s.ensure(ctx, "namespaces", &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+			return err
+		}
+	}
+	// Step 3
+	select {
+	case <-s.ready:
+	default:
+		if err := bootstrappolicy.Ensure(ctx, s.env); err != nil {
+			return err
+		}
+	}
+	// Step 4
+	return s.ensureKubernetesService(ctx)
+}
+
+// ensure creates obj unless there is one of its name.
+func (s *Server) ensure(ctx context.Context, resource string, obj metav1.Object) error {
+	store := s.env.Store(schema.GroupResource{Resource: resource})
+	if store == nil {
+		return nil
+	}
+	_, err := store.GetCached(ctx, obj.GetNamespace(), obj.GetName())
+	if !apierrors.IsNotFound(err) {
+		return err
+	}
+	_, err = store.CreateObject(ctx, obj.GetNamespace(), obj.(runtime.Object), &metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
+}
+
+const kubernetesService = "kubernetes"
+
+// ensureKubernetesService keeps default/kubernetes: its Service, Endpoints and EndpointSlice.
+func (s *Server) ensureKubernetesService(ctx context.Context) error {
+	port := addressPort(s.Address())
+	service := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: kubernetesService, Namespace: metav1.NamespaceDefault,
+			Labels: map[string]string{"provider": "kubernetes", "component": "apiserver"},
+		},
+		Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeClusterIP, ClusterIP: nthAddress(s.env.ServiceCIDR, 1).String(),
+			SessionAffinity: corev1.ServiceAffinityNone,
+			Ports:           []corev1.ServicePort{{Name: "https", Port: 443, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromInt32(port)}},
+		},
+	}
+	if err := s.ensure(ctx, "services", service); err != nil {
+		return err
+	}
+	address, ok := s.advertiseAddress()
+	if !ok {
+		return nil
+	}
+	if err := s.ensureEndpoints(ctx, address, port); err != nil {
+		return err
+	}
+	return s.ensureEndpointSlice(ctx, address, port)
+}
+
+func (s *Server) ensureEndpoints(ctx context.Context, address netip.Addr, port int32) error {
+	wanted := &corev1.Endpoints{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: kubernetesService, Namespace: metav1.NamespaceDefault,
+			// The slice below is written here: nobody needs to mirror these endpoints into another.
+			Labels: map[string]string{discoveryv1.LabelSkipMirror: "true"},
+		},
+		Subsets: []corev1.EndpointSubset{{
+			Addresses: []corev1.EndpointAddress{{IP: address.String()}},
+			Ports:     []corev1.EndpointPort{{Name: "https", Port: port, Protocol: corev1.ProtocolTCP}},
+		}},
+	}
+	return s.reconcile(ctx, schema.GroupResource{Resource: "endpoints"}, wanted, func(current runtime.Object) bool {
+		present := current.(*corev1.Endpoints)
+		if equality.Semantic.DeepEqual(present.Subsets, wanted.Subsets) && present.Labels[discoveryv1.LabelSkipMirror] == "true" {
+			return false
+		}
+		present.Subsets, present.Labels = wanted.Subsets, wanted.Labels
+		return true
+	})
+}
+
+func (s *Server) ensureEndpointSlice(ctx context.Context, address netip.Addr, port int32) error {
+	family := discoveryv1.AddressTypeIPv4
+	if address.Is6() {
+		family = discoveryv1.AddressTypeIPv6
+	}
+	name, tcp, ready := "https", corev1.ProtocolTCP, true
+	wanted := &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: kubernetesService, Namespace: metav1.NamespaceDefault,
+			Labels: map[string]string{discoveryv1.LabelServiceName: kubernetesService},
+		},
+		AddressType: family,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{address.String()}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &port, Protocol: &tcp}},
+	}
+	slices := schema.GroupResource{Group: "discovery.k8s.io", Resource: "endpointslices"}
+	return s.reconcile(ctx, slices, wanted, func(current runtime.Object) bool {
+		present := current.(*discoveryv1.EndpointSlice)
+		if equality.Semantic.DeepEqual(present.Endpoints, wanted.Endpoints) && equality.Semantic.DeepEqual(present.Ports, wanted.Ports) {
+			return false
+		}
+		present.Endpoints, present.Ports = wanted.Endpoints, wanted.Ports
+		return true
+	})
+}
+
+// reconcile creates wanted, or lets change bring what is there into line.
+func (s *Server) reconcile(ctx context.Context, resource schema.GroupResource, wanted metav1.Object, change func(runtime.Object) bool) error {
+	store := s.env.Store(resource)
+	if store == nil {
+		return nil
+	}
+	current, err := store.GetCached(ctx, wanted.GetNamespace(), wanted.GetName())
+	if apierrors.IsNotFound(err) {
+		_, err := store.CreateObject(ctx, wanted.GetNamespace(), wanted.(runtime.Object).DeepCopyObject(), &metav1.CreateOptions{})
+		return err
+	}
+	if err != nil || !change(current.DeepCopyObject()) {
+		return err
+	}
+	_, err = store.UpdateObject(ctx, wanted.GetNamespace(), wanted.GetName(), nil, func(current runtime.Object) (runtime.Object, error) {
+		change(current)
+		return current, nil
+	}, &metav1.UpdateOptions{})
+	return err
+}
+
+// advertiseAddress is where pods reach the server; false when there is no such address: endpoints may not be loopback.
+func (s *Server) advertiseAddress() (netip.Addr, bool) {
+	host := s.config.AdvertiseAddress
+	if host == "" {
+		host, _, _ = net.SplitHostPort(s.config.BindAddress)
+	}
+	address, err := netip.ParseAddr(host)
+	if err != nil || address.IsUnspecified() {
+		address, err = routeAddress()
+	}
+	return address, err == nil && !address.IsLoopback()
+}
+
+// routeAddress is this host's address on the way out: a UDP "connection" sends nothing, but chooses a source.
+func routeAddress() (netip.Addr, error) {
+	conn, err := net.Dial("udp", "192.0.2.1:9")
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer conn.Close()
+	address, err := netip.ParseAddrPort(conn.LocalAddr().String())
+	return address.Addr(), err
+}
+
+func addressPort(address string) int32 {
+	_, text, _ := net.SplitHostPort(address)
+	port, _ := strconv.ParseInt(text, 10, 32)
+	return int32(port)
+}

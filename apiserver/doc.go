@@ -1,0 +1,2 @@
+// Package apiserver is the REST and watch API over etcd.
+package apiserver

@@ -1,0 +1,121 @@
+package apiserver
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"hyperkube/apiserver/admission"
+	"hyperkube/apiserver/authn"
+	"hyperkube/apiserver/authz"
+	"hyperkube/apiserver/authz/node"
+	"hyperkube/apiserver/endpoints"
+	"hyperkube/apiserver/lister"
+	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/registry/authentication"
+	"hyperkube/apiserver/registry/authorization"
+	"hyperkube/apiserver/registry/rbac"
+	"hyperkube/apiserver/request"
+	"hyperkube/apiserver/storage"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+)
+
+// groups are the API groups in the order of discovery: kubectl takes the first that
+// knows a short name. Each line is one group's table.
+func groups(env *registry.Env) [][]registry.Resource {
+	return [][]registry.Resource{
+		authentication.Resources(env),
+		authorization.Resources(env),
+		rbac.Resources(env),
+	}
+}
+
+// installGroups makes the store of every resource, and the scope of every endpoint.
+func (s *Server) installGroups() ([]*endpoints.APIGroupVersion, error) {
+	var versions []*endpoints.APIGroupVersion
+	byVersion := map[schema.GroupVersion]*endpoints.APIGroupVersion{}
+	var views []*endpoints.Scope
+	for _, group := range groups(s.env) {
+		for i := range group {
+			resource := &group[i]
+			scope := &endpoints.Scope{Resource: resource, Admission: func() request.Admission { return s.env.Admission }}
+			gv := resource.Kind.GroupVersion()
+			version := byVersion[gv]
+			if version == nil {
+				version = &endpoints.APIGroupVersion{GroupVersion: gv}
+				byVersion[gv] = version
+				versions = append(versions, version)
+			}
+			version.Scopes = append(version.Scopes, scope)
+			switch {
+			case resource.View != nil:
+				views = append(views, scope)
+			case resource.Answer == nil:
+				store, err := s.newStore(resource)
+				if err != nil {
+					return nil, err
+				}
+				scope.Store = store
+			}
+		}
+	}
+	for _, scope := range views {
+		if scope.Store = s.env.Store(scope.Resource.View.Of); scope.Store == nil {
+			return nil, fmt.Errorf("apiserver: %s is a view of %s, which is not served", scope.Resource.Kind, scope.Resource.View.Of)
+		}
+	}
+	return versions, nil
+}
+
+// newStore makes the store of one resource over its part of etcd.
+func (s *Server) newStore(resource *registry.Resource) (*registry.Store, error) {
+	prefix := resource.StorageRoot
+	if prefix == "" {
+		prefix = resource.Name
+	}
+	backend, err := s.hub.Resource(storage.ResourceConfig{
+		Prefix: prefix, Kind: resource.Kind, New: resource.New, MediaType: s.config.StorageMediaType,
+		Default: resource.Default, Fields: resource.Fields, Index: resource.Index,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("apiserver: storing %s: %w", resource.GroupResource(), err)
+	}
+	return registry.NewStore(s.env, resource, backend), nil
+}
+
+// installJudges makes who decides about requests: authentication, authorization, admission. They read
+// through the stores that installGroups made.
+func (s *Server) installJudges() error {
+	env := s.env
+	pods := lister.Confirmed[*corev1.Pod](env, schema.GroupResource{Resource: "pods"})
+	authenticator, err := authn.New(authn.Config{
+		ClientCAFile: s.config.ClientCAFile, Issuer: s.issuer, Clock: env.Clock,
+		ServiceAccounts: lister.Confirmed[*corev1.ServiceAccount](env, schema.GroupResource{Resource: "serviceaccounts"}),
+		Pods:            pods,
+		Secrets:         lister.Confirmed[*corev1.Secret](env, schema.GroupResource{Resource: "secrets"}),
+		Nodes:           lister.Confirmed[*corev1.Node](env, schema.GroupResource{Resource: "nodes"}),
+	})
+	if err != nil {
+		return err
+	}
+	authorizer, err := authz.New(authz.Config{
+		RBAC: rbac.ListersOf(env),
+		Node: node.Listers{
+			Pods:                   lister.Cached[*corev1.Pod](env, schema.GroupResource{Resource: "pods"}),
+			PersistentVolumeClaims: lister.Cached[*corev1.PersistentVolumeClaim](env, schema.GroupResource{Resource: "persistentvolumeclaims"}),
+			PersistentVolumes:      lister.Cached[*corev1.PersistentVolume](env, schema.GroupResource{Resource: "persistentvolumes"}),
+			VolumeAttachments:      lister.Cached[*storagev1.VolumeAttachment](env, schema.GroupResource{Group: "storage.k8s.io", Resource: "volumeattachments"}),
+		},
+	})
+	if err != nil {
+		return err
+	}
+	chain, err := admission.New(admission.ConfigFor(env))
+	if err != nil {
+		return err
+	}
+	env.Authenticator, env.Authorizer, env.Admission = authenticator, authorizer, chain
+	return nil
+}

@@ -1,0 +1,218 @@
+package apiserver
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/klog/v2"
+
+	"log"
+
+	"hyperkube/apiserver/authn"
+	"hyperkube/apiserver/authz"
+	"hyperkube/apiserver/endpoints"
+	"hyperkube/apiserver/request"
+)
+
+// buildHandlerChain puts around next what happens to every request, outermost first:
+//
+//	withPanicRecovery  a bug answers 500 and is logged; the server goes on
+//	withRequest        what is asked for, an audit id, warnings, the counting writer, metrics
+//	withTimeout        a deadline, except for watches and connections, which end when the server stops
+//	withAuthentication who asks, else 401; impersonation
+//	withAuthorization  may they, else 403
+func (s *Server) buildHandlerChain(next http.Handler) http.Handler {
+	return s.withPanicRecovery(s.withRequest(s.withTimeout(s.withAuthentication(s.withAuthorization(next)))))
+}
+
+func (s *Server) withPanicRecovery(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			problem := recover()
+			if problem == nil {
+				return
+			}
+			if problem == http.ErrAbortHandler {
+				panic(problem) // net/http's own way to cut a connection
+			}
+			klog.FromContext(r.Context()).Error(fmt.Errorf("panic: %v", problem), "A request's handler failed",
+				"method", r.Method, "path", r.URL.Path, "stack", string(debug.Stack()))
+			endpoints.WriteError(w, r, apierrors.NewInternalError(fmt.Errorf("a panic in the apiserver: see its log")))
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) withRequest(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		info := request.NewInfo(r)
+		id := r.Header.Get("Audit-Id")
+		if id == "" || len(id) > 64 {
+			id = string(uuid.NewUUID())
+		}
+		ctx := request.WithAuditID(request.WithInfo(r.Context(), info), id)
+		ctx, warnings := request.WithWarnings(ctx)
+		w.Header().Set("Audit-Id", id)
+		w.Header().Set("Cache-Control", "no-cache, private")
+		answer := &answerWriter{ResponseWriter: w, warnings: warnings}
+		done := s.metrics.begin(info, isLongRunning(info, r))
+		next.ServeHTTP(answer, r.WithContext(ctx))
+		done(answer.code, time.Since(start))
+		klog.FromContext(ctx).V(3).Info("Request", "verb", info.Verb, "URI", r.URL.RequestURI(), "code", answer.code,
+			"latency", time.Since(start), "userAgent", r.UserAgent(), "remote", r.RemoteAddr, "auditID", id)
+	})
+}
+
+// isLongRunning tells requests that stay open from those that must end in time.
+func isLongRunning(info *request.Info, r *http.Request) bool {
+	if info.Verb == "watch" || info.Verb == "proxy" {
+		return true
+	}
+	switch info.Subresource {
+	case "exec", "attach", "portforward", "proxy":
+		return true
+	case "log":
+		return true
+	}
+	return strings.HasPrefix(info.Path, "/debug/") || (info.Verb == "get" && r.URL.Query().Get("watch") != "")
+}
+
+func (s *Server) withTimeout(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		if isLongRunning(request.InfoFrom(ctx), r) {
+			// They would otherwise outlast the stop: a watch ends only when somebody ends it.
+			end := make(chan struct{})
+			defer close(end)
+			go func() {
+				select {
+				case <-s.stopping:
+					cancel()
+				case <-end:
+				}
+			}()
+			next.ServeHTTP(w, r.WithContext(ctx))
+			return
+		}
+		timeout := s.config.RequestTimeout
+		if asked, err := time.ParseDuration(r.URL.Query().Get("timeout")); err == nil && asked > 0 && asked < timeout {
+			timeout = asked
+		}
+		ctx, cancelTimeout := context.WithTimeout(ctx, timeout)
+		defer cancelTimeout()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+func (s *Server) withAuthentication(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, ok, err := s.env.Authenticator.AuthenticateRequest(r)
+		if err != nil || !ok {
+			if err != nil {
+				klog.FromContext(r.Context()).V(2).Info("Unable to authenticate the request", "err", err, "path", r.URL.Path)
+			}
+			endpoints.WriteError(w, r, apierrors.NewUnauthorized("Unauthorized"))
+			return
+		}
+		r.Header.Del("Authorization")
+		user, err = authn.Impersonate(r, user, s.env.Authorizer, authz.Forbidden)
+		if err != nil {
+			endpoints.WriteError(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(request.WithUser(r.Context(), user)))
+	})
+}
+
+func (s *Server) withAuthorization(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		attributes := request.InfoFrom(ctx).Attributes(request.UserFrom(ctx))
+		decision, reason, err := s.env.Authorizer.Authorize(ctx, attributes)
+		if decision == request.Allow {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if err != nil {
+			klog.FromContext(ctx).Info("Authorization with an error", "err", err, "path", r.URL.Path)
+		}
+		endpoints.WriteError(w, r, authz.Forbidden(attributes, reason))
+	})
+}
+
+// answerWriter remembers the code of an answer and puts the warnings collected so far into its
+// header. It passes on what net/http's writer can do besides: flush, and hand over the connection.
+type answerWriter struct {
+	http.ResponseWriter
+	warnings *request.Warnings
+	code     int
+}
+
+func (a *answerWriter) WriteHeader(code int) {
+	if a.code == 0 {
+		a.code = code
+		for _, text := range a.warnings.List() {
+			a.Header().Add("Warning", warningHeader(text))
+		}
+	}
+	a.ResponseWriter.WriteHeader(code)
+}
+
+func (a *answerWriter) Write(p []byte) (int, error) {
+	if a.code == 0 {
+		a.WriteHeader(http.StatusOK)
+	}
+	return a.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answerWriter) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// Flush implements http.Flusher, which older libraries look for.
+func (a *answerWriter) Flush() { _ = http.NewResponseController(a.ResponseWriter).Flush() }
+
+// Hijack implements http.Hijacker: SPDY and WebSocket take over the connection.
+func (a *answerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	hijacker, ok := a.ResponseWriter.(http.Hijacker)
+	if !ok {
+		return nil, nil, errors.New("this connection cannot be taken over: it is HTTP/2")
+	}
+	a.code = http.StatusSwitchingProtocols
+	return hijacker.Hijack()
+}
+
+// warningHeader is the form of RFC 7234, section 5.5, with which kubectl finds the text.
+func warningHeader(text string) string {
+	text = strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f {
+			return ' '
+		}
+		return c
+	}, text)
+	return "299 - " + strconv.Quote(text)
+}
+
+// tlsErrorLog sends net/http's complaints (clients that drop the handshake) to the log, where nobody needs to see them.
+func tlsErrorLog(logger logr.Logger) *log.Logger {
+	return log.New(logWriter{logger}, "", 0)
+}
+
+type logWriter struct{ logger logr.Logger }
+
+func (l logWriter) Write(p []byte) (int, error) {
+	l.logger.V(3).Info("HTTP server", "message", strings.TrimSpace(string(p)))
+	return len(p), nil
+}

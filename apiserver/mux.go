@@ -1,0 +1,136 @@
+package apiserver
+
+import (
+	"encoding/json"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/emicklei/go-restful/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/version"
+
+	"hyperkube/apiserver/endpoints"
+)
+
+// mux sends a request to the discovery document, the resource or the plain path that its URL names.
+type mux struct {
+	paths     map[string]http.Handler
+	prefixes  map[string]http.Handler
+	discovery *endpoints.Discovery
+	resources *restful.Container
+}
+
+// buildMux binds every path the server answers.
+func (s *Server) buildMux() http.Handler {
+	m := &mux{paths: map[string]http.Handler{}, prefixes: map[string]http.Handler{}, discovery: endpoints.NewDiscovery(s.groups)}
+	m.resources = restful.NewContainer()
+	m.resources.Router(restful.CurlyRouter{})
+	m.resources.ServiceErrorHandler(func(err restful.ServiceError, r *restful.Request, w *restful.Response) {
+		endpoints.ServiceError(err.Code, w.ResponseWriter, r.Request)
+	})
+	for _, group := range s.groups {
+		m.resources.Add(group.Install())
+	}
+	for _, name := range []string{"/healthz", "/livez", "/readyz"} {
+		m.paths[name] = http.HandlerFunc(s.serveHealth)
+		m.prefixes[name+"/"] = http.HandlerFunc(s.serveHealthCheck)
+	}
+	m.paths["/version"] = http.HandlerFunc(serveVersion)
+	if gatherer, ok := s.config.Metrics.(prometheus.Gatherer); ok {
+		m.paths["/metrics"] = promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{})
+	}
+	for path, handler := range s.issuer.DiscoveryHandlers("https://" + s.jwksHost()) {
+		m.paths[path] = handler
+	}
+	m.paths["/"] = http.HandlerFunc(m.serveIndex)
+	return m
+}
+
+// ServeHTTP picks the handler.
+func (m *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.Path
+	if handler, ok := m.paths[path]; ok {
+		handler.ServeHTTP(w, r)
+		return
+	}
+	for prefix, handler := range m.prefixes {
+		if strings.HasPrefix(path, prefix) {
+			handler.ServeHTTP(w, r)
+			return
+		}
+	}
+	parts := strings.Split(strings.Trim(path, "/"), "/")
+	switch {
+	case parts[0] == "api" && len(parts) <= 2, parts[0] == "apis" && len(parts) <= 3:
+		if !m.serveDiscovery(w, r, parts) {
+			endpoints.NotFound(w, r)
+		}
+	case parts[0] == "api", parts[0] == "apis":
+		m.resources.ServeHTTP(w, r)
+	default:
+		http.Error(w, "404 page not found", http.StatusNotFound)
+	}
+}
+
+// serveDiscovery answers /api, /api/v1, /apis, /apis/<group> and /apis/<group>/<version>.
+func (m *mux) serveDiscovery(w http.ResponseWriter, r *http.Request, parts []string) bool {
+	switch {
+	case len(parts) == 1:
+		m.discovery.ServeRoot(w, r)
+		return true
+	case parts[0] == "api":
+		return m.discovery.ServeVersion(w, r, schema.GroupVersion{Version: parts[1]})
+	case len(parts) == 2:
+		return m.discovery.ServeGroup(w, r, parts[1])
+	}
+	return m.discovery.ServeVersion(w, r, schema.GroupVersion{Group: parts[1], Version: parts[2]})
+}
+
+// serveIndex answers / with the paths there are.
+func (m *mux) serveIndex(w http.ResponseWriter, r *http.Request) {
+	paths := []string{"/api", "/apis"}
+	for path := range m.paths {
+		if path != "/" {
+			paths = append(paths, path)
+		}
+	}
+	for _, ws := range m.resources.RegisteredWebServices() {
+		paths = append(paths, ws.RootPath())
+	}
+	slices.Sort(paths)
+	writeJSON(w, map[string][]string{"paths": paths})
+}
+
+func writeJSON(w http.ResponseWriter, value any) {
+	data, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(data)
+}
+
+// Version says which Kubernetes this behaves like: that of the k8s.io/api module the binary was built with.
+func Version() version.Info {
+	gitVersion := "v1.37.2"
+	if build, ok := debug.ReadBuildInfo(); ok {
+		for _, module := range build.Deps {
+			if module.Path == "k8s.io/api" {
+				gitVersion = "v1" + strings.TrimPrefix(module.Version, "v0")
+			}
+		}
+	}
+	minor := strings.Split(gitVersion, ".")[1]
+	return version.Info{
+		Major: "1", Minor: minor, GitVersion: gitVersion + "+hyperkube", GitTreeState: "clean",
+		GoVersion: runtime.Version(), Compiler: runtime.Compiler, Platform: runtime.GOOS + "/" + runtime.GOARCH,
+	}
+}
+
+func serveVersion(w http.ResponseWriter, r *http.Request) { writeJSON(w, Version()) }

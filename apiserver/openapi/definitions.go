@@ -1,0 +1,96 @@
+package openapi
+
+import (
+	"bytes"
+	"compress/gzip"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/kube-openapi/pkg/validation/spec"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
+)
+
+//go:embed definitions.json.gz
+var packed []byte
+
+// gvkExtension says of which kinds a schema is.
+const gvkExtension = "x-kubernetes-group-version-kind"
+
+// Definitions unpacks the schemas of all types, by model name. Each call makes new
+// ones (some 30 MiB while they live): callers keep what they made of them, not these.
+func Definitions() (map[string]*spec.Schema, error) {
+	reader, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, fmt.Errorf("definitions.json.gz: %w", err)
+	}
+	schemas := map[string]*spec.Schema{}
+	if err := json.NewDecoder(reader).Decode(&schemas); err != nil {
+		return nil, fmt.Errorf("definitions.json.gz: %w", err)
+	}
+	for model, kinds := range kindsOf() {
+		if s := schemas[model]; s != nil {
+			s.AddExtension(gvkExtension, kinds)
+		}
+	}
+	return schemas, nil
+}
+
+// kindsOf are the kinds that each model is the schema of.
+func kindsOf() map[string][]any {
+	kinds := map[string][]any{}
+	for kind, goType := range scheme.Scheme.AllKnownTypes() {
+		if kind.Version == runtime.APIVersionInternal {
+			continue
+		}
+		namer, ok := reflect.New(goType).Interface().(interface{ OpenAPIModelName() string })
+		if !ok {
+			continue
+		}
+		name := namer.OpenAPIModelName()
+		kinds[name] = append(kinds[name], map[string]any{"group": kind.Group, "version": kind.Version, "kind": kind.Kind})
+	}
+	return kinds
+}
+
+// TypeConverter knows the fields, list types and merge keys of every kind, for managed fields. It is made
+// on first use.
+func TypeConverter() *Converter { return &Converter{} }
+
+// Converter is a managedfields.TypeConverter.
+type Converter struct {
+	once      sync.Once
+	converter managedfields.TypeConverter
+	err       error
+}
+
+// Warm makes the converter now, so that the first write need not wait for it.
+func (l *Converter) Warm() error {
+	l.once.Do(func() {
+		schemas, err := Definitions()
+		if err == nil {
+			l.converter, err = managedfields.NewTypeConverter(schemas, false)
+		}
+		l.err = err
+	})
+	return l.err
+}
+
+func (l *Converter) ObjectToTyped(obj runtime.Object, options ...typed.ValidationOptions) (*typed.TypedValue, error) {
+	if err := l.Warm(); err != nil {
+		return nil, err
+	}
+	return l.converter.ObjectToTyped(obj, options...)
+}
+
+func (l *Converter) TypedToObject(value *typed.TypedValue) (runtime.Object, error) {
+	if err := l.Warm(); err != nil {
+		return nil, err
+	}
+	return l.converter.TypedToObject(value)
+}

@@ -1,0 +1,2 @@
+// Package openapi serves what the API looks like.
+package openapi

@@ -1,0 +1,308 @@
+package apiserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"hyperkube/apiserver/authn/serviceaccount"
+	"hyperkube/apiserver/endpoints"
+	"hyperkube/apiserver/openapi"
+	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/storage"
+	"hyperkube/component"
+)
+
+// Config is what an apiserver is made of.
+type Config struct {
+	// BindAddress is where it listens, "host:port"; port 0 takes a free one. Default "0.0.0.0:6443".
+	BindAddress string
+	// AdvertiseAddress is where pods reach it: the endpoint of the kubernetes Service. Default: the host of BindAddress,
+	// or the address of the default route where that is unspecified. A loopback address is not advertised.
+	AdvertiseAddress string
+	// CertFile and KeyFile are the serving certificate, PEM. Required.
+	CertFile, KeyFile string
+	// ClientCAFile holds the CAs of client certificates, PEM. Default "": none are accepted.
+	ClientCAFile string
+	// ServiceAccountKeyFile is the private key that signs and verifies tokens, PEM. Required.
+	ServiceAccountKeyFile string
+	// ServiceAccountIssuer is the "iss" of tokens. Default "https://kubernetes.default.svc.cluster.local".
+	ServiceAccountIssuer string
+	// ServiceCIDR is the range of ClusterIPs. Default 10.96.0.0/16.
+	ServiceCIDR string
+	// NodePortRange is "first-last". Default "30000-32767".
+	NodePortRange string
+	// ReservedNodePorts are in use by programs of the host: never given out. Default: none.
+	ReservedNodePorts []int
+	// ClusterDNSAddress is not given out to Services that do not ask for it. Default: the tenth of ServiceCIDR.
+	ClusterDNSAddress string
+	// EtcdServers are URLs. Required. EtcdCAFile verifies them; EtcdCertFile and EtcdKeyFile are our client certificate.
+	EtcdServers                           []string
+	EtcdCAFile, EtcdCertFile, EtcdKeyFile string
+	// KubeletClientCertFile and KubeletClientKeyFile are shown to kubelets, KubeletCAFile verifies theirs. Default "": logs, exec,
+	// attach and port-forward answer with an error.
+	KubeletClientCertFile, KubeletClientKeyFile, KubeletCAFile string
+	// StorageMediaType is how objects are written to etcd: "application/json" (default) or
+	// "application/vnd.kubernetes.protobuf". Both are read.
+	StorageMediaType string
+	// RequestTimeout ends a request that is no watch and no connection. Default 60 s.
+	RequestTimeout time.Duration
+	// Clock default: the real one.
+	Clock clock.WithTicker
+	// Metrics takes the metrics, and serves them at /metrics if it is a Gatherer too. Default: a registry of its own.
+	Metrics prometheus.Registerer
+	// Health takes the checks behind /livez and /readyz. Default: one of its own.
+	Health *component.Health
+}
+
+// complete fills in the defaults.
+func (c *Config) complete() {
+	setDefault(&c.BindAddress, "0.0.0.0:6443")
+	setDefault(&c.ServiceAccountIssuer, "https://kubernetes.default.svc.cluster.local")
+	setDefault(&c.ServiceCIDR, "10.96.0.0/16")
+	setDefault(&c.NodePortRange, "30000-32767")
+	if c.RequestTimeout == 0 {
+		c.RequestTimeout = time.Minute
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	if c.Metrics == nil {
+		c.Metrics = prometheus.NewRegistry()
+	}
+	if c.Health == nil {
+		c.Health = &component.Health{}
+	}
+}
+
+func setDefault(field *string, value string) {
+	if *field == "" {
+		*field = value
+	}
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.CertFile == "" || c.KeyFile == "":
+		return errors.New("apiserver: a serving certificate and its key are required")
+	case c.ServiceAccountKeyFile == "":
+		return errors.New("apiserver: a key for service account tokens is required")
+	case len(c.EtcdServers) == 0:
+		return errors.New("apiserver: no etcd server is named")
+	}
+	if _, _, err := net.SplitHostPort(c.BindAddress); err != nil {
+		return fmt.Errorf("apiserver: bind address: %w", err)
+	}
+	return nil
+}
+
+// Server is one apiserver. See doc.go for the way of a request through it.
+type Server struct {
+	config Config
+	hub    *storage.Hub
+	env    *registry.Env
+	issuer *serviceaccount.Issuer
+	groups []*endpoints.APIGroupVersion
+
+	handler http.Handler
+	metrics *metrics
+	warm    func() error
+
+	ready     chan struct{} // closed when bootstrap is done
+	readyOnce sync.Once
+	stopping  chan struct{} // closed when Run's context ends: watches and connections end
+	address   atomic.Value  // string, once it listens
+}
+
+// New makes an apiserver; nothing is bound and nobody is asked before Run.
+func New(cfg Config) (*Server, error) {
+	cfg.complete()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{config: cfg, ready: make(chan struct{}), stopping: make(chan struct{})}
+	var err error
+	if s.env, err = newEnv(&cfg); err != nil {
+		return nil, err
+	}
+	if s.issuer, err = serviceaccount.NewIssuer(cfg.ServiceAccountKeyFile, cfg.ServiceAccountIssuer); err != nil {
+		return nil, err
+	}
+	converter := openapi.TypeConverter()
+	s.env.TypeConverter = converter
+	s.warm = converter.Warm
+	s.hub, err = storage.New(storage.Config{
+		Endpoints: cfg.EtcdServers, CAFile: cfg.EtcdCAFile, CertFile: cfg.EtcdCertFile, KeyFile: cfg.EtcdKeyFile,
+		Clock: cfg.Clock, Metrics: cfg.Metrics,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.build(); err != nil {
+		s.hub.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// build makes the stores of all resources, the judges of requests, and the handler.
+func (s *Server) build() (err error) {
+	if s.groups, err = s.installGroups(); err != nil {
+		return err
+	}
+	if err := s.installJudges(); err != nil {
+		return err
+	}
+	s.metrics = newMetrics(s.config.Metrics)
+	s.addHealthChecks()
+	s.handler = s.buildHandlerChain(s.buildMux())
+	return nil
+}
+
+// newEnv reads the settings that resources ask for.
+func newEnv(cfg *Config) (*registry.Env, error) {
+	cidr, err := netip.ParsePrefix(cfg.ServiceCIDR)
+	if err != nil {
+		return nil, fmt.Errorf("apiserver: service CIDR: %w", err)
+	}
+	ports, err := utilnet.ParsePortRange(cfg.NodePortRange)
+	if err != nil {
+		return nil, fmt.Errorf("apiserver: node port range: %w", err)
+	}
+	dns := nthAddress(cidr, 10)
+	if cfg.ClusterDNSAddress != "" {
+		if dns, err = netip.ParseAddr(cfg.ClusterDNSAddress); err != nil {
+			return nil, fmt.Errorf("apiserver: cluster DNS address: %w", err)
+		}
+	}
+	return &registry.Env{
+		ServiceCIDR: cidr.Masked(), NodePortRange: *ports, ReservedNodePorts: cfg.ReservedNodePorts, ClusterDNSAddress: dns,
+		Clock: cfg.Clock, ServiceAccountKeyFile: cfg.ServiceAccountKeyFile, ServiceAccountIssuer: cfg.ServiceAccountIssuer,
+		KubeletClientCertFile: cfg.KubeletClientCertFile, KubeletClientKeyFile: cfg.KubeletClientKeyFile, KubeletCAFile: cfg.KubeletCAFile,
+	}, nil
+}
+
+// nthAddress is the n-th address of a range.
+func nthAddress(prefix netip.Prefix, n int) netip.Addr {
+	address := prefix.Masked().Addr()
+	for range n {
+		address = address.Next()
+	}
+	return address
+}
+
+// stopTimeout is how long requests under way may take after the stop.
+const stopTimeout = 10 * time.Second
+
+// Run serves until ctx ends:
+//
+//	Step 1: bind the port, so that a taken one is known before anything else happens.
+//	Step 2: fill the caches from etcd, and serve meanwhile: reads wait for their cache.
+//	Step 3: bootstrap: namespaces, roles, the kubernetes Service; then /readyz is ok.
+//	Step 4: on stop: no longer ready, watches end, requests under way finish, then the caches stop.
+func (s *Server) Run(ctx context.Context) error {
+	logger := klog.FromContext(ctx)
+	// Step 1
+	listener, err := s.listen()
+	if err != nil {
+		s.hub.Close()
+		return err
+	}
+	// Step 2
+	hubCtx, stopHub := context.WithCancel(context.WithoutCancel(ctx))
+	var hub sync.WaitGroup
+	hubErr := make(chan error, 1)
+	hub.Go(func() { hubErr <- s.hub.Run(hubCtx) })
+	server := &http.Server{
+		Handler: s.handler, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 90 * time.Second,
+		BaseContext: func(net.Listener) context.Context { return klog.NewContext(context.Background(), logger) },
+		ErrorLog:    tlsErrorLog(logger), TLSNextProto: nil,
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1000},
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	// Step 3
+	background, stopBackground := context.WithCancel(ctx)
+	var work sync.WaitGroup
+	work.Go(func() { _ = s.warm() })
+	work.Go(func() { s.bootstrap(background) })
+	logger.V(1).Info("Serving", "address", s.Address())
+
+	select {
+	case <-ctx.Done():
+	case err = <-hubErr:
+		err = fmt.Errorf("apiserver: storage: %w", errOr(err, "it ended by itself"))
+	case err = <-served:
+		err = fmt.Errorf("apiserver: serving %s: %w", s.Address(), err)
+	}
+	// Step 4
+	close(s.stopping)
+	stopBackground()
+	work.Wait()
+	stop, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if server.Shutdown(stop) != nil {
+		server.Close()
+	}
+	stopHub()
+	hub.Wait()
+	return err
+}
+
+func errOr(err error, text string) error {
+	if err == nil {
+		return errors.New(text)
+	}
+	return err
+}
+
+// listen binds the port and puts TLS on it.
+func (s *Server) listen() (net.Listener, error) {
+	certificate, err := tls.LoadX509KeyPair(s.config.CertFile, s.config.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("apiserver: serving certificate: %w", err)
+	}
+	listener, err := net.Listen("tcp", s.config.BindAddress)
+	if err != nil {
+		return nil, fmt.Errorf("apiserver: %w: is another cluster running? choose another port", err)
+	}
+	s.address.Store(listener.Addr().String())
+	return tls.NewListener(listener, &tls.Config{
+		Certificates: []tls.Certificate{certificate},
+		MinVersion:   tls.VersionTLS12,
+		NextProtos:   []string{"h2", "http/1.1"},
+		// Clients may show a certificate; authn judges it, since a wrong one must be answered 401, not a broken handshake.
+		ClientAuth: tls.RequestClientCert,
+	}), nil
+}
+
+// Address is where the server listens, "host:port"; "" before Run has bound it.
+func (s *Server) Address() string {
+	address, _ := s.address.Load().(string)
+	return address
+}
+
+// Ready waits until the server is ready for anybody's requests.
+func (s *Server) Ready(ctx context.Context) error {
+	select {
+	case <-s.ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Env is for tests: the stores behind the API.
+func (s *Server) Env() *registry.Env { return s.env }
