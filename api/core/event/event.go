@@ -23,7 +23,7 @@ func Validate(e *corev1.Event) field.ErrorList {
 		if e.Namespace != metav1.NamespaceNone && e.Namespace != metav1.NamespaceDefault {
 			errs = append(errs, field.Invalid(field.NewPath("involvedObject", "namespace"), e.InvolvedObject.Namespace, "does not match event.namespace"))
 		}
-	} else if e.Namespace != e.InvolvedObject.Namespace && !(e.InvolvedObject.Kind == "Node" && e.Namespace == metav1.NamespaceDefault) {
+	} else if e.Namespace != e.InvolvedObject.Namespace {
 		errs = append(errs, field.Invalid(field.NewPath("involvedObject", "namespace"), e.InvolvedObject.Namespace, "does not match event.namespace"))
 	}
 	if e.EventTime.IsZero() {

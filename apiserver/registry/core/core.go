@@ -1,0 +1,114 @@
+// Package core is the table of the core group ("v1"): one line a resource. What
+// has rules of its own has a room below (pod, service, …); the others are here whole.
+//
+// In Kubernetes: pkg/registry/core/rest/storage_core.go.
+package core
+
+import (
+	"encoding/json"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"hyperkube/api/core/configmap"
+	"hyperkube/api/core/endpoints"
+	"hyperkube/api/core/secret"
+	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/registry/core/event"
+	"hyperkube/apiserver/registry/core/namespace"
+	"hyperkube/apiserver/registry/core/node"
+	"hyperkube/apiserver/registry/core/pod"
+	"hyperkube/apiserver/registry/core/service"
+	"hyperkube/apiserver/registry/core/token"
+	"hyperkube/apiserver/registry/typed"
+)
+
+// Resources is the table of the core group.
+func Resources(env *registry.Env) []*registry.Resource {
+	return []*registry.Resource{
+		namespace.Resource(env),
+		node.Resource(env),
+		pod.Resource(env),
+		pod.BindingResource(env),
+		service.Resource(env),
+		event.Resource(env),
+		endpointsResource(),
+		configMaps(),
+		secrets(),
+		serviceAccounts(env),
+	}
+}
+
+func endpointsResource() *registry.Resource {
+	return &registry.Resource{
+		Name: "endpoints", Singular: "endpoints", Kind: v1.SchemeGroupVersion.WithKind("Endpoints"),
+		ShortNames: []string{"ep"},
+		New:        func() runtime.Object { return &v1.Endpoints{} },
+		NewList:    func() runtime.Object { return &v1.EndpointsList{} },
+		Default:    typed.Default(endpoints.SetDefaults),
+		Strategy: typed.Strategy[*v1.Endpoints]{
+			CreateOnUpdate: true,
+			Check:          endpoints.Validate,
+		},
+		Table:       endpointsTable,
+		StorageRoot: "services/endpoints",
+	}
+}
+
+func configMaps() *registry.Resource {
+	return &registry.Resource{
+		Name: "configmaps", Singular: "configmap", Kind: v1.SchemeGroupVersion.WithKind("ConfigMap"),
+		ShortNames: []string{"cm"},
+		New:        func() runtime.Object { return &v1.ConfigMap{} },
+		NewList:    func() runtime.Object { return &v1.ConfigMapList{} },
+		Strategy: typed.Strategy[*v1.ConfigMap]{
+			Check:       configmap.Validate,
+			CheckUpdate: configmap.ValidateUpdate,
+		},
+		Table: configMapTable,
+	}
+}
+
+func secrets() *registry.Resource {
+	return &registry.Resource{
+		Name: "secrets", Singular: "secret", Kind: v1.SchemeGroupVersion.WithKind("Secret"),
+		New:     func() runtime.Object { return &v1.Secret{} },
+		NewList: func() runtime.Object { return &v1.SecretList{} },
+		Default: typed.Default(secret.SetDefaults),
+		Strategy: typed.Strategy[*v1.Secret]{
+			Check:       secret.Validate,
+			CheckUpdate: secret.ValidateUpdate,
+			Warn:        secretWarnings,
+		},
+		Fields: typed.Fields(func(s *v1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} }),
+		Table:  secretTable,
+	}
+}
+
+// secretWarnings tells of contents that will not work although nothing refuses them.
+func secretWarnings(s *v1.Secret) []string {
+	if s.Type != v1.SecretTypeDockerConfigJson {
+		return nil
+	}
+	var config struct {
+		Auths map[string]json.RawMessage `json:"auths"`
+	}
+	if err := json.Unmarshal(s.Data[v1.DockerConfigJsonKey], &config); err == nil && config.Auths == nil {
+		return []string{`secret data field ".dockerconfigjson" has no "auths": no registry will be logged in to`}
+	}
+	return nil
+}
+
+func serviceAccounts(env *registry.Env) *registry.Resource {
+	return &registry.Resource{
+		Name: "serviceaccounts", Singular: "serviceaccount", Kind: v1.SchemeGroupVersion.WithKind("ServiceAccount"),
+		ShortNames:   []string{"sa"},
+		New:          func() runtime.Object { return &v1.ServiceAccount{} },
+		NewList:      func() runtime.Object { return &v1.ServiceAccountList{} },
+		Strategy:     typed.Strategy[*v1.ServiceAccount]{Name: validation.ValidateServiceAccountName},
+		Table:        serviceAccountTable,
+		Subresources: map[string]registry.Subresource{"token": token.Subresource(env)},
+	}
+}

@@ -1,0 +1,104 @@
+package pod
+
+import (
+	"context"
+	"fmt"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	podutil "hyperkube/api/core/pod"
+	"hyperkube/api/rule"
+	"hyperkube/apiserver/registry"
+)
+
+var pods = schema.GroupResource{Resource: "pods"}
+
+// BindingResource is the line of bindings: what a scheduler may POST beside pods/binding.
+func BindingResource(env *registry.Env) *registry.Resource {
+	return &registry.Resource{
+		Name: "bindings", Singular: "binding", Kind: v1.SchemeGroupVersion.WithKind("Binding"),
+		New: func() runtime.Object { return &v1.Binding{} },
+		Answer: func(ctx context.Context, namespace string, obj runtime.Object, opts *metav1.CreateOptions) (runtime.Object, error) {
+			return bind(ctx, env, namespace, obj.(*v1.Binding).Name, obj.(*v1.Binding), opts)
+		},
+	}
+}
+
+func bindingSubresource(env *registry.Env) registry.Subresource {
+	return registry.Subresource{
+		Kind: v1.SchemeGroupVersion.WithKind("Binding"),
+		New:  func() runtime.Object { return &v1.Binding{} },
+		Create: func(ctx context.Context, namespace, name string, obj runtime.Object, opts *metav1.CreateOptions) (runtime.Object, error) {
+			binding := obj.(*v1.Binding)
+			if binding.Name != name {
+				return nil, errors.NewBadRequest("name in URL does not match name in Binding object")
+			}
+			return bind(ctx, env, namespace, name, binding, opts)
+		},
+	}
+}
+
+// bind assigns a pod to a node: it is all that a scheduler does to a pod.
+func bind(ctx context.Context, env *registry.Env, namespace, name string, binding *v1.Binding, opts *metav1.CreateOptions) (runtime.Object, error) {
+	if errs := validateBinding(binding); len(errs) > 0 {
+		return nil, errors.NewInvalid(schema.GroupKind{Kind: "Binding"}, name, errs)
+	}
+	_, err := env.Store(pods).GuaranteedUpdate(ctx, namespace, name, len(opts.DryRun) > 0, func(current runtime.Object) (runtime.Object, error) {
+		pod := current.(*v1.Pod)
+		if err := assignPod(pod, binding); err != nil {
+			return nil, errors.NewConflict(schema.GroupResource{Resource: "pods/binding"}, name, err)
+		}
+		return pod, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &metav1.Status{Status: metav1.StatusSuccess, Code: 201}, nil
+}
+
+func validateBinding(binding *v1.Binding) field.ErrorList {
+	path := field.NewPath("target")
+	var errs field.ErrorList
+	if kind := binding.Target.Kind; kind != "" && kind != "Node" {
+		errs = append(errs, field.NotSupported(path.Child("kind"), kind, []string{"Node", "<empty>"}))
+	}
+	if binding.Target.Name == "" {
+		return append(errs, field.Required(path.Child("name"), ""))
+	}
+	return append(errs, rule.DNSSubdomain(binding.Target.Name, path.Child("name"))...)
+}
+
+func assignPod(pod *v1.Pod, binding *v1.Binding) error {
+	switch {
+	case binding.UID != "" && binding.UID != pod.UID:
+		return fmt.Errorf("the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated", binding.UID, pod.UID)
+	case pod.DeletionTimestamp != nil:
+		return fmt.Errorf("pod %s is being deleted, cannot be assigned to a host", pod.Name)
+	case pod.Spec.NodeName != "":
+		return fmt.Errorf("pod %v is already assigned to node %q", pod.Name, pod.Spec.NodeName)
+	case len(pod.Spec.SchedulingGates) > 0:
+		return fmt.Errorf("pod %v has non-empty .spec.schedulingGates", pod.Name)
+	}
+	pod.Spec.NodeName = binding.Target.Name
+	pod.Generation++
+	pod.Annotations = merge(pod.Annotations, binding.Annotations)
+	pod.Labels = merge(pod.Labels, binding.Labels)
+	pod.Status.NominatedNodeName = ""
+	podutil.UpdatePodCondition(&pod.Status, &v1.PodCondition{Type: v1.PodScheduled, Status: v1.ConditionTrue, ObservedGeneration: pod.Generation})
+	return nil
+}
+
+func merge(into, from map[string]string) map[string]string {
+	if into == nil && len(from) > 0 {
+		into = map[string]string{}
+	}
+	for key, value := range from {
+		into[key] = value
+	}
+	return into
+}

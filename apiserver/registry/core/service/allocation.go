@@ -1,0 +1,367 @@
+package service
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"sync"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"hyperkube/api/core/service"
+	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/storage"
+)
+
+// allocation holds which cluster addresses and node ports are taken. The services
+// in etcd are the truth: at the first write it is made from them, and from then on
+// each write of a service passes through it.
+//
+// The memory is this process's alone. Two apiservers on one etcd could give out one
+// number twice; upstream keeps the bitmap (now: an IPAddress object each) in etcd.
+type allocation struct {
+	env *registry.Env
+
+	mu     sync.Mutex
+	loaded bool
+	ips    *allocator
+	ports  *allocator
+}
+
+func newAllocation(env *registry.Env) *allocation { return &allocation{env: env} }
+
+// load reads the services once.
+func (a *allocation) load(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.loaded {
+		return nil
+	}
+	list, err := a.env.Store(schema.GroupResource{Resource: "services"}).List(ctx, "", storage.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("reading the services that hold cluster addresses: %w", err)
+	}
+	a.ips = newAllocator(rangeSize(a.env.ServiceCIDR), a.reservedOffsets()...)
+	a.ports = newAllocator(a.env.NodePortRange.Size, a.reservedPorts()...)
+	for _, item := range list.Items {
+		s := item.Object.(*v1.Service)
+		for _, ip := range addresses(s) {
+			if n, ok := a.offset(ip); ok {
+				a.ips.take(n)
+			}
+		}
+		for _, port := range nodePorts(s) {
+			if n, ok := a.portOffset(port); ok {
+				a.ports.take(n)
+			}
+		}
+	}
+	a.loaded = true
+	return nil
+}
+
+// rangeSize is how many addresses a range has: without its first (the network) and,
+// for IPv4, its last (broadcast); at most 2^20, more than a cluster has services.
+func rangeSize(cidr netip.Prefix) int {
+	bits := cidr.Addr().BitLen() - cidr.Bits()
+	if bits >= 20 {
+		return 1 << 20
+	}
+	size := 1<<bits - 1
+	if cidr.Addr().Is4() {
+		size--
+	}
+	return max(size, 0)
+}
+
+// offset of an address: 0 is the first usable one.
+func (a *allocation) offset(ip netip.Addr) (int, bool) {
+	cidr := a.env.ServiceCIDR.Masked()
+	if !cidr.Contains(ip) {
+		return 0, false
+	}
+	n := low(ip) - low(cidr.Addr()) - 1
+	return int(n), n < uint64(rangeSize(cidr))
+}
+
+func (a *allocation) address(offset int) netip.Addr {
+	base := a.env.ServiceCIDR.Masked().Addr()
+	bytes := base.As16()
+	binary.BigEndian.PutUint64(bytes[8:], low(base)+uint64(offset)+1)
+	return netip.AddrFrom16(bytes).Unmap()
+}
+
+// low is the lower half of an address: ranges do not span more.
+func low(ip netip.Addr) uint64 {
+	bytes := ip.As16()
+	return binary.BigEndian.Uint64(bytes[8:])
+}
+
+// reservedOffsets: the kubernetes Service has the first address, DNS the one all kubelets tell their pods.
+func (a *allocation) reservedOffsets() []int {
+	reserved := []int{0}
+	if n, ok := a.offset(a.env.ClusterDNSAddress); ok && a.env.ClusterDNSAddress.IsValid() {
+		reserved = append(reserved, n)
+	}
+	return reserved
+}
+
+func (a *allocation) portOffset(port int32) (int, bool) {
+	n := int(port) - a.env.NodePortRange.Base
+	return n, n >= 0 && n < a.env.NodePortRange.Size
+}
+
+func (a *allocation) reservedPorts() []int {
+	var reserved []int
+	for _, port := range a.env.ReservedNodePorts {
+		if n, ok := a.portOffset(int32(port)); ok {
+			reserved = append(reserved, n)
+		}
+	}
+	return reserved
+}
+
+// addresses are the cluster addresses a service holds.
+func addresses(s *v1.Service) []netip.Addr {
+	if !service.NeedsClusterIP(s) {
+		return nil
+	}
+	var held []netip.Addr
+	for _, ip := range s.Spec.ClusterIPs {
+		if addr, err := netip.ParseAddr(ip); err == nil {
+			held = append(held, addr)
+		}
+	}
+	return held
+}
+
+// nodePorts are the ports of all nodes a service holds, each once: TCP and UDP may share one.
+func nodePorts(s *v1.Service) []int32 {
+	var held []int32
+	seen := map[int32]bool{0: true}
+	for i := range s.Spec.Ports {
+		if port := s.Spec.Ports[i].NodePort; !seen[port] {
+			seen[port] = true
+			held = append(held, port)
+		}
+	}
+	if port := s.Spec.HealthCheckNodePort; !seen[port] {
+		held = append(held, port)
+	}
+	return held
+}
+
+// transaction is what one write takes and gives back: taken now, given back when it is known how the write ended.
+type transaction struct {
+	allocation *allocation
+	dryRun     bool
+	takenIPs   []int
+	takenPorts []int
+	freeIPs    []int // when the write succeeds
+	freePorts  []int
+}
+
+func (t *transaction) finish(ok bool) {
+	ips, ports := t.freeIPs, t.freePorts
+	if !ok || t.dryRun {
+		ips, ports = t.takenIPs, t.takenPorts
+	}
+	for _, n := range ips {
+		t.allocation.ips.release(n)
+	}
+	for _, n := range ports {
+		t.allocation.ports.release(n)
+	}
+}
+
+func (a *allocation) hooks() registry.Hooks {
+	return registry.Hooks{
+		BeginCreate: func(ctx context.Context, obj runtime.Object, dryRun bool) (func(bool), error) {
+			return a.begin(ctx, obj.(*v1.Service), &v1.Service{}, dryRun)
+		},
+		BeginUpdate: func(ctx context.Context, obj, old runtime.Object, dryRun bool) (func(bool), error) {
+			return a.begin(ctx, obj.(*v1.Service), old.(*v1.Service), dryRun)
+		},
+		AfterDelete: func(obj runtime.Object) { a.release(obj.(*v1.Service)) },
+	}
+}
+
+// begin gives s what it lacks, and notes what of old's it no longer holds.
+func (a *allocation) begin(ctx context.Context, s, old *v1.Service, dryRun bool) (func(bool), error) {
+	if err := a.load(ctx); err != nil {
+		return nil, errors.NewInternalError(err)
+	}
+	t := &transaction{allocation: a, dryRun: dryRun}
+	errs := t.clusterIPs(s, old)
+	if len(errs) == 0 {
+		errs = t.nodePorts(s, old)
+	}
+	if len(errs) > 0 {
+		t.finish(false)
+		return nil, errors.NewInvalid(schema.GroupKind{Kind: "Service"}, s.Name, errs)
+	}
+	return t.finish, nil
+}
+
+// clusterIPs gives a service of a type that has one an address, the one it asks for or any.
+func (t *transaction) clusterIPs(s, old *v1.Service) field.ErrorList {
+	held := map[netip.Addr]bool{}
+	for _, ip := range addresses(old) {
+		held[ip] = true
+	}
+	if service.NeedsClusterIP(s) && !service.IsHeadless(s) && len(s.Spec.ClusterIPs) == 0 {
+		n, err := t.allocation.ips.next()
+		if err != nil {
+			return field.ErrorList{field.InternalError(field.NewPath("spec", "clusterIPs"), fmt.Errorf("failed to allocate a serviceIP: %w", err))}
+		}
+		t.takenIPs = append(t.takenIPs, n)
+		s.Spec.ClusterIP = t.allocation.address(n).String()
+		s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
+	} else {
+		for _, ip := range addresses(s) {
+			if held[ip] {
+				continue
+			}
+			if err := t.takeIP(ip); err != nil {
+				return field.ErrorList{field.Invalid(field.NewPath("spec", "clusterIPs"), s.Spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: %v", ip, err))}
+			}
+		}
+	}
+	for _, ip := range addresses(s) {
+		delete(held, ip)
+	}
+	for ip := range held {
+		if n, ok := t.allocation.offset(ip); ok {
+			t.freeIPs = append(t.freeIPs, n)
+		}
+	}
+	return nil
+}
+
+func (t *transaction) takeIP(ip netip.Addr) error {
+	n, ok := t.allocation.offset(ip)
+	if !ok {
+		return fmt.Errorf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", ip, t.allocation.env.ServiceCIDR)
+	}
+	if !t.allocation.ips.take(n) {
+		return errAllocated
+	}
+	t.takenIPs = append(t.takenIPs, n)
+	return nil
+}
+
+// nodePorts gives each port of the service a port of the nodes: the one it asks
+// for, the one that the same number has in the other protocol, or any.
+func (t *transaction) nodePorts(s, old *v1.Service) field.ErrorList {
+	held := map[int32]bool{}
+	for _, port := range nodePorts(old) {
+		held[port] = true
+	}
+	mine := map[int32]bool{} // taken by this write, or before
+	for i := range s.Spec.Ports {
+		port := &s.Spec.Ports[i]
+		at := field.NewPath("spec", "ports").Index(i).Child("nodePort")
+		if port.NodePort == 0 && service.NeedsNodePort(s) {
+			port.NodePort = sharedNodePort(s, port)
+			if port.NodePort == 0 {
+				n, err := t.allocation.ports.next()
+				if err != nil {
+					return field.ErrorList{field.InternalError(at, fmt.Errorf("failed to allocate a nodePort: %w", err))}
+				}
+				t.takenPorts = append(t.takenPorts, n)
+				port.NodePort = int32(n + t.allocation.env.NodePortRange.Base)
+				mine[port.NodePort] = true
+			}
+			continue
+		}
+		if port.NodePort == 0 || held[port.NodePort] || mine[port.NodePort] {
+			continue
+		}
+		if err := t.takePort(port.NodePort); err != nil {
+			return field.ErrorList{field.Invalid(at, port.NodePort, err.Error())}
+		}
+		mine[port.NodePort] = true
+	}
+	if err := t.healthCheckNodePort(s, held); err != nil {
+		return err
+	}
+	for _, port := range nodePorts(s) {
+		delete(held, port)
+	}
+	for port := range held {
+		if n, ok := t.allocation.portOffset(port); ok {
+			t.freePorts = append(t.freePorts, n)
+		}
+	}
+	return nil
+}
+
+// sharedNodePort: DNS over UDP and over TCP should have one port outside, as they have inside.
+func sharedNodePort(s *v1.Service, port *v1.ServicePort) int32 {
+	for i := range s.Spec.Ports {
+		if other := &s.Spec.Ports[i]; other.Port == port.Port && other.Protocol != port.Protocol && other.NodePort != 0 {
+			return other.NodePort
+		}
+	}
+	return 0
+}
+
+func (t *transaction) takePort(port int32) error {
+	n, ok := t.allocation.portOffset(port)
+	if !ok {
+		return fmt.Errorf("provided port is not in the valid range. The range of valid ports is %s", t.allocation.env.NodePortRange.String())
+	}
+	if t.allocation.ports.reserved[n] {
+		return fmt.Errorf("provided port is used by the control plane on this machine")
+	}
+	if !t.allocation.ports.take(n) {
+		return fmt.Errorf("provided port is already allocated")
+	}
+	t.takenPorts = append(t.takenPorts, n)
+	return nil
+}
+
+func (t *transaction) healthCheckNodePort(s *v1.Service, held map[int32]bool) field.ErrorList {
+	at := field.NewPath("spec", "healthCheckNodePort")
+	port := s.Spec.HealthCheckNodePort
+	switch {
+	case !service.NeedsHealthCheck(s):
+	case port == 0:
+		n, err := t.allocation.ports.next()
+		if err != nil {
+			return field.ErrorList{field.InternalError(at, fmt.Errorf("failed to allocate a HealthCheck NodePort: %w", err))}
+		}
+		t.takenPorts = append(t.takenPorts, n)
+		s.Spec.HealthCheckNodePort = int32(n + t.allocation.env.NodePortRange.Base)
+	case !held[port]:
+		if err := t.takePort(port); err != nil {
+			return field.ErrorList{field.Invalid(at, port, fmt.Sprintf("failed to allocate requested HealthCheck NodePort %v: %v", port, err))}
+		}
+	}
+	return nil
+}
+
+// release gives back all a deleted service held.
+func (a *allocation) release(s *v1.Service) {
+	a.mu.Lock()
+	loaded := a.loaded
+	a.mu.Unlock()
+	if !loaded {
+		return
+	}
+	for _, ip := range addresses(s) {
+		if n, ok := a.offset(ip); ok {
+			a.ips.release(n)
+		}
+	}
+	for _, port := range nodePorts(s) {
+		if n, ok := a.portOffset(port); ok {
+			a.ports.release(n)
+		}
+	}
+}
