@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.etcd.io/bbolt"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -115,19 +116,23 @@ func (e *Etcd) Run(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	if err := checkStore(e.config.DataDir); err != nil {
+		return err
+	}
 
 	// Step 2: start, and wait until requests are answered.
 	var stopping atomic.Bool
-	server, endpoint, err := e.start(zapLogger(logger, &stopping))
+	fatal := make(fatalHook, 1)
+	server, endpoint, err := e.start(zapLogger(logger, &stopping, fatal), fatal)
 	if err != nil {
 		return err
 	}
-	defer server.Close()
-	defer e.dismissClients()
-	defer stopping.Store(true)
+	defer e.close(server, &stopping)
 	select {
 	case <-server.Server.ReadyNotify():
 	case err := <-server.Err():
+		return fmt.Errorf("starting etcd: %w", err)
+	case err := <-fatal:
 		return fmt.Errorf("starting etcd: %w", err)
 	case <-server.Server.StopNotify():
 		return errors.New("starting etcd: it stopped")
@@ -144,21 +149,29 @@ func (e *Etcd) Run(ctx context.Context) error {
 		return nil
 	case err := <-server.Err():
 		return fmt.Errorf("etcd: %w", err)
+	case err := <-fatal:
+		return fmt.Errorf("etcd: %w", err)
 	case <-server.Server.StopNotify():
 		return errors.New("etcd stopped by itself; its last log lines say why")
 	}
 }
 
-// dismissClients lets requests under way end for a moment, then closes all
-// connections. Left alone, etcd would wait 6 s for watches, which never end.
-func (e *Etcd) dismissClients() {
-	if e.clients == nil {
-		return
+// close lets requests under way end for a moment, then closes all connections,
+// and then the store.
+func (e *Etcd) close(server *embed.Etcd, stopping *atomic.Bool) {
+	stopping.Store(true)
+	// Left alone, etcd would wait 6 s for watches, which never end.
+	if e.clients != nil {
+		timer := time.AfterFunc(200*time.Millisecond, e.clients.Stop)
+		e.clients.GracefulStop()
+		timer.Stop()
 	}
-	const patience = 200 * time.Millisecond
-	timer := time.AfterFunc(patience, e.clients.Stop)
-	defer timer.Stop()
-	e.clients.GracefulStop()
+	closed := make(chan struct{})
+	go func() { defer close(closed); server.Close() }()
+	select {
+	case <-closed:
+	case <-time.After(10 * time.Second): // after a fatal error a part of it may hang
+	}
 }
 
 func (e *Etcd) running(server *embed.Etcd, endpoint string) {
@@ -204,14 +217,14 @@ func (e *Etcd) check(context.Context) error {
 }
 
 // start starts the server; it may not answer yet.
-func (e *Etcd) start(logger *zap.Logger) (server *embed.Etcd, endpoint string, err error) {
+func (e *Etcd) start(logger *zap.Logger, fatal fatalHook) (server *embed.Etcd, endpoint string, err error) {
 	const attempts = 3
 	for attempt := 1; ; attempt++ {
 		config, listen, err := e.embedConfig(logger)
 		if err != nil {
 			return nil, "", err
 		}
-		server, err = startEtcd(config)
+		server, err = startEtcd(config, fatal)
 		if err == nil {
 			return server, listen.String(), nil
 		}
@@ -226,15 +239,23 @@ func (e *Etcd) start(logger *zap.Logger) (server *embed.Etcd, endpoint string, e
 	}
 }
 
-// startEtcd starts the server, whose code ends a process that it cannot serve:
-// here, that is an error.
-func startEtcd(config *embed.Config) (server *embed.Etcd, err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			err = fmt.Errorf("%v", cause)
-		}
+// startEtcd starts the server in a goroutine of its own, which a fatal error ends.
+func startEtcd(config *embed.Config, fatal fatalHook) (*embed.Etcd, error) {
+	type result struct {
+		server *embed.Etcd
+		err    error
+	}
+	started := make(chan result, 1)
+	go func() {
+		server, err := embed.StartEtcd(config)
+		started <- result{server, err}
 	}()
-	return embed.StartEtcd(config)
+	select {
+	case r := <-started:
+		return r.server, r.err
+	case err := <-fatal:
+		return nil, err
+	}
 }
 
 // embedConfig turns our Config into etcd's.
@@ -325,4 +346,18 @@ func lockDataDir(dir string) (unlock func(), err error) {
 		fmt.Fprintf(file, "%d\n", os.Getpid())
 	}
 	return func() { file.Close() }, nil
+}
+
+// checkStore looks whether the database can be opened. etcd would panic where
+// nobody can catch it.
+func checkStore(dir string) error {
+	path := filepath.Join(dir, "member", "snap", "db")
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
+	if err != nil {
+		return fmt.Errorf("etcd's database %s cannot be opened: %w: restore a backup, or remove %s to start from nothing", path, err, dir)
+	}
+	return db.Close()
 }

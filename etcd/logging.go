@@ -1,6 +1,9 @@
 package etcd
 
 import (
+	"errors"
+	"fmt"
+	"runtime"
 	"sync/atomic"
 
 	"github.com/go-logr/logr"
@@ -9,11 +12,29 @@ import (
 )
 
 // zapLogger hands etcd's log lines to our logger: errors and warnings always,
-// the rest at verbosity 3, its debugging at 6.
-// Once stopping is set it complains of its own closed listeners: that is no error.
-func zapLogger(logger logr.Logger, stopping *atomic.Bool) *zap.Logger {
-	// etcd ends the process by a fatal log line; a panic can be caught where it starts.
-	return zap.New(&logCore{logger: logger, stopping: stopping}, zap.WithFatalHook(zapcore.WriteThenPanic))
+// the rest at verbosity 3, its debugging at 6. Once stopping is set it complains
+// of its own closed listeners: that is no error.
+func zapLogger(logger logr.Logger, stopping *atomic.Bool, fatal fatalHook) *zap.Logger {
+	return zap.New(&logCore{logger: logger, stopping: stopping}, zap.WithFatalHook(fatal), zap.WithPanicHook(fatal))
+}
+
+// fatalHook gets what etcd can't go on with. etcd would end the process there; here
+// only the goroutine ends, and Run returns the error.
+type fatalHook chan error
+
+// OnWrite implements zapcore.CheckWriteHook. It does not return.
+func (h fatalHook) OnWrite(entry *zapcore.CheckedEntry, fields []zapcore.Field) {
+	err := errors.New(entry.Message)
+	for _, f := range fields {
+		if cause, ok := f.Interface.(error); ok {
+			err = fmt.Errorf("%s: %w", entry.Message, cause)
+		}
+	}
+	select {
+	case h <- err:
+	default: // the first cause is the one that counts
+	}
+	runtime.Goexit()
 }
 
 // logCore is a zap backend that writes to a logr one.
@@ -23,8 +44,9 @@ type logCore struct {
 	fields   []zapcore.Field
 }
 
-// usual are warnings that etcd gives of every start like ours.
+// usual are warnings of every start like ours, or of what Run returns as an error.
 var usual = map[string]bool{
+	"closing client listener":                                          true,
 	"simple token is not cryptographically signed":                     true,
 	"serving client traffic insecurely; this is strongly discouraged!": true,
 }

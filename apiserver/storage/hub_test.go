@@ -54,19 +54,44 @@ func TestWatchesSurviveARestartOfEtcd(t *testing.T) {
 func TestCachesAreFilledAgainAfterCompaction(t *testing.T) {
 	f := newFixture(t)
 	f.create("a/x", "one")
-	f.list("", ListOptions{})
-	w := f.watch("", WatchOptions{ResourceVersion: "0", SendInitialEvents: new(bool)})
+	f.create("a/y", "one")
+	w := f.watch("", WatchOptions{})
+	f.expect(w, "ADDED a/x app=one", "ADDED a/y app=one")
 
-	f.hub.restartSession(errors.New("a test breaks the watch"))
+	// Behind the hub's back, an object changes, another goes, and history ends.
+	f.etcd.Stop()
+	f.etcd.StartAt(f.etcd.Endpoint + "2")
+	client, err := newClient(Config{Endpoints: []string{f.etcd.Endpoint + "2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	deleted, err := client.Delete(f.ctx, "/registry/pods/a/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	later, err := client.Put(f.ctx, "elsewhere", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Compact(f.ctx, later.Header.Revision); err != nil {
+		t.Fatal(err)
+	}
+	f.etcd.Stop()
+	f.etcd.Start()
+
 	f.expect(w, "ERROR 410 Expired")
-	eventually(t, "reading again", func() error {
-		_, err := f.pods.Get(f.ctx, "a/x", "")
+	eventually(t, "the list", func() error {
+		list, err := f.pods.List(f.ctx, "", ListOptions{})
+		if err == nil && (len(list.Items) != 1 || list.ResourceVersion < deleted.Header.Revision) {
+			err = fmt.Errorf("got %v at %d", keysOf(list), list.ResourceVersion)
+		}
 		return err
 	})
 	w = f.watch("", WatchOptions{})
-	f.expect(w, "ADDED a/x app=one")
-	f.relabel("a/x", "two")
-	f.expect(w, "MODIFIED a/x app=two")
+	f.expect(w, "ADDED a/y app=one")
+	f.relabel("a/y", "two")
+	f.expect(w, "MODIFIED a/y app=two")
 }
 
 // A store that was replaced by an older one is noticed by the next consistent read.

@@ -42,9 +42,13 @@ func Start(t testing.TB) *Server {
 }
 
 // Start starts it again after Stop.
-func (s *Server) Start() {
+func (s *Server) Start() { s.t.Helper(); s.StartAt(s.Endpoint) }
+
+// StartAt is Start at another endpoint, "unix:///path", where those who knew the
+// first will not find it.
+func (s *Server) StartAt(endpoint string) {
 	s.t.Helper()
-	e, err := etcd.New(etcd.Config{DataDir: s.dataDir, ListenAddress: s.Endpoint})
+	e, err := etcd.New(etcd.Config{DataDir: s.dataDir, ListenAddress: endpoint})
 	if err != nil {
 		s.t.Fatal(err)
 	}

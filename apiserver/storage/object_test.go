@@ -1,0 +1,132 @@
+package storage
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"testing"
+
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+func TestEncodedOnceAnID(t *testing.T) {
+	o := NewObject("a/x", newPod("a", "x", nil))
+	calls := 0
+	encode := func() ([]byte, error) { calls++; return []byte(fmt.Sprint(calls)), nil }
+	if _, err := o.Encoded("a", func() ([]byte, error) { return nil, errors.New("no") }); err == nil {
+		t.Error("an error was lost")
+	}
+	for _, want := range []struct{ id, data string }{{"a", "1"}, {"b", "2"}, {"a", "1"}, {"b", "2"}} {
+		if got, err := o.Encoded(want.id, encode); err != nil || string(got) != want.data {
+			t.Errorf("%s gave %s, %v; want %s", want.id, got, err, want.data)
+		}
+	}
+}
+
+// The JSON made from the stored bytes says what encoding the object would.
+func TestAppendJSONIsTheObject(t *testing.T) {
+	f := newFixture(t)
+	created := f.create("a/x", "<one>")
+	deleted := f.delete("a/x")
+	bare := NewObject("a/y", &v1.Pod{})
+	for name, o := range map[string]*Object{"stored": created, "deleted": deleted, "not stored": bare} {
+		t.Run(name, func(t *testing.T) {
+			item, err := o.AppendJSON([]byte("before"), false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got v1.Pod
+			if err := json.Unmarshal(bytes.TrimPrefix(item, []byte("before")), &got); err != nil {
+				t.Fatal(err)
+			}
+			wantJSON, _ := json.Marshal(o.Object)
+			gotJSON, _ := json.Marshal(&got)
+			if !bytes.Equal(gotJSON, wantJSON) {
+				t.Errorf("got %s, want %s", gotJSON, wantJSON)
+			}
+			if o.value == nil {
+				return
+			}
+			whole, err := o.AppendJSON(nil, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := json.Unmarshal(whole, &got); err != nil || got.Kind != "Pod" || got.APIVersion != "v1" {
+				t.Errorf("with its kind: %s, %v", whole, err)
+			}
+		})
+	}
+}
+
+// Serving an object of our own costs no encoding: its bytes go out as they came.
+func TestAppendJSONDoesNotEncode(t *testing.T) {
+	f := newFixture(t)
+	o := f.create("a/x", "one")
+	buffer := make([]byte, 0, 4096)
+	allocs := testing.AllocsPerRun(100, func() { buffer, _ = o.AppendJSON(buffer[:0], true) })
+	if allocs > 0 {
+		t.Errorf("%v allocations", allocs)
+	}
+	if len(o.encodings) > 0 {
+		t.Error("an encoding was kept beside the stored bytes")
+	}
+}
+
+// Upstream's codes and reasons: clients decide by them.
+func TestStatusError(t *testing.T) {
+	pods := schema.GroupResource{Resource: "pods"}
+	for name, test := range map[string]struct {
+		err    error
+		code   int32
+		reason string
+	}{
+		"exists":    {fmt.Errorf("x: %w", ErrExists), http.StatusConflict, "AlreadyExists"},
+		"not found": {fmt.Errorf("x: %w", ErrNotFound), http.StatusNotFound, "NotFound"},
+		"conflict":  {fmt.Errorf("x: %w", ErrConflict), http.StatusConflict, "Conflict"},
+		"too old":   {fmt.Errorf("x: %w", ErrTooOld), http.StatusGone, "Expired"},
+		"continue":  {&CompactedContinueError{Continue: "next"}, http.StatusGone, "Expired"},
+		"future":    {&FutureRevisionError{9, 5}, http.StatusGatewayTimeout, "Timeout"},
+		"options":   {fmt.Errorf("x: %w", ErrInvalidOptions), http.StatusBadRequest, "BadRequest"},
+		"not ready": {fmt.Errorf("x: %w", ErrNotReady), http.StatusTooManyRequests, "TooManyRequests"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var status apierrors.APIStatus
+			if err := StatusError(test.err, pods, "x"); !errors.As(err, &status) || status.Status().Code != test.code || string(status.Status().Reason) != test.reason {
+				t.Errorf("got %#v", err)
+			}
+		})
+	}
+	var status apierrors.APIStatus
+	errors.As(StatusError(&CompactedContinueError{Continue: "next"}, pods, ""), &status)
+	if status.Status().Continue != "next" {
+		t.Error("the token to go on with is lost")
+	}
+	if !apierrors.IsTooManyRequests(StatusError(ErrNotReady, pods, "")) || !apierrors.HasStatusCause(StatusError(&FutureRevisionError{}, pods, ""), "ResourceVersionTooLarge") {
+		t.Error("client-go does not recognize it")
+	}
+}
+
+// The same bytes written twice at the same time must not swap their revisions.
+func TestWritesOfTheSameBytes(t *testing.T) {
+	var w writes
+	data := []byte("same")
+	first, second := w.begin("k", data), w.begin("k", data)
+	// The watch sees second's revision, and cannot tell the two apart.
+	if got := w.claim("k", data, 5); got != first {
+		t.Fatal("no write was claimed")
+	}
+	if w.finish(second, 5) != second {
+		t.Error("second was not taken by anyone")
+	}
+	if w.finish(first, 7) != nil {
+		t.Error("first serves the event of revision 5; its own object is another")
+	}
+	w.claim("k", []byte("other"), 8)
+	if len(w.byKey) != 0 {
+		t.Errorf("still kept: %v", w.byKey)
+	}
+}
