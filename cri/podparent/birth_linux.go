@@ -36,10 +36,10 @@ import (
 // birth is a child between clone and execve, seen from the parent.
 type birth struct {
 	pid     int
-	conn    *Conn         // the socket pair to the child; it closes at the child's execve
-	console *os.File      // the terminal's other end, if the spec asked for one
-	user    *Identity     // who the command runs as
-	failure string        // why there is no command
+	conn    *Conn     // the socket pair to the child; it closes at the child's execve
+	console *os.File  // the terminal's other end, if the spec asked for one
+	user    *Identity // who the command runs as
+	failure string    // why there is no command
 }
 
 // newborn is the one message of the child: sent before execve with who it is

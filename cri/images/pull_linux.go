@@ -1,0 +1,185 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"golang.org/x/sync/errgroup"
+)
+
+// parallelDownloads is how many layers of one image are fetched at a time.
+const parallelDownloads = 3
+
+// Pull fetches an image from its registry:
+//
+//	Step 1: the manifest, for this node's platform.
+//	Step 2: the configuration, which names the layers' contents.
+//	Step 3: the layers that are not here yet, in parallel, checked against their digests.
+//	Step 4: unpack them from the lowest up, and list the image.
+//
+// Two pulls of one name at a time are one.
+func (s *Store) Pull(ctx context.Context, ref string, auth authn.AuthConfig) (*Image, error) {
+	parsed, err := parse(ref)
+	if err != nil {
+		return nil, err
+	}
+	if parsed.Context().RegistryStr() == LocalRegistry {
+		img, err := s.Get(ref)
+		if err != nil {
+			return nil, fmt.Errorf("%w; images of %s are not pulled but loaded: hyperkube image load FILE.tar", err, LocalRegistry)
+		}
+		return img, nil
+	}
+	key := fmt.Sprint(display(parsed), auth)
+	// The first caller's end must not end the pull of the others; but a pull that nobody waits for may.
+	result := s.pulls.DoChan(key, func() (any, error) { return s.pull(context.WithoutCancel(ctx), parsed, auth) })
+	select {
+	case <-ctx.Done():
+		s.pulls.Forget(key)
+		return nil, context.Cause(ctx)
+	case r := <-result:
+		if r.Err != nil {
+			return nil, explain(display(parsed), r.Err)
+		}
+		return r.Val.(*Image), nil
+	}
+}
+
+func (s *Store) pull(ctx context.Context, ref name.Reference, auth authn.AuthConfig) (*Image, error) {
+	platform := v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	options := []remote.Option{remote.WithContext(ctx), remote.WithPlatform(platform), remote.WithUserAgent("hyperkube")}
+	if auth != (authn.AuthConfig{}) {
+		options = append(options, remote.WithAuth(authn.FromConfig(auth)))
+	}
+	// Step 1
+	desc, err := remote.Get(ref, options...)
+	if err != nil {
+		return nil, err
+	}
+	if desc.MediaType.IsIndex() {
+		if err := offersPlatform(desc); err != nil {
+			return nil, err
+		}
+	}
+	remoteImage, err := desc.Image()
+	if err != nil {
+		return nil, err
+	}
+	// Step 2
+	config, err := remoteImage.RawConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	layers, err := remoteImage.Layers()
+	if err != nil {
+		return nil, err
+	}
+	src := &source{config: config, layers: make([]layerSource, len(layers))}
+	if tag, ok := ref.(name.Tag); ok {
+		src.tags = []string{display(tag)}
+	}
+	src.digests = []string{repository(ref) + "@" + desc.Digest.String()}
+	if err := src.parse(); err != nil {
+		return nil, err
+	}
+	// Step 3
+	dir, err := os.MkdirTemp(s.tempDir(), "pull-*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	group, _ := errgroup.WithContext(ctx)
+	group.SetLimit(parallelDownloads)
+	for i, layer := range layers {
+		path := filepath.Join(dir, fmt.Sprint(i))
+		src.layers[i].open = func() (io.ReadCloser, error) { return os.Open(path) }
+		if i < len(src.chains) && !s.hasLayer(src.chains[i]) {
+			group.Go(func() error { return download(layer, path) })
+		}
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	// Step 4
+	return s.add(src)
+}
+
+// download writes a layer to a file; the library compares it with its digest.
+func download(layer v1.Layer, path string) error {
+	r, err := layer.Compressed()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, r)
+	return errors.Join(err, f.Close())
+}
+
+// offersPlatform says what an index offers when it has nothing for this node (R66).
+func offersPlatform(desc *remote.Descriptor) error {
+	index, err := desc.ImageIndex()
+	if err != nil {
+		return err
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		return err
+	}
+	return platformError(manifest.Manifests)
+}
+
+func platformError(offers []v1.Descriptor) error {
+	var others []string
+	for _, m := range offers {
+		if m.Platform == nil || (m.Platform.OS == "linux" && m.Platform.Architecture == runtime.GOARCH) {
+			return nil
+		}
+		if m.Platform.Architecture != "unknown" { // attestations
+			others = append(others, archName(m.Platform.OS, m.Platform.Architecture))
+		}
+	}
+	return wrongArch(strings.Join(others, ", "))
+}
+
+func archName(os, arch string) string {
+	if os == "linux" || os == "" {
+		return arch
+	}
+	return os + "/" + arch
+}
+
+func wrongArch(have string) error {
+	return fmt.Errorf("image is %s, node is %s: use an image that is made for %s too", have, runtime.GOARCH, runtime.GOARCH)
+}
+
+// explain says what a registry's refusal means (R82).
+func explain(ref string, err error) error {
+	var refused *transport.Error
+	if errors.As(err, &refused) {
+		switch refused.StatusCode {
+		case http.StatusTooManyRequests:
+			return fmt.Errorf("pulling %s: the registry's rate limit is reached: log in, wait, or use a mirror: %w", ref, err)
+		case http.StatusNotFound:
+			return fmt.Errorf("%w: %s: not found in its registry: %w", ErrNotFound, ref, err)
+		case http.StatusUnauthorized, http.StatusForbidden:
+			return fmt.Errorf("pulling %s: the registry refuses: the image does not exist, or needs a login (imagePullSecrets): %w", ref, err)
+		}
+	}
+	return fmt.Errorf("pulling %s: %w", ref, err)
+}
