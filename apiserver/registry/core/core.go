@@ -6,6 +6,7 @@ package core
 
 import (
 	"encoding/json"
+	"maps"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
@@ -16,6 +17,7 @@ import (
 	"hyperkube/api/core/endpoints"
 	"hyperkube/api/core/secret"
 	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/registry/core/connect"
 	"hyperkube/apiserver/registry/core/event"
 	"hyperkube/apiserver/registry/core/namespace"
 	"hyperkube/apiserver/registry/core/node"
@@ -26,13 +28,13 @@ import (
 )
 
 // Resources is the table of the core group.
-func Resources(env *registry.Env) []*registry.Resource {
-	return []*registry.Resource{
+func Resources(env *registry.Env) []registry.Resource {
+	return []registry.Resource{
 		namespace.Resource(env),
-		node.Resource(env),
-		pod.Resource(env),
+		with(node.Resource(env), connect.Node(env)),
+		with(pod.Resource(env), connect.Pod(env)),
 		pod.BindingResource(env),
-		service.Resource(env),
+		with(service.Resource(env), connect.Service(env)),
 		event.Resource(env),
 		endpointsResource(),
 		configMaps(),
@@ -41,8 +43,19 @@ func Resources(env *registry.Env) []*registry.Resource {
 	}
 }
 
-func endpointsResource() *registry.Resource {
-	return &registry.Resource{
+// with adds the subresources that open a connection to a kubelet or a pod.
+func with(resource registry.Resource, connectors map[string]registry.Subresource) registry.Resource {
+	subresources := maps.Clone(resource.Subresources)
+	if subresources == nil {
+		subresources = map[string]registry.Subresource{}
+	}
+	maps.Copy(subresources, connectors)
+	resource.Subresources = subresources
+	return resource
+}
+
+func endpointsResource() registry.Resource {
+	return registry.Resource{
 		Name: "endpoints", Singular: "endpoints", Kind: v1.SchemeGroupVersion.WithKind("Endpoints"),
 		ShortNames: []string{"ep"},
 		New:        func() runtime.Object { return &v1.Endpoints{} },
@@ -57,8 +70,8 @@ func endpointsResource() *registry.Resource {
 	}
 }
 
-func configMaps() *registry.Resource {
-	return &registry.Resource{
+func configMaps() registry.Resource {
+	return registry.Resource{
 		Name: "configmaps", Singular: "configmap", Kind: v1.SchemeGroupVersion.WithKind("ConfigMap"),
 		ShortNames: []string{"cm"},
 		New:        func() runtime.Object { return &v1.ConfigMap{} },
@@ -71,8 +84,8 @@ func configMaps() *registry.Resource {
 	}
 }
 
-func secrets() *registry.Resource {
-	return &registry.Resource{
+func secrets() registry.Resource {
+	return registry.Resource{
 		Name: "secrets", Singular: "secret", Kind: v1.SchemeGroupVersion.WithKind("Secret"),
 		New:     func() runtime.Object { return &v1.Secret{} },
 		NewList: func() runtime.Object { return &v1.SecretList{} },
@@ -101,14 +114,15 @@ func secretWarnings(s *v1.Secret) []string {
 	return nil
 }
 
-func serviceAccounts(env *registry.Env) *registry.Resource {
-	return &registry.Resource{
+func serviceAccounts(env *registry.Env) registry.Resource {
+	return registry.Resource{
 		Name: "serviceaccounts", Singular: "serviceaccount", Kind: v1.SchemeGroupVersion.WithKind("ServiceAccount"),
-		ShortNames:   []string{"sa"},
-		New:          func() runtime.Object { return &v1.ServiceAccount{} },
-		NewList:      func() runtime.Object { return &v1.ServiceAccountList{} },
-		Strategy:     typed.Strategy[*v1.ServiceAccount]{Name: validation.ValidateServiceAccountName},
-		Table:        serviceAccountTable,
-		Subresources: map[string]registry.Subresource{"token": token.Subresource(env)},
+		ShortNames:          []string{"sa"},
+		New:                 func() runtime.Object { return &v1.ServiceAccount{} },
+		NewList:             func() runtime.Object { return &v1.ServiceAccountList{} },
+		Strategy:            typed.Strategy[*v1.ServiceAccount]{Name: validation.ValidateServiceAccountName},
+		Table:               serviceAccountTable,
+		ReturnDeletedObject: true,
+		Subresources:        map[string]registry.Subresource{"token": token.Subresource(env)},
 	}
 }

@@ -25,8 +25,8 @@ import (
 const ttl = 60 * 60
 
 // Resource is the line of events in the table of the core group.
-func Resource(env *registry.Env) *registry.Resource {
-	return &registry.Resource{
+func Resource(env *registry.Env) registry.Resource {
+	return registry.Resource{
 		Name: "events", Singular: "event", Kind: v1.SchemeGroupVersion.WithKind("Event"),
 		ShortNames: []string{"ev"},
 		New:        func() runtime.Object { return &v1.Event{} },
@@ -43,8 +43,8 @@ func Resource(env *registry.Env) *registry.Resource {
 }
 
 // View is the line of events in the table of events.k8s.io.
-func View(env *registry.Env) *registry.Resource {
-	return &registry.Resource{
+func View(env *registry.Env) registry.Resource {
+	return registry.Resource{
 		Name: "events", Singular: "event", Kind: eventsv1.SchemeGroupVersion.WithKind("Event"),
 		ShortNames: []string{"ev"},
 		New:        func() runtime.Object { return &eventsv1.Event{} },

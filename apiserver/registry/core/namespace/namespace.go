@@ -20,8 +20,8 @@ import (
 )
 
 // Resource is the line of namespaces in the table of the core group.
-func Resource(env *registry.Env) *registry.Resource {
-	return &registry.Resource{
+func Resource(env *registry.Env) registry.Resource {
+	return registry.Resource{
 		Name: "namespaces", Singular: "namespace", Kind: v1.SchemeGroupVersion.WithKind("Namespace"),
 		ShortNames: []string{"ns"}, ClusterScoped: true,
 		New:            func() runtime.Object { return &v1.Namespace{} },

@@ -19,8 +19,8 @@ import (
 )
 
 // Resource is the line of nodes in the table of the core group.
-func Resource(env *registry.Env) *registry.Resource {
-	return &registry.Resource{
+func Resource(env *registry.Env) registry.Resource {
+	return registry.Resource{
 		Name: "nodes", Singular: "node", Kind: v1.SchemeGroupVersion.WithKind("Node"),
 		ShortNames: []string{"no"}, ClusterScoped: true,
 		New:     func() runtime.Object { return &v1.Node{} },

@@ -19,8 +19,8 @@ import (
 var pods = schema.GroupResource{Resource: "pods"}
 
 // BindingResource is the line of bindings: what a scheduler may POST beside pods/binding.
-func BindingResource(env *registry.Env) *registry.Resource {
-	return &registry.Resource{
+func BindingResource(env *registry.Env) registry.Resource {
+	return registry.Resource{
 		Name: "bindings", Singular: "binding", Kind: v1.SchemeGroupVersion.WithKind("Binding"),
 		New: func() runtime.Object { return &v1.Binding{} },
 		Answer: func(ctx context.Context, namespace string, obj runtime.Object, opts *metav1.CreateOptions) (runtime.Object, error) {

@@ -22,17 +22,19 @@ import (
 )
 
 // Resource is the line of pods in the table of the core group.
-func Resource(env *registry.Env) *registry.Resource {
-	return &registry.Resource{
+func Resource(env *registry.Env) registry.Resource {
+	return registry.Resource{
 		Name: "pods", Singular: "pod", Kind: v1.SchemeGroupVersion.WithKind("Pod"),
 		ShortNames: []string{"po"}, Categories: []string{"all"},
-		New:            func() runtime.Object { return &v1.Pod{} },
-		NewList:        func() runtime.Object { return &v1.PodList{} },
-		Default:        typed.Default(podutil.SetDefaultsPod),
-		Strategy:       podStrategy,
-		StatusStrategy: podStatusStrategy,
-		Fields:         typed.Fields(selectableFields),
-		Table:          table,
+		New:                 func() runtime.Object { return &v1.Pod{} },
+		NewList:             func() runtime.Object { return &v1.PodList{} },
+		Default:             typed.Default(podutil.SetDefaultsPod),
+		Strategy:            podStrategy,
+		StatusStrategy:      podStatusStrategy,
+		Fields:              typed.Fields(selectableFields),
+		Table:               table,
+		Index:               "spec.nodeName",
+		ReturnDeletedObject: true,
 		Subresources: map[string]registry.Subresource{
 			"binding":             bindingSubresource(env),
 			"eviction":            evictionSubresource(env),

@@ -23,8 +23,8 @@ import (
 )
 
 // Resource is the line of services in the table of the core group.
-func Resource(env *registry.Env) *registry.Resource {
-	return &registry.Resource{
+func Resource(env *registry.Env) registry.Resource {
+	return registry.Resource{
 		Name: "services", Singular: "service", Kind: v1.SchemeGroupVersion.WithKind("Service"),
 		ShortNames: []string{"svc"}, Categories: []string{"all"},
 		New:     func() runtime.Object { return &v1.Service{} },
@@ -58,9 +58,10 @@ func Resource(env *registry.Env) *registry.Resource {
 		Fields: typed.Fields(func(s *v1.Service) fields.Set {
 			return fields.Set{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
 		}),
-		Table:       table,
-		StorageRoot: "services/specs",
-		Hooks:       newAllocation(env).hooks(),
+		Table:               table,
+		StorageRoot:         "services/specs",
+		ReturnDeletedObject: true,
+		Hooks:               newAllocation(env).hooks(),
 	}
 }
 
