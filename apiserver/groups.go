@@ -14,6 +14,7 @@ import (
 	"hyperkube/apiserver/registry"
 	"hyperkube/apiserver/registry/authentication"
 	"hyperkube/apiserver/registry/authorization"
+	"hyperkube/apiserver/registry/core"
 	"hyperkube/apiserver/registry/rbac"
 	"hyperkube/apiserver/request"
 	"hyperkube/apiserver/storage"
@@ -26,6 +27,7 @@ import (
 // knows a short name. Each line is one group's table.
 func groups(env *registry.Env) [][]registry.Resource {
 	return [][]registry.Resource{
+		core.Resources(env),
 		authentication.Resources(env),
 		authorization.Resources(env),
 		rbac.Resources(env),

@@ -1,6 +1,7 @@
 package endpoints
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/yaml"
 
 	"hyperkube/apiserver/storage"
 )
@@ -85,18 +87,25 @@ func deleteOptions(r *http.Request) (*metav1.DeleteOptions, error) {
 	return options, invalidOptions("DeleteOptions", metavalidation.ValidateDeleteOptions(options))
 }
 
+// decodeOptionsBody reads DeleteOptions whatever group version they claim.
 func decodeOptionsBody(body []byte, media string, options *metav1.DeleteOptions) error {
-	info, _ := runtime.SerializerInfoForMediaType(scheme.Codecs.SupportedMediaTypes(), media)
-	kind := metaKind("DeleteOptions")
-	obj, actual, err := info.Serializer.Decode(body, &kind, options)
+	var err error
+	if media == mediaProtobuf {
+		envelope := runtime.Unknown{}
+		if err = envelope.Unmarshal(bytes.TrimPrefix(body, protobufMagic)); err == nil {
+			err = options.Unmarshal(envelope.Raw)
+			options.TypeMeta = metav1.TypeMeta{Kind: envelope.Kind, APIVersion: envelope.APIVersion}
+		}
+	} else {
+		err = yaml.Unmarshal(body, options) // JSON is YAML
+	}
+	kind := options.GroupVersionKind()
+	if err == nil && kind.Kind != "" && kind.Kind != "DeleteOptions" {
+		err = fmt.Errorf("it is a %s", kind.Kind)
+	}
 	if err != nil {
-		return undecodable(kind, actual, body, err)
+		return undecodable(metaKind("DeleteOptions"), &kind, body, err)
 	}
-	decoded, ok := obj.(*metav1.DeleteOptions)
-	if !ok {
-		return errors.NewBadRequest(fmt.Sprintf("decoded object cannot be converted to DeleteOptions: %s", actual))
-	}
-	*options = *decoded
 	return nil
 }
 
