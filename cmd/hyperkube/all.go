@@ -78,7 +78,7 @@ func (o *allOptions) simulated() bool { return o.Runtime == "simulated" }
 
 func componentNames() []string {
 	var names []string
-	for _, c := range commands {
+	for _, c := range commands() {
 		if c.options != nil {
 			names = append(names, c.name)
 		}
@@ -151,8 +151,7 @@ func (o *allOptions) Run(ctx context.Context) error {
 // would run alone (R18).
 func (o *allOptions) parts() []*part {
 	var parts []*part
-	for i := range commands {
-		c := &commands[i]
+	for _, c := range commands() {
 		if c.options == nil || slices.Contains(o.Disable, c.name) || o.simulated() && needsHost(c.name) {
 			continue
 		}
@@ -160,7 +159,7 @@ func (o *allOptions) parts() []*part {
 		if c.name == "kubelet" && o.simulated() {
 			args = append(args, "--container-runtime=simulated")
 		}
-		parts = append(parts, &part{command: c, args: args})
+		parts = append(parts, &part{command: &c, args: args})
 	}
 	return parts
 }

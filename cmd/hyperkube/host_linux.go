@@ -35,7 +35,7 @@ func nodeAddress(ctx context.Context) (string, error) {
 	}
 	for _, link := range links {
 		// Bridges and veths belong to containers, ours or others'; they come and go.
-		if kind := link.Type(); kind == "bridge" || kind == "veth" {
+		if kind := link.Type(); link.Attrs().Name != standInLink && (kind == "bridge" || kind == "veth") {
 			continue
 		}
 		if address := addressOfLink(link.Attrs().Index); address != "" {
@@ -64,7 +64,8 @@ func addressOfLink(index int) string {
 }
 
 func makeStandIn() error {
-	link := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: standInLink}}
+	// A bridge without ports, since pods need the bridge driver anyway and not every kernel has dummy links.
+	link := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: standInLink}}
 	if err := netlink.LinkAdd(link); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("making link %s: %w; give the host an address, or name one with --node-ip", standInLink, err)
 	}

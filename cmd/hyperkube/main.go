@@ -25,26 +25,28 @@ type command struct {
 
 // commands is the table of contents: the components in the order in which
 // `all` starts them, then what looks at them.
-var commands = []command{
-	{name: "all", summary: "the whole cluster in one process", run: runAll},
+func commands() []command {
+	return []command{
+		{name: "all", summary: "the whole cluster in one process", run: runAll},
 
-	{name: "etcd", summary: "the store; also: etcd get|ls|watch|env", options: newEtcdOptions, run: runEtcdClient},
-	{name: "apiserver", alias: "kube-apiserver", summary: "the REST and watch API over etcd", options: newAPIServerOptions},
-	{name: "controller-manager", alias: "kube-controller-manager", summary: "the controllers", options: newControllerManagerOptions},
-	{name: "scheduler", alias: "kube-scheduler", summary: "chooses a node for each pod", options: newSchedulerOptions},
-	{name: "cri", summary: "the container runtime behind a CRI socket", options: newCRIOptions},
-	{name: "kubelet", alias: "kubelet", summary: "runs the pods of a node", options: newKubeletOptions},
-	{name: "proxy", alias: "kube-proxy", summary: "Services as iptables rules", options: newProxyOptions},
-	{name: "dns", summary: "cluster DNS", options: newDNSOptions},
+		{name: "etcd", summary: "the store; also: etcd get|ls|watch|env", options: newEtcdOptions, run: runEtcdClient},
+		{name: "apiserver", alias: "kube-apiserver", summary: "the REST and watch API over etcd", options: newAPIServerOptions},
+		{name: "controller-manager", alias: "kube-controller-manager", summary: "the controllers", options: newControllerManagerOptions},
+		{name: "scheduler", alias: "kube-scheduler", summary: "chooses a node for each pod", options: newSchedulerOptions},
+		{name: "cri", summary: "the container runtime behind a CRI socket", options: newCRIOptions},
+		{name: "kubelet", alias: "kubelet", summary: "runs the pods of a node", options: newKubeletOptions},
+		{name: "proxy", alias: "kube-proxy", summary: "Services as iptables rules", options: newProxyOptions},
+		{name: "dns", summary: "cluster DNS", options: newDNSOptions},
 
-	{name: "kubectl", alias: "kubectl", summary: "kubectl on this cluster", run: runKubectl},
-	{name: "status", summary: "how each component is; --wait=60s, -o json", run: runStatus},
-	{name: "stop", summary: "stop COMPONENT of a running `all`", run: runStop},
-	{name: "start", summary: "start COMPONENT of a running `all` again", run: runStart},
-	{name: "image", summary: "the runtime's images: load|ls|pull|rm", run: runImage},
-	{name: "certs", summary: "make the certificates and kubeconfig files", run: runCerts},
-	{name: "reset", summary: "remove everything of ours from this host", run: runReset},
-	{name: "version", summary: "the versions of hyperkube and Kubernetes", run: runVersion},
+		{name: "kubectl", alias: "kubectl", summary: "kubectl on this cluster", run: runKubectl},
+		{name: "status", summary: "how each component is; --wait=60s, -o json", run: runStatus},
+		{name: "stop", summary: "stop COMPONENT of a running `all`", run: runStop},
+		{name: "start", summary: "start COMPONENT of a running `all` again", run: runStart},
+		{name: "image", summary: "the runtime's images: load|ls|pull|rm", run: runImage},
+		{name: "certs", summary: "make the certificates and kubeconfig files", run: runCerts},
+		{name: "reset", summary: "remove everything of ours from this host", run: runReset},
+		{name: "version", summary: "the versions of hyperkube and Kubernetes", run: runVersion},
+	}
 }
 
 func main() {
@@ -68,9 +70,9 @@ func chosen(argv []string) (name string, args []string) {
 }
 
 func find(name string) *command {
-	for i := range commands {
-		if c := &commands[i]; c.name == name || c.alias == name && name != "" {
-			return c
+	for _, c := range commands() {
+		if c.name == name || c.alias == name && name != "" {
+			return &c
 		}
 	}
 	return nil
@@ -135,7 +137,7 @@ func usage() string {
 	var b strings.Builder
 	b.WriteString("hyperkube is a whole Kubernetes in one executable.\n\nUsage: hyperkube COMMAND [flags]\n\nComponents, in start order:\n")
 	part := ""
-	for _, c := range commands {
+	for _, c := range commands() {
 		if c.name == "kubectl" {
 			part = "\nCommands:\n"
 		}

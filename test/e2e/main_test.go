@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -108,7 +109,7 @@ func prepareNamespaces() error {
 	if err := netlink.LinkSetUp(lo); err != nil {
 		return err
 	}
-	uplink := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "uplink0"}}
+	uplink := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "uplink0"}, PeerName: "router0"}
 	if err := netlink.LinkAdd(uplink); err != nil {
 		return err
 	}
@@ -119,5 +120,8 @@ func prepareNamespaces() error {
 	if err := netlink.AddrAdd(uplink, address); err != nil {
 		return err
 	}
-	return netlink.LinkSetUp(uplink)
+	if err := netlink.LinkSetUp(uplink); err != nil {
+		return err
+	}
+	return netlink.RouteAdd(&netlink.Route{LinkIndex: uplink.Attrs().Index, Gw: net.ParseIP("192.0.2.1")})
 }

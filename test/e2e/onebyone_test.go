@@ -98,7 +98,9 @@ func TestOneByOne(t *testing.T) {
 		}
 		return nil
 	})
-	phase := func() string { return c.kubectl(t, "get", "pods", "-l", "app=web", "-o", "jsonpath={.items[0].status.phase}") }
+	phase := func() string {
+		return c.kubectl(t, "get", "pods", "-l", "app=web", "-o", "jsonpath={.items[0].status.phase}")
+	}
 	if got := phase(); got != "Pending" {
 		t.Errorf("phase without a scheduler: %s", got)
 	}

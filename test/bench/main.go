@@ -1,0 +1,321 @@
+// Command bench measures what a user of `hyperkube all` waits and pays for, on the
+// built binary, in a network namespace of its own:
+//
+//	empty directory → API ready → node Ready → first pod Running → DNS answers
+//	idle memory (all processes) and CPU, binary size, memory of a pod's parent
+//
+// It repeats the start (-n) and prints medians. Times on a shared machine are
+// noisy: compare runs of one session, side by side.
+//
+// In Kubernetes the same questions are asked by test/e2e/scalability and
+// perf-tests, of clusters rather than of a laptop.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+const patience = 2 * time.Minute
+
+func main() {
+	runs := flag.Int("n", 3, "how many starts")
+	idle := flag.Duration("idle", 30*time.Second, "over how long idle CPU is taken")
+	binary := flag.String("binary", "bin/hyperkube", "the program to measure")
+	flag.Parse()
+	if err := bench(*binary, *runs, *idle); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func bench(binary string, runs int, idle time.Duration) error {
+	if os.Getenv("HYPERKUBE_BENCH_INSIDE") == "" {
+		return again()
+	}
+	if err := prepareNetwork(); err != nil {
+		return err
+	}
+	var all []*figures
+	for i := range runs {
+		f, err := measure(binary, i == runs-1, idle)
+		if err != nil {
+			return err
+		}
+		all = append(all, f)
+	}
+	report(binary, all)
+	return nil
+}
+
+// again runs the program once more in network and mount namespaces of its own.
+func again() error {
+	if os.Geteuid() != 0 {
+		return errors.New("needs root, for namespaces and containers")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(self, os.Args[1:]...)
+	cmd.Env = append(os.Environ(), "HYPERKUBE_BENCH_INSIDE=1")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	return cmd.Run()
+}
+
+func prepareNetwork() error {
+	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetUp(lo); err != nil {
+		return err
+	}
+	uplink := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "uplink0"}, PeerName: "router0"}
+	if err := netlink.LinkAdd(uplink); err != nil {
+		return err
+	}
+	address, err := netlink.ParseAddr("192.0.2.10/24")
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(netlink.AddrAdd(uplink, address), netlink.LinkSetUp(uplink)); err != nil {
+		return err
+	}
+	return netlink.RouteAdd(&netlink.Route{LinkIndex: uplink.Attrs().Index, Gw: net.ParseIP("192.0.2.1")})
+}
+
+// figures are those of one start. Times count from the start of the process.
+type figures struct {
+	api, node, pod, dns time.Duration
+	idleCPU             float64 // share of one core
+	rss, parentRSS      int64   // bytes
+	processes           int
+}
+
+func measure(binary string, withIdle bool, idle time.Duration) (*figures, error) {
+	dir, err := os.MkdirTemp("", "hk-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	log, err := os.Create(dir + ".log")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(log.Name())
+	defer log.Close()
+
+	cmd := exec.Command(binary, "all", "--data-dir="+dir)
+	cmd.Stdout, cmd.Stderr = log, log
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		cmd.Process.Signal(os.Interrupt)
+		cmd.Wait()
+	}()
+	f := &figures{}
+	if err := f.start(binary, dir, began); err != nil {
+		text, _ := os.ReadFile(log.Name())
+		return nil, fmt.Errorf("%w\n%s", err, text)
+	}
+	if withIdle {
+		return f, f.idle(binary, dir, cmd.Process.Pid, idle)
+	}
+	return f, nil
+}
+
+// start waits for each stage and notes its time.
+func (f *figures) start(binary, dir string, began time.Time) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var set *kubernetes.Clientset
+	stages := []struct {
+		what string
+		took *time.Duration
+		try  func() error
+	}{
+		{"API ready", &f.api, func() error {
+			config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(dir, "admin.kubeconfig"))
+			if err != nil {
+				return err
+			}
+			config.QPS = -1
+			if set, err = kubernetes.NewForConfig(config); err != nil {
+				return err
+			}
+			return set.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+		}},
+		{"node Ready", &f.node, func() error { return nodeReady(ctx, set) }},
+		{"pod Running", &f.pod, func() error { return podRunning(ctx, set) }},
+		{"DNS answering", &f.dns, func() error {
+			return exec.Command(binary, "kubectl", "--data-dir="+dir, "exec", "bench", "--", "nslookup", "kubernetes.default").Run()
+		}},
+	}
+	for _, stage := range stages {
+		for {
+			err := stage.try()
+			if err == nil {
+				*stage.took = time.Since(began)
+				break
+			}
+			if ctx.Err() != nil {
+				return fmt.Errorf("%s: %w", stage.what, err)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	return nil
+}
+
+func nodeReady(ctx context.Context, set *kubernetes.Clientset) error {
+	nodes, err := set.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for i := range nodes.Items {
+		for _, c := range nodes.Items[i].Status.Conditions {
+			if c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue {
+				return nil
+			}
+		}
+	}
+	return errors.New("not Ready")
+}
+
+func podRunning(ctx context.Context, set *kubernetes.Clientset) error {
+	pods := set.CoreV1().Pods("default")
+	pod, err := pods.Get(ctx, "bench", metav1.GetOptions{})
+	if err != nil {
+		_, err := pods.Create(ctx, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: "bench"},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "demo", Image: "hyperkube.local/demo"}}},
+		}, metav1.CreateOptions{})
+		if err == nil {
+			err = errors.New("just created")
+		}
+		return err
+	}
+	if pod.Status.Phase != corev1.PodRunning {
+		return errors.New(string(pod.Status.Phase))
+	}
+	return nil
+}
+
+// idle takes memory and CPU with no user pod but one, whose parent is told apart.
+func (f *figures) idle(binary, dir string, pid int, over time.Duration) error {
+	time.Sleep(5 * time.Second) // what the start has set off settles
+	for _, p := range parents() {
+		f.parentRSS = max(f.parentRSS, rss(p))
+	}
+	if err := exec.Command(binary, "kubectl", "--data-dir="+dir, "delete", "pod", "bench", "--now").Run(); err != nil {
+		return err
+	}
+	time.Sleep(5 * time.Second)
+	pids := append(parents(), pid)
+	before := cpu(pids)
+	began := time.Now()
+	time.Sleep(over)
+	f.idleCPU = (cpu(pids) - before).Seconds() / time.Since(began).Seconds()
+	for _, p := range pids {
+		f.rss += rss(p)
+	}
+	f.processes = len(pids)
+	return nil
+}
+
+// parents are the processes that hold pods.
+func parents() []int {
+	var pids []int
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return nil
+	}
+	for _, file := range files {
+		if data, err := os.ReadFile(file); err == nil && strings.Contains(string(data), "podparent") {
+			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+func rss(pid int) int64 {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for _, line := range strings.Split(string(data), "\n") {
+		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "VmRSS:" {
+			kib, _ := strconv.ParseInt(fields[1], 10, 64)
+			return kib << 10
+		}
+	}
+	return 0
+}
+
+// cpu is the user and system time of pids so far, in the kernel's ticks of 10 ms.
+func cpu(pids []int) time.Duration {
+	var ticks int64
+	for _, pid := range pids {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			continue
+		}
+		// The second field, a name in brackets, may contain blanks.
+		fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+		user, _ := strconv.ParseInt(fields[11], 10, 64)
+		system, _ := strconv.ParseInt(fields[12], 10, 64)
+		ticks += user + system
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+func report(binary string, all []*figures) {
+	median := func(of func(*figures) time.Duration) float64 {
+		var values []time.Duration
+		for _, f := range all {
+			values = append(values, of(f))
+		}
+		slices.Sort(values)
+		return values[len(values)/2].Seconds()
+	}
+	last := all[len(all)-1]
+	size := int64(0)
+	if info, err := os.Stat(binary); err == nil {
+		size = info.Size()
+	}
+	const mib = 1 << 20
+	fmt.Printf("empty directory → API ready       %6.2f s\n", median(func(f *figures) time.Duration { return f.api }))
+	fmt.Printf("                → node Ready      %6.2f s\n", median(func(f *figures) time.Duration { return f.node }))
+	fmt.Printf("                → pod Running     %6.2f s\n", median(func(f *figures) time.Duration { return f.pod }))
+	fmt.Printf("                → DNS answering   %6.2f s   (medians of %d starts)\n", median(func(f *figures) time.Duration { return f.dns }), len(all))
+	fmt.Printf("idle memory, %d process(es)        %6.1f MiB RSS\n", last.processes, float64(last.rss)/mib)
+	fmt.Printf("idle CPU                          %6.2f %% of a core\n", 100*last.idleCPU)
+	fmt.Printf("parent process of a pod           %6.1f MiB RSS\n", float64(last.parentRSS)/mib)
+	fmt.Printf("binary                            %6.1f MiB\n", float64(size)/mib)
+}
