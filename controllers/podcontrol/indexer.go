@@ -59,3 +59,35 @@ func FilterPodsByOwner(indexer cache.Indexer, owner metav1.Object, orphans bool)
 func PodKey(pod *corev1.Pod) string {
 	return pod.Namespace + "/" + pod.Name + "/" + string(pod.UID)
 }
+
+// NodeNameIndex finds the pods of a node.
+const NodeNameIndex = "spec.nodeName"
+
+// AddPodNodeNameIndexer adds the index to the pod informer, once.
+func AddPodNodeNameIndexer(informer cache.SharedIndexInformer) error {
+	if _, exists := informer.GetIndexer().GetIndexers()[NodeNameIndex]; exists {
+		return nil
+	}
+	return informer.AddIndexers(cache.Indexers{NodeNameIndex: func(object any) ([]string, error) {
+		pod, ok := object.(*corev1.Pod)
+		if !ok || pod.Spec.NodeName == "" {
+			return nil, nil
+		}
+		return []string{pod.Spec.NodeName}, nil
+	}})
+}
+
+// PodsOnNode returns the node's pods, as the cache has them.
+func PodsOnNode(indexer cache.Indexer, node string) ([]*corev1.Pod, error) {
+	objects, err := indexer.ByIndex(NodeNameIndex, node)
+	if err != nil {
+		return nil, err
+	}
+	pods := make([]*corev1.Pod, 0, len(objects))
+	for _, object := range objects {
+		if pod, ok := object.(*corev1.Pod); ok {
+			pods = append(pods, pod)
+		}
+	}
+	return pods, nil
+}
