@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/version"
 
 	"hyperkube/apiserver/endpoints"
+	"hyperkube/apiserver/openapi"
 )
 
 // mux sends a request to the discovery document, the resource or the plain path that its URL names.
@@ -26,7 +27,7 @@ type mux struct {
 }
 
 // buildMux binds every path the server answers.
-func (s *Server) buildMux() http.Handler {
+func (s *Server) buildMux() (http.Handler, error) {
 	m := &mux{paths: map[string]http.Handler{}, prefixes: map[string]http.Handler{}, discovery: endpoints.NewDiscovery(s.groups)}
 	m.resources = restful.NewContainer()
 	m.resources.Router(restful.CurlyRouter{})
@@ -48,8 +49,12 @@ func (s *Server) buildMux() http.Handler {
 		m.paths[path] = handler
 	}
 	m.paths["/"] = http.HandlerFunc(m.serveIndex)
-	return m
+	return m, openapi.New(m.resources.RegisteredWebServices(), Version().GitVersion).Install(m)
 }
+
+// Handle and HandlePrefix let libraries bind their own paths.
+func (m *mux) Handle(path string, handler http.Handler)       { m.paths[path] = handler }
+func (m *mux) HandlePrefix(path string, handler http.Handler) { m.prefixes[path] = handler }
 
 // ServeHTTP picks the handler.
 func (m *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {

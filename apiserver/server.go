@@ -167,7 +167,11 @@ func (s *Server) build() (err error) {
 	}
 	s.metrics = newMetrics(s.config.Metrics)
 	s.addHealthChecks()
-	s.handler = s.buildHandlerChain(s.buildMux())
+	mux, err := s.buildMux()
+	if err != nil {
+		return err
+	}
+	s.handler = s.buildHandlerChain(mux)
 	return nil
 }
 

@@ -22,21 +22,37 @@ var packed []byte
 // gvkExtension says of which kinds a schema is.
 const gvkExtension = "x-kubernetes-group-version-kind"
 
-// Definitions unpacks the schemas of all types, by model name. Each call makes new
-// ones (some 30 MiB while they live): callers keep what they made of them, not these.
-func Definitions() (map[string]*spec.Schema, error) {
+// unpack reads the embedded file: each schema by its model name, not yet decoded.
+func unpack() (map[string]json.RawMessage, error) {
 	reader, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		return nil, fmt.Errorf("definitions.json.gz: %w", err)
 	}
-	schemas := map[string]*spec.Schema{}
+	schemas := map[string]json.RawMessage{}
 	if err := json.NewDecoder(reader).Decode(&schemas); err != nil {
 		return nil, fmt.Errorf("definitions.json.gz: %w", err)
 	}
-	for model, kinds := range kindsOf() {
-		if s := schemas[model]; s != nil {
-			s.AddExtension(gvkExtension, kinds)
+	return schemas, nil
+}
+
+// Definitions decodes the schemas of all types, by model name. Each call makes new ones (some 30 MiB while
+// they live): callers keep what they made of them, not these.
+func Definitions() (map[string]*spec.Schema, error) {
+	raw, err := unpack()
+	if err != nil {
+		return nil, err
+	}
+	kinds := kindsOf()
+	schemas := make(map[string]*spec.Schema, len(raw))
+	for name, data := range raw {
+		s := &spec.Schema{}
+		if err := s.UnmarshalJSON(data); err != nil {
+			return nil, fmt.Errorf("definition of %s: %w", name, err)
 		}
+		if of := kinds[name]; of != nil {
+			s.AddExtension(gvkExtension, of)
+		}
+		schemas[name] = s
 	}
 	return schemas, nil
 }
