@@ -1,0 +1,128 @@
+// Package deployment is what is true of a Deployment: defaults and validation.
+//
+// In Kubernetes: SetDefaults_Deployment (pkg/apis/apps/v1) and
+// ValidateDeployment* (pkg/apis/apps/validation).
+package deployment
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
+
+	"hyperkube/api/core/pod"
+	"hyperkube/api/rule"
+)
+
+// SetDefaults fills what the writer of a deployment left out.
+func SetDefaults(d *appsv1.Deployment) {
+	spec := &d.Spec
+	pod.SetDefaultsPodTemplate(&spec.Template)
+	if spec.Replicas == nil {
+		spec.Replicas = ptr.To[int32](1)
+	}
+	if spec.Strategy.Type == "" {
+		spec.Strategy.Type = appsv1.RollingUpdateDeploymentStrategyType
+	}
+	if spec.Strategy.Type == appsv1.RollingUpdateDeploymentStrategyType {
+		if spec.Strategy.RollingUpdate == nil {
+			spec.Strategy.RollingUpdate = &appsv1.RollingUpdateDeployment{}
+		}
+		if spec.Strategy.RollingUpdate.MaxUnavailable == nil {
+			spec.Strategy.RollingUpdate.MaxUnavailable = ptr.To(intstr.FromString("25%"))
+		}
+		if spec.Strategy.RollingUpdate.MaxSurge == nil {
+			spec.Strategy.RollingUpdate.MaxSurge = ptr.To(intstr.FromString("25%"))
+		}
+	}
+	if spec.RevisionHistoryLimit == nil {
+		spec.RevisionHistoryLimit = ptr.To[int32](10)
+	}
+	if spec.ProgressDeadlineSeconds == nil {
+		spec.ProgressDeadlineSeconds = ptr.To[int32](600)
+	}
+}
+
+// Validate checks a deployment on its own.
+func Validate(d *appsv1.Deployment) field.ErrorList {
+	spec, path := &d.Spec, field.NewPath("spec")
+	errs := pod.ValidateReplicas(spec.Replicas, spec.MinReadySeconds, path)
+	errs = append(errs, pod.ValidateSelectorAndTemplate(spec.Selector, &spec.Template, "deployment", path)...)
+	errs = append(errs, validateStrategy(&spec.Strategy, path.Child("strategy"))...)
+	if n := spec.RevisionHistoryLimit; n != nil {
+		errs = append(errs, rule.NonNegative(int64(*n), path.Child("revisionHistoryLimit"))...)
+	}
+	if n := spec.ProgressDeadlineSeconds; n != nil {
+		errs = append(errs, rule.NonNegative(int64(*n), path.Child("progressDeadlineSeconds"))...)
+		if *n <= spec.MinReadySeconds {
+			errs = append(errs, field.Invalid(path.Child("progressDeadlineSeconds"), *n, "must be greater than minReadySeconds"))
+		}
+	}
+	return errs
+}
+
+func validateStrategy(s *appsv1.DeploymentStrategy, path *field.Path) field.ErrorList {
+	errs := rule.Supported(s.Type, path.Child("type"), appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType)
+	switch s.Type {
+	case appsv1.RecreateDeploymentStrategyType:
+		if s.RollingUpdate != nil {
+			errs = append(errs, field.Forbidden(path.Child("rollingUpdate"), "may not be specified when strategy `type` is 'Recreate'"))
+		}
+	case appsv1.RollingUpdateDeploymentStrategyType:
+		if s.RollingUpdate == nil {
+			return append(errs, field.Required(path.Child("rollingUpdate"), "this should be defaulted and never be nil"))
+		}
+		errs = append(errs, validateRollingUpdate(s.RollingUpdate, path.Child("rollingUpdate"))...)
+	}
+	return errs
+}
+
+func validateRollingUpdate(r *appsv1.RollingUpdateDeployment, path *field.Path) field.ErrorList {
+	unavailable, surge := ptr.Deref(r.MaxUnavailable, intstr.IntOrString{}), ptr.Deref(r.MaxSurge, intstr.IntOrString{})
+	errs := rule.IntOrPercent(unavailable, path.Child("maxUnavailable"))
+	errs = append(errs, rule.IntOrPercent(surge, path.Child("maxSurge"))...)
+	if isZero(unavailable) && isZero(surge) {
+		errs = append(errs, field.Invalid(path.Child("maxUnavailable"), unavailable, "may not be 0 when `maxSurge` is 0"))
+	}
+	return append(errs, rule.NotMoreThan100Percent(unavailable, path.Child("maxUnavailable"))...)
+}
+
+func isZero(n intstr.IntOrString) bool {
+	if percent, ok := rule.Percent(n); ok {
+		return percent == 0
+	}
+	return n.IntValue() == 0
+}
+
+// ValidateUpdate: a changed selector would disown the pods that run.
+func ValidateUpdate(d, old *appsv1.Deployment) field.ErrorList {
+	return append(Validate(d), rule.Immutable(d.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))...)
+}
+
+// ValidateStatusUpdate checks that the numbers a controller reports fit each other.
+func ValidateStatusUpdate(d, old *appsv1.Deployment) field.ErrorList {
+	s, path := &d.Status, field.NewPath("status")
+	errs := rule.NonNegative(s.ObservedGeneration, path.Child("observedGeneration"))
+	errs = append(errs, rule.NonNegative(int64(s.Replicas), path.Child("replicas"))...)
+	errs = append(errs, rule.NonNegative(int64(s.UpdatedReplicas), path.Child("updatedReplicas"))...)
+	errs = append(errs, rule.NonNegative(int64(s.ReadyReplicas), path.Child("readyReplicas"))...)
+	errs = append(errs, rule.NonNegative(int64(s.AvailableReplicas), path.Child("availableReplicas"))...)
+	errs = append(errs, rule.NonNegative(int64(s.UnavailableReplicas), path.Child("unavailableReplicas"))...)
+	const more = "cannot be greater than status.replicas"
+	if s.UpdatedReplicas > s.Replicas {
+		errs = append(errs, field.Invalid(path.Child("updatedReplicas"), s.UpdatedReplicas, more))
+	}
+	if s.ReadyReplicas > s.Replicas {
+		errs = append(errs, field.Invalid(path.Child("readyReplicas"), s.ReadyReplicas, more))
+	}
+	if s.AvailableReplicas > s.Replicas {
+		errs = append(errs, field.Invalid(path.Child("availableReplicas"), s.AvailableReplicas, more))
+	}
+	if s.AvailableReplicas > s.ReadyReplicas {
+		errs = append(errs, field.Invalid(path.Child("availableReplicas"), s.AvailableReplicas, "cannot be greater than readyReplicas"))
+	}
+	if s.CollisionCount != nil && ptr.Deref(old.Status.CollisionCount, 0) > *s.CollisionCount {
+		errs = append(errs, field.Invalid(path.Child("collisionCount"), *s.CollisionCount, "cannot be decremented"))
+	}
+	return errs
+}

@@ -1,0 +1,114 @@
+// Package scale makes the /scale subresource of a workload: one number to read
+// and to write, the same for every kind, so that autoscalers and `kubectl scale`
+// need to know none of them.
+//
+// In Kubernetes: ScaleREST in pkg/registry/apps/deployment/storage and its copies.
+package scale
+
+import (
+	"context"
+	stderrors "errors"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	"k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"hyperkube/api/rule"
+	"hyperkube/apiserver/registry"
+)
+
+var kind = autoscalingv1.SchemeGroupVersion.WithKind("Scale")
+
+// Of tells how a workload of type T keeps its scale.
+type Of[T runtime.Object] struct {
+	Resource schema.GroupResource
+	// Read returns what is wanted, what is there, and the selector of its pods.
+	Read func(obj T) (wanted, present int32, selector string)
+	Set  func(obj T, replicas int32)
+}
+
+// Selector is the text of a label selector, as status.selector has it.
+func Selector(selector *metav1.LabelSelector) string {
+	compiled, err := metav1.LabelSelectorAsSelector(selector)
+	if err != nil {
+		return ""
+	}
+	return compiled.String()
+}
+
+// Subresource is the line "scale" of the workload.
+func (o Of[T]) Subresource(env *registry.Env) registry.Subresource {
+	return registry.Subresource{
+		Kind: kind,
+		New:  func() runtime.Object { return &autoscalingv1.Scale{} },
+		Get: func(ctx context.Context, namespace, name string) (runtime.Object, error) {
+			obj, err := env.Store(o.Resource).GetObject(ctx, namespace, name)
+			if err != nil {
+				return nil, err
+			}
+			return o.scale(obj)
+		},
+		Update: func(ctx context.Context, namespace, name string, change func(runtime.Object) (runtime.Object, error), opts *metav1.UpdateOptions) (runtime.Object, error) {
+			obj, err := env.Store(o.Resource).UpdateObject(ctx, namespace, name, nil, func(current runtime.Object) (runtime.Object, error) {
+				return o.apply(current, name, change)
+			}, opts)
+			if err != nil {
+				return nil, err
+			}
+			return o.scale(obj)
+		},
+	}
+}
+
+// apply shows current as a Scale, lets it be changed, and takes the number back.
+func (o Of[T]) apply(current runtime.Object, name string, change func(runtime.Object) (runtime.Object, error)) (runtime.Object, error) {
+	before, err := o.scale(current)
+	if err != nil {
+		return nil, err
+	}
+	changed, err := change(before)
+	if err != nil {
+		return nil, err
+	}
+	wanted, ok := changed.(*autoscalingv1.Scale)
+	if !ok {
+		return nil, errors.NewBadRequest("a Scale was expected")
+	}
+	if errs := rule.NonNegative(int64(wanted.Spec.Replicas), field.NewPath("spec", "replicas")); len(errs) > 0 {
+		return nil, errors.NewInvalid(kind.GroupKind(), name, errs)
+	}
+	accessor, err := meta.Accessor(current)
+	if err != nil {
+		return nil, errors.NewInternalError(err)
+	}
+	if wanted.UID != "" && wanted.UID != accessor.GetUID() {
+		return nil, errors.NewConflict(o.Resource, name, stderrors.New("the UID in the Scale is not the object's"))
+	}
+	if wanted.ResourceVersion != "" {
+		// The store compares it with the present one.
+		accessor.SetResourceVersion(wanted.ResourceVersion)
+	}
+	o.Set(current.(T), wanted.Spec.Replicas)
+	return current, nil
+}
+
+func (o Of[T]) scale(obj runtime.Object) (*autoscalingv1.Scale, error) {
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, errors.NewInternalError(err)
+	}
+	wanted, present, selector := o.Read(obj.(T))
+	return &autoscalingv1.Scale{
+		TypeMeta: metav1.TypeMeta{APIVersion: kind.GroupVersion().String(), Kind: kind.Kind},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: accessor.GetName(), Namespace: accessor.GetNamespace(), UID: accessor.GetUID(),
+			ResourceVersion: accessor.GetResourceVersion(), CreationTimestamp: accessor.GetCreationTimestamp(),
+		},
+		Spec:   autoscalingv1.ScaleSpec{Replicas: wanted},
+		Status: autoscalingv1.ScaleStatus{Replicas: present, Selector: selector},
+	}, nil
+}
