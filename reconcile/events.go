@@ -66,8 +66,8 @@ func ownerKey(object metav1.Object, kind schema.GroupVersionKind) (string, bool)
 	return cache.NewObjectName(object.GetNamespace(), ref.Name).String(), true
 }
 
-// handlerOf adapts handle to the informer's three calls.
-func handlerOf(handle func(Event)) cache.ResourceEventHandler {
+// HandlerOf adapts handle to the informer's three calls.
+func HandlerOf(handle func(Event)) cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(object any) {
 			if o, ok := object.(metav1.Object); ok {

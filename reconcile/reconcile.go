@@ -243,18 +243,21 @@ func (l *Loop) syncSafely(ctx context.Context, key string) (result Result, err e
 // called before Run. An event handler must be quick and decide nothing: what to
 // do is sync's business, which sees the newest state.
 func (l *Loop) Watch(informer cache.SharedInformer, keys Keys) {
-	handle := func(e Event) {
-		for _, key := range keys(e) {
-			l.causes.add(key, e)
-			l.Enqueue(key)
-		}
-	}
-	registration, err := informer.AddEventHandler(handlerOf(handle))
+	registration, err := informer.AddEventHandler(HandlerOf(func(e Event) { l.Notify(e, keys(e)...) }))
 	if err != nil {
 		l.watchErr = errors.Join(l.watchErr, err)
 		return
 	}
 	l.watches = append(l.watches, watch{informer, registration})
+}
+
+// Notify is what Watch does with an event: the keys run, because of e. It serves
+// informers that come and go while the loop runs, as the garbage collector's.
+func (l *Loop) Notify(e Event, keys ...string) {
+	for _, key := range keys {
+		l.causes.add(key, e)
+		l.Enqueue(key)
+	}
 }
 
 // Enqueue asks for a run of key now.
