@@ -1,0 +1,128 @@
+package controllers
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"hyperkube/controllers/deployment"
+	"hyperkube/controllers/endpoints"
+	"hyperkube/controllers/endpointslice"
+	"hyperkube/controllers/garbagecollector"
+	"hyperkube/controllers/namespace"
+	"hyperkube/controllers/nodeipam"
+	"hyperkube/controllers/nodelifecycle"
+	"hyperkube/controllers/podgc"
+	"hyperkube/controllers/replicaset"
+	"hyperkube/controllers/rootcacertpublisher"
+	"hyperkube/controllers/serviceaccount"
+	"hyperkube/controllers/tainteviction"
+)
+
+// entry is one line of the table of controllers.
+type entry struct {
+	// name is ours; upstream is the name in kube-controller-manager. --controllers
+	// takes either.
+	name, upstream string
+	// what is a line for the list of controllers.
+	what string
+	// build makes the controller. A nil one means that the configuration leaves it
+	// nothing to do.
+	build func(t *term) (controller, error)
+}
+
+// table is all controllers there are. A new one is a folder and a line here.
+var table = []entry{
+	{"deployment", "deployment-controller", "rolls out pod templates, one ReplicaSet each",
+		func(t *term) (controller, error) {
+			return deployment.New(t.client, t.informers, t.recorder("deployment-controller"), t.options(5)), nil
+		}},
+	{"replicaset", "replicaset-controller", "keeps the number of a ReplicaSet's pods",
+		func(t *term) (controller, error) {
+			return replicaset.New(t.client, t.informers, t.recorder("replicaset-controller"), t.options(5))
+		}},
+	{"replicationcontroller", "replicationcontroller-controller", "the same for ReplicationControllers",
+		func(t *term) (controller, error) {
+			return replicaset.NewReplicationManager(t.client, t.informers, t.recorder("replication-controller"), t.options(2))
+		}},
+	{"endpointslice", "endpointslice-controller", "lists the addresses behind each Service",
+		func(t *term) (controller, error) {
+			return endpointslice.New(t.client, t.informers, t.recorder("endpoint-slice-controller"), t.options(5)), nil
+		}},
+	{"endpoints", "endpoints-controller", "the same in the older form",
+		func(t *term) (controller, error) {
+			return endpoints.New(t.client, t.informers, t.recorder("endpoint-controller"), t.options(2)), nil
+		}},
+	{"namespace", "namespace-controller", "empties namespaces that are deleted",
+		func(t *term) (controller, error) {
+			return namespace.New(t.client, t.metadata, t.informers, t.options(5)), nil
+		}},
+	{"garbagecollector", "garbage-collector-controller", "deletes objects whose owners are gone",
+		func(t *term) (controller, error) {
+			return garbagecollector.New(garbagecollector.Config{Metadata: t.metadata, Discovery: t.client.Discovery(), Shared: t.sharedInformers()},
+				t.recorder("garbage-collector-controller"), t.options(10)), nil
+		}},
+	{"serviceaccount", "serviceaccount-controller", "gives each namespace its default account",
+		func(t *term) (controller, error) { return serviceaccount.New(t.client, t.informers, t.options(1)), nil }},
+	{"rootcacertpublisher", "root-ca-certificate-publisher-controller", "gives each namespace the cluster's CA certificate",
+		func(t *term) (controller, error) {
+			if len(t.config.RootCA) == 0 {
+				return nil, nil
+			}
+			return rootcacertpublisher.New(t.client, t.informers, t.config.RootCA, t.options(1)), nil
+		}},
+	{"nodelifecycle", "node-lifecycle-controller", "finds silent nodes and taints them",
+		func(t *term) (controller, error) {
+			return nodelifecycle.New(t.client, t.informers, t.recorder("node-controller"), nodelifecycle.Config{
+				NodeMonitorPeriod: t.config.NodeMonitorPeriod, NodeMonitorGracePeriod: t.config.NodeMonitorGracePeriod,
+				NodeStartupGracePeriod: t.config.NodeStartupGracePeriod,
+			}, t.options(2))
+		}},
+	{"tainteviction", "taint-eviction-controller", "deletes pods that no longer tolerate their node's taints",
+		func(t *term) (controller, error) {
+			return tainteviction.New(t.client, t.informers, t.recorder("taint-eviction-controller"), t.options(2))
+		}},
+	{"nodeipam", "node-ipam-controller", "gives each node its share of the pods' addresses",
+		func(t *term) (controller, error) {
+			if t.config.ClusterCIDR == "" {
+				return nil, nil
+			}
+			return nodeipam.New(t.client, t.informers, t.recorder("cidrAllocator"),
+				nodeipam.Config{ClusterCIDR: t.config.ClusterCIDR, NodeMaskSize: t.config.NodeCIDRMaskSize}, t.options(1))
+		}},
+	{"podgc", "pod-garbage-collector-controller", "deletes pods that have no node any more",
+		func(t *term) (controller, error) { return podgc.New(t.client, t.informers, t.options(1)), nil }},
+}
+
+// selectControllers returns the entries that the selection turns on. "*" is all;
+// "name" adds one, "-name" takes one out, in any order. An empty selection is all.
+func selectControllers(selection []string) (map[string]bool, error) {
+	on, star := map[string]bool{}, len(selection) == 0
+	for _, word := range selection {
+		star = star || word == "*"
+	}
+	for _, e := range table {
+		on[e.name] = star
+	}
+	for _, word := range selection {
+		if word == "*" {
+			continue
+		}
+		name, off := strings.CutPrefix(word, "-")
+		i := slices.IndexFunc(table, func(e entry) bool { return name == e.name || name == e.upstream })
+		if i < 0 {
+			return nil, fmt.Errorf("%q is not a controller; there are: %s", name, strings.Join(Names(), ", "))
+		}
+		on[table[i].name] = !off
+	}
+	return on, nil
+}
+
+// Names are the names of all controllers, in the table's order.
+func Names() []string {
+	names := make([]string, len(table))
+	for i, e := range table {
+		names[i] = e.name
+	}
+	return names
+}
