@@ -56,6 +56,9 @@ func (c *ResourceConfig) validate() error {
 // reached, or for the cache to be filled.
 const waitLimit = 3 * time.Second
 
+// settleTime is how long a writer waits to see its own write at most.
+const settleTime = 100 * time.Millisecond
+
 // resource is the storage of one resource: reads from its cache, writes to etcd.
 type resource struct {
 	codec
@@ -162,7 +165,7 @@ func (r *resource) Create(ctx context.Context, key string, obj runtime.Object, t
 		}
 		return nil, err
 	}
-	return r.finish(w, response.Header.Revision)
+	return r.finish(ctx, w, response.Header.Revision)
 }
 
 // putOptions attaches a lease where the object is to expire.
@@ -178,8 +181,20 @@ func (r *resource) putOptions(ctx context.Context, ttl int64) ([]clientv3.OpOpti
 }
 
 // finish decodes what was written, once for the writer and the watch.
-func (r *resource) finish(w *write, revision int64) (*Object, error) {
-	return r.writes.finish(w, revision).decoded(r, w.key, w.data, revision)
+func (r *resource) finish(ctx context.Context, w *write, revision int64) (*Object, error) {
+	o, err := r.writes.finish(w, revision).decoded(r, w.key, w.data, revision)
+	r.settle(ctx, revision)
+	return o, err
+}
+
+// settle waits a moment for a write of our own to come back on the watch, so
+// that whoever made it finds it in the caches too: in lists at "0", and in those
+// by which authorization and admission decide.
+func (r *resource) settle(ctx context.Context, revision int64) {
+	timer := time.NewTimer(settleTime)
+	defer timer.Stop()
+	// An error only says that the watch is slow: the write is done.
+	_ = r.hub.revisions.wait(ctx, revision, timer.C)
 }
 
 // GuaranteedUpdate implements Interface. It starts from the cached object, which
@@ -268,8 +283,9 @@ func (r *resource) retry(ctx context.Context, key string, decide func(*Object) (
 		case newest != nil: // somebody else was faster
 			current, cached = newest, false
 		case w != nil:
-			return r.finish(w, revision)
+			return r.finish(ctx, w, revision)
 		default:
+			r.settle(ctx, revision)
 			return shallowGone(current, revision), nil
 		}
 	}

@@ -73,15 +73,16 @@ func TestPreconditions(t *testing.T) {
 	f := newFixture(t)
 	o := f.create("a/x", "one")
 	uid, old, now := types.UID("other"), "1", rv(o)
-	for name, test := range map[string]struct {
+	for _, test := range []struct {
+		name string
 		pre  *Preconditions
 		want error
 	}{
-		"another uid":      {&Preconditions{UID: &uid}, ErrConflict},
-		"an older version": {&Preconditions{ResourceVersion: &old}, ErrConflict},
-		"this version":     {&Preconditions{ResourceVersion: &now}, nil},
+		{"another uid", &Preconditions{UID: &uid}, ErrConflict},
+		{"an older version", &Preconditions{ResourceVersion: &old}, ErrConflict},
+		{"this version", &Preconditions{ResourceVersion: &now}, nil},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			if _, err := f.pods.Delete(f.ctx, "a/x", test.pre, nil); !errors.Is(err, test.want) {
 				t.Errorf("deletion: %v, want %v", err, test.want)
 			}
@@ -90,5 +91,21 @@ func TestPreconditions(t *testing.T) {
 	_, err := f.pods.GuaranteedUpdate(f.ctx, "a/none", nil, func(o runtime.Object, _ int64) (runtime.Object, int64, error) { return o, 0, nil })
 	if !errors.Is(err, ErrNotFound) {
 		t.Errorf("updating what does not exist: %v", err)
+	}
+}
+
+// Who has written finds it in the cache: admission decides by it.
+func TestWritesAreInTheCacheWhenAnswered(t *testing.T) {
+	f := newFixture(t)
+	for i := range 50 {
+		key := fmt.Sprintf("a/%d", i)
+		created := f.create(key, "one")
+		if o, err := f.pods.Get(f.ctx, key, "0"); err != nil || o != created {
+			t.Fatalf("created: %v, %v", o, err)
+		}
+		f.delete(key)
+		if _, err := f.pods.Get(f.ctx, key, "0"); !errors.Is(err, ErrNotFound) {
+			t.Fatalf("deleted: %v", err)
+		}
 	}
 }

@@ -75,6 +75,7 @@ func TestWatchStarts(t *testing.T) {
 			f := newFixture(t)
 			f.create("a/x", "one")
 			f.create("a/y", "one")
+			f.list("", ListOptions{}) // after which "0" has both
 			w := f.watch("", test.opts)
 			f.expect(w, test.want...)
 			third := f.create("a/z", "one")
