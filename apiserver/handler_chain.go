@@ -38,6 +38,8 @@ func (s *Server) buildHandlerChain(next http.Handler) http.Handler {
 
 func (s *Server) withPanicRecovery(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.inflight.Add(1)
+		defer s.inflight.Add(-1)
 		defer func() {
 			problem := recover()
 			if problem == nil {

@@ -124,6 +124,7 @@ type Server struct {
 	readyOnce sync.Once
 	stopping  chan struct{} // closed when Run's context ends: watches and connections end
 	address   atomic.Value  // string, once it listens
+	inflight  atomic.Int64  // requests under way
 }
 
 // New makes an apiserver; nothing is bound and nobody is asked before Run.
@@ -255,14 +256,33 @@ func (s *Server) Run(ctx context.Context) error {
 	close(s.stopping)
 	stopBackground()
 	work.Wait()
-	stop, cancel := context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	if server.Shutdown(stop) != nil {
-		server.Close()
-	}
+	s.shutdown(server)
 	stopHub()
 	hub.Wait()
 	return err
+}
+
+// shutdown lets requests under way finish. It counts them itself: net/http's Shutdown would wait a full second
+// for every HTTP/2 connection on which nothing happens any more.
+func (s *Server) shutdown(server *http.Server) {
+	stop, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.Shutdown(stop)
+	}()
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
+	for s.inflight.Load() > 0 && stop.Err() == nil {
+		select {
+		case <-ended:
+		case <-poll.C:
+		}
+	}
+	server.Close()
+	cancel()
+	<-ended
 }
 
 func errOr(err error, text string) error {
