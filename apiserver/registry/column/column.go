@@ -84,3 +84,8 @@ func Deref[T any](p *T, none string) string {
 	}
 	return fmt.Sprint(*p)
 }
+
+// Bool is a column of true and false.
+func Bool(name, description string) metav1.TableColumnDefinition {
+	return metav1.TableColumnDefinition{Name: name, Type: "boolean", Description: description}
+}

@@ -1,0 +1,150 @@
+// Package storage is the table of storage.k8s.io/v1.
+//
+// In Kubernetes: pkg/registry/storage.
+package storage
+
+import (
+	"slices"
+	"strings"
+
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
+
+	"hyperkube/api/storage/storageclass"
+	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/registry/column"
+	"hyperkube/apiserver/registry/typed"
+)
+
+func kind(name string) schema.GroupVersionKind { return storagev1.SchemeGroupVersion.WithKind(name) }
+
+// Resources is the table of storage.k8s.io/v1.
+func Resources(env *registry.Env) []registry.Resource {
+	return []registry.Resource{storageClasses(), csiNodes(), csiDrivers(), csiStorageCapacities(), volumeAttachments()}
+}
+
+func storageClasses() registry.Resource {
+	return registry.Resource{
+		Name: "storageclasses", Singular: "storageclass", Kind: kind("StorageClass"),
+		ShortNames: []string{"sc"}, ClusterScoped: true, ReturnDeletedObject: true,
+		New:     func() runtime.Object { return &storagev1.StorageClass{} },
+		NewList: func() runtime.Object { return &storagev1.StorageClassList{} },
+		Default: typed.Default(storageclass.SetDefaults),
+		Strategy: typed.Strategy[*storagev1.StorageClass]{
+			Check:       storageclass.Validate,
+			CheckUpdate: storageclass.ValidateUpdate,
+		},
+		Table: typed.Table(func(c *storagev1.StorageClass) []any {
+			name := c.Name
+			if c.Annotations[storageclass.IsDefaultAnnotation] == "true" {
+				name += " (default)"
+			}
+			return []any{name, c.Provisioner, column.Deref(c.ReclaimPolicy, "Delete"), column.Deref(c.VolumeBindingMode, "<unset>"),
+				ptr.Deref(c.AllowVolumeExpansion, false), column.Since(c.CreationTimestamp)}
+		},
+			column.Name(),
+			column.Text("Provisioner", storagev1.StorageClass{}.SwaggerDoc()["provisioner"]),
+			column.Text("ReclaimPolicy", storagev1.StorageClass{}.SwaggerDoc()["reclaimPolicy"]),
+			column.Text("VolumeBindingMode", storagev1.StorageClass{}.SwaggerDoc()["volumeBindingMode"]),
+			column.Text("AllowVolumeExpansion", storagev1.StorageClass{}.SwaggerDoc()["allowVolumeExpansion"]),
+			column.Age(),
+		),
+	}
+}
+
+func csiNodes() registry.Resource {
+	return registry.Resource{
+		Name: "csinodes", Singular: "csinode", Kind: kind("CSINode"), ClusterScoped: true,
+		New:     func() runtime.Object { return &storagev1.CSINode{} },
+		NewList: func() runtime.Object { return &storagev1.CSINodeList{} },
+		Table: typed.Table(func(n *storagev1.CSINode) []any {
+			return []any{n.Name, int64(len(n.Spec.Drivers)), column.Since(n.CreationTimestamp)}
+		}, column.Name(), column.Number("Drivers", "Drivers indicates the number of CSI drivers registered on the node"), column.Age()),
+	}
+}
+
+func csiDrivers() registry.Resource {
+	return registry.Resource{
+		Name: "csidrivers", Singular: "csidriver", Kind: kind("CSIDriver"), ClusterScoped: true,
+		New:     func() runtime.Object { return &storagev1.CSIDriver{} },
+		NewList: func() runtime.Object { return &storagev1.CSIDriverList{} },
+		Default: typed.Default(func(d *storagev1.CSIDriver) {
+			spec := &d.Spec
+			for _, p := range []struct {
+				field **bool
+				value bool
+			}{{&spec.AttachRequired, true}, {&spec.PodInfoOnMount, false}, {&spec.StorageCapacity, false}, {&spec.RequiresRepublish, false}, {&spec.SELinuxMount, false}} {
+				if *p.field == nil {
+					*p.field = ptr.To(p.value)
+				}
+			}
+			if spec.FSGroupPolicy == nil {
+				spec.FSGroupPolicy = ptr.To(storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)
+			}
+			if len(spec.VolumeLifecycleModes) == 0 {
+				spec.VolumeLifecycleModes = []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent}
+			}
+		}),
+		Strategy: typed.Strategy[*storagev1.CSIDriver]{
+			OnCreate: func(d *storagev1.CSIDriver) { d.Generation = 1 },
+			OnUpdate: func(d, old *storagev1.CSIDriver) { typed.Bump(d, d.Spec, old.Spec) },
+		},
+		Table: typed.Table(func(d *storagev1.CSIDriver) []any {
+			var modes, audiences []string
+			for _, mode := range d.Spec.VolumeLifecycleModes {
+				modes = append(modes, string(mode))
+			}
+			for _, request := range d.Spec.TokenRequests {
+				audiences = append(audiences, request.Audience)
+			}
+			slices.Sort(modes)
+			return []any{d.Name, ptr.Deref(d.Spec.AttachRequired, true), ptr.Deref(d.Spec.PodInfoOnMount, false), ptr.Deref(d.Spec.StorageCapacity, false),
+				column.Or(strings.Join(audiences, ","), "<unset>"), ptr.Deref(d.Spec.RequiresRepublish, false), column.Or(strings.Join(modes, ","), "<none>"), column.Since(d.CreationTimestamp)}
+		},
+			column.Name(),
+			column.Bool("AttachRequired", storagev1.CSIDriverSpec{}.SwaggerDoc()["attachRequired"]),
+			column.Bool("PodInfoOnMount", storagev1.CSIDriverSpec{}.SwaggerDoc()["podInfoOnMount"]),
+			column.Bool("StorageCapacity", storagev1.CSIDriverSpec{}.SwaggerDoc()["storageCapacity"]),
+			column.Text("TokenRequests", storagev1.CSIDriverSpec{}.SwaggerDoc()["tokenRequests"]),
+			column.Bool("RequiresRepublish", storagev1.CSIDriverSpec{}.SwaggerDoc()["requiresRepublish"]),
+			column.Text("Modes", storagev1.CSIDriverSpec{}.SwaggerDoc()["volumeLifecycleModes"]),
+			column.Age(),
+		),
+	}
+}
+
+func csiStorageCapacities() registry.Resource {
+	return registry.Resource{
+		Name: "csistoragecapacities", Singular: "csistoragecapacity", Kind: kind("CSIStorageCapacity"),
+		New:     func() runtime.Object { return &storagev1.CSIStorageCapacity{} },
+		NewList: func() runtime.Object { return &storagev1.CSIStorageCapacityList{} },
+	}
+}
+
+func volumeAttachments() registry.Resource {
+	return registry.Resource{
+		Name: "volumeattachments", Singular: "volumeattachment", Kind: kind("VolumeAttachment"),
+		ClusterScoped: true, ReturnDeletedObject: true,
+		New:     func() runtime.Object { return &storagev1.VolumeAttachment{} },
+		NewList: func() runtime.Object { return &storagev1.VolumeAttachmentList{} },
+		Strategy: typed.Strategy[*storagev1.VolumeAttachment]{
+			OnCreate: func(a *storagev1.VolumeAttachment) { a.Status = storagev1.VolumeAttachmentStatus{} },
+			OnUpdate: func(a, old *storagev1.VolumeAttachment) { a.Status = old.Status },
+		},
+		StatusStrategy: typed.Strategy[*storagev1.VolumeAttachment]{
+			OnUpdate: func(a, old *storagev1.VolumeAttachment) { a.Spec = old.Spec },
+		},
+		Table: typed.Table(func(a *storagev1.VolumeAttachment) []any {
+			return []any{a.Name, a.Spec.Attacher, column.Deref(a.Spec.Source.PersistentVolumeName, ""), a.Spec.NodeName, a.Status.Attached, column.Since(a.CreationTimestamp)}
+		},
+			column.Name(),
+			column.Text("Attacher", storagev1.VolumeAttachmentSpec{}.SwaggerDoc()["attacher"]),
+			column.Text("PV", storagev1.VolumeAttachmentSource{}.SwaggerDoc()["persistentVolumeName"]),
+			column.Text("Node", storagev1.VolumeAttachmentSpec{}.SwaggerDoc()["nodeName"]),
+			column.Bool("Attached", storagev1.VolumeAttachmentStatus{}.SwaggerDoc()["attached"]),
+			column.Age(),
+		),
+	}
+}
