@@ -3,6 +3,8 @@ package apiserver
 import (
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"hyperkube/apiserver/admission"
@@ -12,15 +14,19 @@ import (
 	"hyperkube/apiserver/endpoints"
 	"hyperkube/apiserver/lister"
 	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/registry/apps"
 	"hyperkube/apiserver/registry/authentication"
 	"hyperkube/apiserver/registry/authorization"
+	"hyperkube/apiserver/registry/coordination"
 	"hyperkube/apiserver/registry/core"
+	"hyperkube/apiserver/registry/discovery"
+	"hyperkube/apiserver/registry/events"
+	"hyperkube/apiserver/registry/policy"
 	"hyperkube/apiserver/registry/rbac"
+	"hyperkube/apiserver/registry/scheduling"
+	registrystorage "hyperkube/apiserver/registry/storage"
 	"hyperkube/apiserver/request"
 	"hyperkube/apiserver/storage"
-
-	corev1 "k8s.io/api/core/v1"
-	storagev1 "k8s.io/api/storage/v1"
 )
 
 // groups are the API groups in the order of discovery: kubectl takes the first that
@@ -28,9 +34,16 @@ import (
 func groups(env *registry.Env) [][]registry.Resource {
 	return [][]registry.Resource{
 		core.Resources(env),
+		apps.Resources(env),
+		events.Resources(env),
 		authentication.Resources(env),
 		authorization.Resources(env),
+		policy.Resources(env),
 		rbac.Resources(env),
+		registrystorage.Resources(env),
+		scheduling.Resources(env),
+		coordination.Resources(env),
+		discovery.Resources(env),
 	}
 }
 
