@@ -160,14 +160,17 @@ func (e *Etcd) Run(ctx context.Context) error {
 // and then the store.
 func (e *Etcd) close(server *embed.Etcd, stopping *atomic.Bool) {
 	stopping.Store(true)
-	// Left alone, etcd would wait 6 s for watches, which never end.
-	if e.clients != nil {
-		timer := time.AfterFunc(200*time.Millisecond, e.clients.Stop)
-		e.clients.GracefulStop()
-		timer.Stop()
-	}
 	closed := make(chan struct{})
-	go func() { defer close(closed); server.Close() }()
+	go func() {
+		defer close(closed)
+		// Left alone, etcd would wait 6 s for watches, which never end.
+		if e.clients != nil {
+			timer := time.AfterFunc(200*time.Millisecond, e.clients.Stop)
+			e.clients.GracefulStop()
+			timer.Stop()
+		}
+		server.Close()
+	}()
 	select {
 	case <-closed:
 	case <-time.After(10 * time.Second): // after a fatal error a part of it may hang
@@ -295,6 +298,8 @@ func (e *Etcd) embedConfig(logger *zap.Logger) (*embed.Config, *url.URL, error) 
 		peer := url.URL{Scheme: "http", Host: e.config.PeerAddress}
 		c.ListenPeerUrls, c.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 	}
+	// A connection that says nothing holds up the stop for as long; gRPC's default is 2 min.
+	c.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ConnectionTimeout(3 * time.Second)}
 	c.ServiceRegister = func(s *grpc.Server) { e.clients = s }
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
 	return c, listen, nil

@@ -273,7 +273,7 @@ func TestTwentyLives(t *testing.T) {
 	t.Errorf("%d goroutines, were %d after the second life:\n%s", now, baseline, stacks[:runtime.Stack(stacks, true)])
 }
 
-func TestUnixSocket(t *testing.T) {
+func TestUnixSocketAndASilentClient(t *testing.T) {
 	dir, err := os.MkdirTemp("", "e")
 	if err != nil {
 		t.Fatal(err)
@@ -283,7 +283,13 @@ func TestUnixSocket(t *testing.T) {
 	if _, err := connect(t, e.Endpoint(), nil).Put(t.Context(), "k", "v"); err != nil {
 		t.Error(err)
 	}
-	if _, err := net.Dial("unix", dir+"/s"); err != nil {
-		t.Error(err)
+	silent, err := net.Dial("unix", dir+"/s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	started := time.Now()
+	if err := e.stop(); err != nil || time.Since(started) > 8*time.Second {
+		t.Errorf("a silent client held up the stop for %v, %v", time.Since(started), err)
 	}
 }

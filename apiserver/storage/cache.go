@@ -269,6 +269,13 @@ func (c *cache) list(prefix string, p Predicate) ([]*Object, int64, error) {
 
 // choose is list with mu held.
 func (c *cache) choose(prefix string, p Predicate) []*Object {
+	if p.Field != nil {
+		if name, ok := p.Field.RequiresExactMatch("metadata.name"); ok {
+			if o, found := c.objects.Get(&Object{Key: prefix + name}); found {
+				return []*Object{o}
+			}
+		}
+	}
 	value, ok := c.indexedValue(p)
 	if !ok {
 		return below(c.objects, prefix)

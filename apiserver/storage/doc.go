@@ -52,7 +52,7 @@
 //
 // Read first: Interface; `apiserver/storage/hub.go:Hub.runSession`;
 // `apiserver/storage/cache.go:cache.applyLocked`;
-// `apiserver/storage/resource.go:resource.retry`.
+// `apiserver/storage/store.go:resource.retry`.
 //
 // # In Kubernetes
 //

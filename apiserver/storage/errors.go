@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -82,6 +84,8 @@ func StatusError(err error, resource schema.GroupResource, name string) error {
 		return apierrors.NewBadRequest(err.Error())
 	case errors.Is(err, ErrNotReady):
 		return apierrors.NewTooManyRequests(err.Error(), 1)
+	case errors.Is(err, rpctypes.ErrRequestTooLarge), status.Code(err) == codes.ResourceExhausted && strings.Contains(err.Error(), "larger than max"):
+		return apierrors.NewRequestEntityTooLargeError(err.Error())
 	case status.Code(err) == codes.Unavailable, errors.Is(err, context.DeadlineExceeded):
 		// No retry is suggested: a write may have happened.
 		return apierrors.NewServiceUnavailable("etcd does not answer: " + err.Error())

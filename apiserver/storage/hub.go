@@ -128,7 +128,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		if h.config.Clock.Since(started) > lastPause {
 			pause = firstPause
 		}
-		logger.Error(err, "Lost the watch on etcd; the caches are filled again", "retryIn", pause)
+		logger.Error(err, "No watch on etcd; with the next one the caches are filled anew", "etcd", h.config.Endpoints, "retryIn", pause)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -141,7 +141,10 @@ func (h *Hub) Run(ctx context.Context) error {
 // until the watch is lost; the error says why.
 func (h *Hub) runSession(ctx context.Context) error {
 	// Step 1: find out where etcd stands.
-	revision, err := h.fetchRevision(ctx)
+	const silence = 2 * time.Second // then Run says what it waits for
+	asking, answered := context.WithTimeout(ctx, silence)
+	revision, err := h.fetchRevision(asking)
+	answered()
 	if err != nil {
 		return err
 	}

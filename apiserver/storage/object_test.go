@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
@@ -107,6 +108,19 @@ func TestStatusError(t *testing.T) {
 	}
 	if !apierrors.IsTooManyRequests(StatusError(ErrNotReady, pods, "")) || !apierrors.HasStatusCause(StatusError(&FutureRevisionError{}, pods, ""), "ResourceVersionTooLarge") {
 		t.Error("client-go does not recognize it")
+	}
+}
+
+// An object that etcd refuses for its size is the client's fault.
+func TestTooLargeObjects(t *testing.T) {
+	f := newFixture(t)
+	for _, size := range []int{1_600_000, 2_500_000} {
+		pod := newPod("a", "x", map[string]string{})
+		pod.Annotations = map[string]string{"large": strings.Repeat("x", size)}
+		_, err := f.pods.Create(f.ctx, "a/x", pod, 0)
+		if err = StatusError(err, schema.GroupResource{Resource: "pods"}, "x"); !apierrors.IsRequestEntityTooLargeError(err) {
+			t.Errorf("%d bytes: %v", size, err)
+		}
 	}
 }
 
