@@ -187,7 +187,7 @@ func (s *Server) reconcile(ctx context.Context, resource schema.GroupResource, w
 	if err != nil || !change(current.DeepCopyObject()) {
 		return err
 	}
-	_, err = store.UpdateObject(ctx, wanted.GetNamespace(), wanted.GetName(), nil, func(current runtime.Object) (runtime.Object, error) {
+	_, err = store.UpdateObject(ctx, wanted.GetNamespace(), wanted.GetName(), func(current runtime.Object) (runtime.Object, error) {
 		change(current)
 		return current, nil
 	}, &metav1.UpdateOptions{})

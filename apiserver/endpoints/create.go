@@ -64,9 +64,9 @@ func (s *Scope) writeAnswer(w http.ResponseWriter, r *http.Request, f form, answ
 		if code == 0 {
 			code = http.StatusCreated
 		}
-		return writeAny(w, r, f, code, status, kind)
+		return writeAny(w, r, f, code, ofKind(status, kind))
 	}
-	return writeAny(w, r, f, http.StatusCreated, answer, kind)
+	return writeAny(w, r, f, http.StatusCreated, ofKind(answer, kind))
 }
 
 // fieldValidation is what happens to unknown fields when the client does not say.

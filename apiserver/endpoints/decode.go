@@ -1,7 +1,6 @@
 package endpoints
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"mime"
@@ -63,10 +62,6 @@ func decodeBody(r *http.Request, kind schema.GroupVersionKind, into runtime.Obje
 	if err != nil {
 		return nil, err
 	}
-	return decode(r.Context(), body, media, kind, into, validation)
-}
-
-func decode(ctx context.Context, body []byte, media string, kind schema.GroupVersionKind, into runtime.Object, validation string) (runtime.Object, error) {
 	info, ok := runtime.SerializerInfoForMediaType(scheme.Codecs.SupportedMediaTypes(), media)
 	if !ok {
 		return nil, unsupportedMedia(acceptedMedia)
@@ -81,22 +76,27 @@ func decode(ctx context.Context, body []byte, media string, kind schema.GroupVer
 			return nil, undecodable(kind, actual, body, err)
 		}
 		for _, e := range strict.Errors() {
-			request.AddWarning(ctx, e.Error())
+			request.AddWarning(r.Context(), e.Error())
 		}
 		err = nil
 	}
 	if err != nil {
 		return nil, undecodable(kind, actual, body, err)
 	}
-	if actual != nil && *actual != kind {
-		if actual.GroupVersion() != kind.GroupVersion() {
-			return nil, errors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)",
-				actual.GroupVersion(), kind.GroupVersion()))
-		}
-		return nil, undecodable(kind, actual, body, fmt.Errorf("converting (%s.%s) to (%s.%s): unknown conversion",
-			actual.Version, actual.Kind, kind.Version, kind.Kind))
+	return obj, checkKind(kind, actual, body)
+}
+
+// checkKind refuses a body of another kind, or of another version of it.
+func checkKind(kind schema.GroupVersionKind, actual *schema.GroupVersionKind, body []byte) error {
+	if actual == nil || *actual == kind {
+		return nil
 	}
-	return obj, nil
+	if actual.GroupVersion() != kind.GroupVersion() {
+		return errors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)",
+			actual.GroupVersion(), kind.GroupVersion()))
+	}
+	return undecodable(kind, actual, body, fmt.Errorf("converting (%s.%s) to (%s.%s): unknown conversion",
+		actual.Version, actual.Kind, kind.Version, kind.Kind))
 }
 
 // undecodable says what was found and what was expected.

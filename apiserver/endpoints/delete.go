@@ -41,7 +41,7 @@ func DeleteResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 	status := success(&metav1.StatusDetails{
 		Name: name, Group: s.Resource.Kind.Group, Kind: s.Resource.Name, UID: accessor.GetUID(),
 	})
-	return writeAny(w, r, f, http.StatusOK, status, schema.GroupVersionKind{Version: "v1", Kind: "Status"})
+	return writeAny(w, r, f, http.StatusOK, ofKind(status, schema.GroupVersionKind{Version: "v1", Kind: "Status"}))
 }
 
 // DeleteCollection answers DELETE of a collection with the list of what it deleted.

@@ -25,7 +25,7 @@ func GetResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		return writeAny(w, r, f, http.StatusOK, obj, s.kind())
+		return writeAny(w, r, f, http.StatusOK, ofKind(obj, s.kind()))
 	}
 	obj, err := s.Store.Get(r.Context(), namespace, name, options.ResourceVersion)
 	if err != nil {

@@ -159,5 +159,5 @@ func (s *Scope) writePartialList(w http.ResponseWriter, r *http.Request, f form,
 		}
 		partial.Items = append(partial.Items, *p)
 	}
-	return writeAny(w, r, f, http.StatusOK, partial, metaKind("PartialObjectMetadataList"))
+	return writeAny(w, r, f, http.StatusOK, ofKind(partial, metaKind("PartialObjectMetadataList")))
 }

@@ -64,5 +64,5 @@ func (s *Scope) writeTable(w http.ResponseWriter, r *http.Request, f form, list 
 		return err
 	}
 	table.ListMeta = listMeta(list)
-	return writeAny(w, r, f, http.StatusOK, table, metaKind("Table"))
+	return writeAny(w, r, f, http.StatusOK, ofKind(table, metaKind("Table")))
 }

@@ -65,7 +65,7 @@ func (s *Scope) updateFunction(w http.ResponseWriter, r *http.Request, f form, o
 	if err != nil {
 		return err
 	}
-	return writeAny(w, r, f, http.StatusOK, obj, s.kind())
+	return writeAny(w, r, f, http.StatusOK, ofKind(obj, s.kind()))
 }
 
 // checkVersion refuses a body that was made for another version of the object.

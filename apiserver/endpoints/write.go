@@ -28,13 +28,19 @@ func (s *Scope) writeStored(w http.ResponseWriter, r *http.Request, f form, code
 }
 
 // writeAny answers with an object that did not come from the store.
-func writeAny(w http.ResponseWriter, r *http.Request, f form, code int, obj runtime.Object, kind schema.GroupVersionKind) error {
+func writeAny(w http.ResponseWriter, r *http.Request, f form, code int, obj runtime.Object) error {
 	f.as = ""
-	data, err := appendAny(nil, obj, kind, f)
+	data, err := appendAny(nil, obj, obj.GetObjectKind().GroupVersionKind(), f)
 	if err != nil {
 		return err
 	}
 	return writeBytes(w, r, f, code, data)
+}
+
+// ofKind names the kind of an object that is this request's own.
+func ofKind(obj runtime.Object, kind schema.GroupVersionKind) runtime.Object {
+	obj.GetObjectKind().SetGroupVersionKind(kind)
+	return obj
 }
 
 func writeBytes(w http.ResponseWriter, r *http.Request, f form, code int, data []byte) error {
@@ -55,7 +61,7 @@ func writeBytes(w http.ResponseWriter, r *http.Request, f form, code int, data [
 func WriteObject(w http.ResponseWriter, r *http.Request, code int, obj runtime.Object, kind schema.GroupVersionKind) {
 	f, err := negotiate(r)
 	if err == nil {
-		err = writeAny(w, r, f, code, obj, kind)
+		err = writeAny(w, r, f, code, ofKind(obj, kind))
 	}
 	if err != nil {
 		WriteError(w, r, err)

@@ -119,13 +119,13 @@ func (s *Store) CreateObject(ctx context.Context, namespace string, obj runtime.
 }
 
 // UpdateObject changes an object with all that a PUT does; change gets a copy of the present object and may run again
-// after a conflict. view is the strategy under which it is written: nil for the resource's own.
-func (s *Store) UpdateObject(ctx context.Context, namespace, name string, view Strategy, change func(current runtime.Object) (runtime.Object, error), opts *metav1.UpdateOptions) (runtime.Object, error) {
+// after a conflict. In a request for a subresource (scale), the changed fields are owned there.
+func (s *Store) UpdateObject(ctx context.Context, namespace, name string, change Change, opts *metav1.UpdateOptions) (runtime.Object, error) {
 	subresource := ""
 	if info := request.InfoFrom(ctx); info != nil {
 		subresource = info.Subresource
 	}
-	w := Write{View: view, Subresource: subresource, Options: opts, DryRun: len(opts.DryRun) > 0, Manager: opts.FieldManager}
+	w := Write{Subresource: subresource, Options: opts, DryRun: len(opts.DryRun) > 0, Manager: opts.FieldManager}
 	obj, _, err := s.Update(ctx, namespace, name, change, w)
 	return bare(obj, err)
 }

@@ -53,7 +53,7 @@ func (o Of[T]) Subresource(env *registry.Env) registry.Subresource {
 			return o.scale(obj)
 		},
 		Update: func(ctx context.Context, namespace, name string, change func(runtime.Object) (runtime.Object, error), opts *metav1.UpdateOptions) (runtime.Object, error) {
-			obj, err := env.Store(o.Resource).UpdateObject(ctx, namespace, name, nil, func(current runtime.Object) (runtime.Object, error) {
+			obj, err := env.Store(o.Resource).UpdateObject(ctx, namespace, name, func(current runtime.Object) (runtime.Object, error) {
 				return o.apply(current, name, change)
 			}, opts)
 			if err != nil {
