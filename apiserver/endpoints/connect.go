@@ -18,7 +18,7 @@ func ConnectResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 	var options runtime.Object
 	if s.Sub.ConnectOptions != nil {
 		options = s.Sub.ConnectOptions()
-		if err := decodeQuery(r.URL.Query(), options); err != nil {
+		if err := decodeConnectOptions(r.URL.Query(), options); err != nil {
 			return err
 		}
 		ctx = registry.WithConnectOptions(ctx, options)
