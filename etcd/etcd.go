@@ -40,6 +40,9 @@ type Config struct {
 	CAFile, CertFile, KeyFile string
 	// QuotaBytes is the size at which the store refuses writes; default 8 GiB.
 	QuotaBytes int64
+	// Heartbeat is etcd's tick; it elects itself after 5 to 10 of them. Default
+	// 100 ms: ready in some 0.3 s at half a percent of a core. Tests take 10 ms.
+	Heartbeat time.Duration
 	// Metrics takes etcd's metrics; nil: none.
 	Metrics prometheus.Registerer
 	// Health gets the check "etcd"; nil: none.
@@ -52,6 +55,12 @@ func (c *Config) validate() error {
 	}
 	if c.ListenAddress == "" {
 		c.ListenAddress = "127.0.0.1:2379"
+	}
+	if c.Heartbeat == 0 {
+		c.Heartbeat = 100 * time.Millisecond
+	}
+	if c.Heartbeat < time.Millisecond {
+		return fmt.Errorf("etcd's heartbeat of %v is too short: give 1 ms at least", c.Heartbeat)
 	}
 	if c.QuotaBytes == 0 {
 		c.QuotaBytes = 8 << 30
@@ -272,8 +281,8 @@ func (e *Etcd) embedConfig(logger *zap.Logger) (*embed.Config, *url.URL, error) 
 	c.Dir = e.config.DataDir
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger)
 	c.QuotaBackendBytes = e.config.QuotaBytes
-	// Ready as soon as the member has elected itself, at next to no cost when idle.
-	c.TickMs, c.ElectionMs = 100, 500
+	c.TickMs = uint(e.config.Heartbeat / time.Millisecond)
+	c.ElectionMs = 5 * c.TickMs // the least it accepts
 	// The apiserver compacts, since it knows which history it still needs.
 	c.AutoCompactionMode = embed.CompactorModePeriodic
 	c.AutoCompactionRetention = "0"

@@ -253,7 +253,7 @@ func TestHealthAndMetrics(t *testing.T) {
 
 // Twenty lives in one process, as `hyperkube stop etcd` and `start etcd` make them.
 func TestTwentyLives(t *testing.T) {
-	config := Config{DataDir: t.TempDir(), ListenAddress: "127.0.0.1:0"}
+	config := Config{DataDir: t.TempDir(), ListenAddress: "127.0.0.1:0", Heartbeat: 10 * time.Millisecond}
 	var baseline int
 	for i := range 20 {
 		if err := run(t, config, logr.Discard()).stop(); err != nil {

@@ -97,7 +97,7 @@ func BenchmarkFanOut100(b *testing.B) {
 			}
 		})
 	}
-	o := *f.list("", ListOptions{}).Items[0]
+	o := f.list("", ListOptions{}).Items[0]
 	b.ResetTimer()
 	for i := range b.N {
 		next := &Object{Key: o.Key, ResourceVersion: o.ResourceVersion + int64(i) + 1, Object: o.Object, resource: o.resource, value: o.value}

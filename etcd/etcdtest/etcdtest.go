@@ -23,7 +23,7 @@ type Server struct {
 }
 
 // Start runs an etcd on a unix socket in a temporary directory until the test
-// ends. It takes some 0.1 s.
+// ends. It takes less than 0.1 s.
 func Start(t testing.TB) *Server {
 	t.Helper()
 	// Not t.TempDir(): its name holds that of the test, and the path of a unix
@@ -48,7 +48,7 @@ func (s *Server) Start() { s.t.Helper(); s.StartAt(s.Endpoint) }
 // first will not find it.
 func (s *Server) StartAt(endpoint string) {
 	s.t.Helper()
-	e, err := etcd.New(etcd.Config{DataDir: s.dataDir, ListenAddress: endpoint})
+	e, err := etcd.New(etcd.Config{DataDir: s.dataDir, ListenAddress: endpoint, Heartbeat: 10 * time.Millisecond})
 	if err != nil {
 		s.t.Fatal(err)
 	}
