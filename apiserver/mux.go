@@ -49,12 +49,13 @@ func (s *Server) buildMux() (http.Handler, error) {
 		m.paths[path] = handler
 	}
 	m.paths["/"] = http.HandlerFunc(m.serveIndex)
-	return m, openapi.New(m.resources.RegisteredWebServices(), Version().GitVersion).Install(m)
+	documents, err := openapi.New(m.resources.RegisteredWebServices(), Version().GitVersion)
+	if err != nil {
+		return nil, err
+	}
+	m.paths["/openapi/v2"], m.paths["/openapi/v3"], m.prefixes["/openapi/v3/"] = documents, documents, documents
+	return m, nil
 }
-
-// Handle and HandlePrefix let libraries bind their own paths.
-func (m *mux) Handle(path string, handler http.Handler)       { m.paths[path] = handler }
-func (m *mux) HandlePrefix(path string, handler http.Handler) { m.prefixes[path] = handler }
 
 // ServeHTTP picks the handler.
 func (m *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -68,6 +68,14 @@ func WriteObject(w http.ResponseWriter, r *http.Request, code int, obj runtime.O
 	}
 }
 
+// WriteBody answers 200 with bytes that are ready, compressed where that pays.
+func WriteBody(w http.ResponseWriter, r *http.Request, contentType string, data []byte) {
+	body := newBody(w, r, contentType, http.StatusOK)
+	if _, err := body.Write(data); err == nil {
+		body.Close()
+	}
+}
+
 // WriteError answers with a Status that says what is wrong.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf(err)

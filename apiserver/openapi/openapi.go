@@ -1,6 +1,7 @@
 package openapi
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -10,48 +11,71 @@ import (
 	"github.com/emicklei/go-restful/v3"
 	"k8s.io/kube-openapi/pkg/builder"
 	"k8s.io/kube-openapi/pkg/builder3"
-	"k8s.io/kube-openapi/pkg/cached"
 	"k8s.io/kube-openapi/pkg/common"
 	"k8s.io/kube-openapi/pkg/common/restfuladapter"
 	"k8s.io/kube-openapi/pkg/handler"
 	"k8s.io/kube-openapi/pkg/handler3"
 	"k8s.io/kube-openapi/pkg/spec3"
 	"k8s.io/kube-openapi/pkg/validation/spec"
+
+	"hyperkube/apiserver/endpoints"
 )
 
 // Service serves /openapi/v2 and /openapi/v3, made of the routes of the API's web
-// services. Nothing is made before it is asked for.
+// services.
+//
+// Invariants:
+//   - No document is made before it is asked for; of a made one only its bytes are kept.
+//   - A document's hash is known without making it: the documents are a function of the binary
+//     (definitions, version) and of the routes.
 type Service struct {
-	services []*restful.WebService
-	info     *spec.Info
-	v2       *handler.OpenAPIService
-	v3       *handler3.OpenAPIService
+	services  []*restful.WebService
+	info      *spec.Info
+	documents map[string]*document // by path: "/openapi/v2", "/openapi/v3/apis/apps/v1"
+	index     []byte               // /openapi/v3
 }
 
 // New describes services; version is the server's.
-func New(services []*restful.WebService, version string) *Service {
+func New(services []*restful.WebService, version string) (*Service, error) {
 	s := &Service{
-		services: services, v3: handler3.NewOpenAPIService(),
+		services: services, documents: map[string]*document{},
 		info: &spec.Info{InfoProps: spec.InfoProps{Title: "Kubernetes", Version: version}},
 	}
-	s.v2 = handler.NewOpenAPIServiceLazy(cached.Once(cached.Func(func() (*spec.Swagger, string, error) {
-		document, err := s.buildV2()
-		return document, "", err
-	})))
-	for _, service := range services {
-		// The document of a group version is named by its path: "api/v1", "apis/apps/v1".
-		s.v3.UpdateGroupVersionLazy(strings.TrimPrefix(service.RootPath(), "/"), cached.Once(cached.Func(func() (*spec3.OpenAPI, string, error) {
-			document, err := s.buildV3(service)
-			return document, "", err
-		})))
+	s.documents["/openapi/v2"] = &document{
+		hash: hashOf(version, services...), protobuf: "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+		json:  func() ([]byte, error) { return marshal(s.buildV2()) },
+		proto: handler.ToProtoBinary,
 	}
-	return s
+	paths := map[string]handler3.OpenAPIV3DiscoveryGroupVersion{}
+	for _, service := range services {
+		d := &document{
+			hash: hashOf(version, service), protobuf: "application/com.github.proto-openapi.spec.v3@v1.0+protobuf",
+			json:  func() ([]byte, error) { return marshal(s.buildV3(service)) },
+			proto: handler3.ToV3ProtoBinary,
+		}
+		s.documents["/openapi/v3"+service.RootPath()] = d
+		// The document of a group version is named by its path: "api/v1", "apis/apps/v1".
+		paths[strings.TrimPrefix(service.RootPath(), "/")] = handler3.OpenAPIV3DiscoveryGroupVersion{
+			ServerRelativeURL: "/openapi/v3" + service.RootPath() + "?hash=" + d.hash,
+		}
+	}
+	var err error
+	s.index, err = json.Marshal(handler3.OpenAPIV3Discovery{Paths: paths})
+	return s, err
 }
 
-// Install binds the handlers.
-func (s *Service) Install(paths common.PathHandlerByGroupVersion) error {
-	s.v2.RegisterOpenAPIVersionedService("/openapi/v2", paths)
-	return s.v3.RegisterOpenAPIV3VersionedService("/openapi/v3", paths)
+// ServeHTTP answers /openapi/v2, /openapi/v3 and what is below.
+func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimSuffix(r.URL.Path, "/")
+	if path == "/openapi/v3" {
+		endpoints.WriteBody(w, r, "application/json", s.index)
+		return
+	}
+	if d := s.documents[path]; d != nil {
+		d.ServeHTTP(w, r)
+		return
+	}
+	endpoints.NotFound(w, r)
 }
 
 func (s *Service) buildV2() (*spec.Swagger, error) {
@@ -66,7 +90,8 @@ func (s *Service) buildV2() (*spec.Swagger, error) {
 		definitions[model] = definition
 	}
 	return builder.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices(s.services), &common.Config{
-		ProtocolList: []string{"https"}, Info: s.info, Definitions: definitions,
+		ProtocolList: []string{"https"}, Info: s.info,
+		GetDefinitions:                 func(common.ReferenceCallback) map[string]common.OpenAPIDefinition { return definitions },
 		CommonResponses:                map[int]spec.Response{http.StatusUnauthorized: {ResponseProps: spec.ResponseProps{Description: "Unauthorized"}}},
 		GetOperationIDAndTagsFromRoute: operation, GetDefinitionName: sameName,
 	})
