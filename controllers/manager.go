@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
@@ -129,7 +130,7 @@ func New(config Config) (*Manager, error) {
 // Run waits for the apiserver and then runs the controllers until ctx ends: term
 // by term when there is a Lease to hold, else in one.
 func (m *Manager) Run(ctx context.Context) error {
-	if !m.waitForAPIServer(ctx) {
+	if !m.waitForAPIServer(ctx, askVersion) {
 		return nil
 	}
 	if !m.config.LeaderElect {
@@ -141,7 +142,7 @@ func (m *Manager) Run(ctx context.Context) error {
 // runTerm builds all controllers anew and runs them until ctx ends. Nothing of
 // one term reaches into the next: caches, queues and expectations are its own.
 //
-//  1. Build the controllers; that registers their informers.
+//  1. Build the controllers whose resources are served; that registers their informers.
 //  2. Run the informers.
 //  3. Run the controllers until ctx ends; each waits for its informers itself.
 //  4. Wait until all have stopped.
@@ -153,6 +154,9 @@ func (m *Manager) runTerm(ctx context.Context) error {
 	defer t.end()
 
 	// Step 1: build the controllers.
+	if !m.waitForAPIServer(ctx, t.askServed) {
+		return nil
+	}
 	running, err := m.build(t)
 	if err != nil {
 		return err
@@ -177,11 +181,11 @@ func (m *Manager) runTerm(ctx context.Context) error {
 	return err
 }
 
-// build makes the enabled controllers of the table.
+// build makes the enabled controllers of the table whose resource is served.
 func (m *Manager) build(t *term) ([]controller, error) {
 	var running []controller
 	for _, e := range table {
-		if !m.enabled[e.name] {
+		if !m.enabled[e.name] || !t.served[e.needs] {
 			continue
 		}
 		c, err := e.build(t)
@@ -195,13 +199,15 @@ func (m *Manager) build(t *term) ([]controller, error) {
 	return running, nil
 }
 
-// waitForAPIServer reports false when ctx ended first. Otherwise every informer
-// would log its own failure to connect.
-func (m *Manager) waitForAPIServer(ctx context.Context) bool {
+// waitForAPIServer asks until there is an answer, and says what it waits for. It
+// reports false when ctx ended first. Otherwise every informer would log its own
+// failure to connect, and the process would end where it should wait.
+func (m *Manager) waitForAPIServer(ctx context.Context, ask func(discovery.DiscoveryInterface) error) bool {
 	logger := klog.FromContext(ctx)
-	started, told := time.Now(), time.Now()
+	started := time.Now()
+	told := started
 	for {
-		_, err := m.config.Client.Discovery().ServerVersion()
+		err := ask(m.config.Client.Discovery())
 		if err == nil {
 			return ctx.Err() == nil
 		}
@@ -217,6 +223,11 @@ func (m *Manager) waitForAPIServer(ctx context.Context) bool {
 	}
 }
 
+func askVersion(client discovery.DiscoveryInterface) error {
+	_, err := client.ServerVersion()
+	return err
+}
+
 func (m *Manager) setRunning(running []controller) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -229,7 +240,8 @@ type ControllerStatus struct {
 	// Upstream is the name in kube-controller-manager; What says what it does.
 	Upstream string `json:"upstream"`
 	What     string `json:"what"`
-	// Enabled: selected. Running: at work now; false while another manager leads.
+	// Enabled: selected. Running: at work now; false while another manager leads, or
+	// when the apiserver does not serve what the controller is about.
 	Enabled bool `json:"enabled"`
 	Running bool `json:"isRunning"`
 }

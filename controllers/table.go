@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"hyperkube/controllers/deployment"
 	"hyperkube/controllers/endpoints"
 	"hyperkube/controllers/endpointslice"
@@ -26,63 +28,77 @@ type entry struct {
 	name, upstream string
 	// what is a line for the list of controllers.
 	what string
+	// needs is the resource the controller is about. An apiserver that does not serve
+	// it has no use for the controller, whose informer would retry for ever.
+	needs schema.GroupVersionResource
 	// build makes the controller. A nil one means that the configuration leaves it
 	// nothing to do.
 	build func(t *term) (controller, error)
 }
 
+var (
+	coreGroup         = schema.GroupVersion{Version: "v1"}
+	appsGroup         = schema.GroupVersion{Group: "apps", Version: "v1"}
+	discoveryGroup    = schema.GroupVersion{Group: "discovery.k8s.io", Version: "v1"}
+	coordinationGroup = schema.GroupVersion{Group: "coordination.k8s.io", Version: "v1"}
+)
+
 // table is all controllers there are. A new one is a folder and a line here.
 var table = []entry{
-	{"deployment", "deployment-controller", "rolls out pod templates, one ReplicaSet each",
+	{"deployment", "deployment-controller", "rolls out pod templates, one ReplicaSet each", appsGroup.WithResource("deployments"),
 		func(t *term) (controller, error) {
 			return deployment.New(t.client, t.informers, t.recorder("deployment-controller"), t.options(5)), nil
 		}},
-	{"replicaset", "replicaset-controller", "keeps the number of a ReplicaSet's pods",
+	{"replicaset", "replicaset-controller", "keeps the number of a ReplicaSet's pods", appsGroup.WithResource("replicasets"),
 		func(t *term) (controller, error) {
 			return replicaset.New(t.client, t.informers, t.recorder("replicaset-controller"), t.options(5))
 		}},
-	{"replicationcontroller", "replicationcontroller-controller", "the same for ReplicationControllers",
+	{"replicationcontroller", "replicationcontroller-controller", "the same for ReplicationControllers", coreGroup.WithResource("replicationcontrollers"),
 		func(t *term) (controller, error) {
 			return replicaset.NewReplicationManager(t.client, t.informers, t.recorder("replication-controller"), t.options(2))
 		}},
-	{"endpointslice", "endpointslice-controller", "lists the addresses behind each Service",
+	{"endpointslice", "endpointslice-controller", "lists the addresses behind each Service", discoveryGroup.WithResource("endpointslices"),
 		func(t *term) (controller, error) {
 			return endpointslice.New(t.client, t.informers, t.recorder("endpoint-slice-controller"), t.options(5)), nil
 		}},
-	{"endpoints", "endpoints-controller", "the same in the older form",
+	{"endpoints", "endpoints-controller", "the same in the older form", coreGroup.WithResource("endpoints"),
 		func(t *term) (controller, error) {
 			return endpoints.New(t.client, t.informers, t.recorder("endpoint-controller"), t.options(2)), nil
 		}},
-	{"namespace", "namespace-controller", "empties namespaces that are deleted",
+	{"namespace", "namespace-controller", "empties namespaces that are deleted", coreGroup.WithResource("namespaces"),
 		func(t *term) (controller, error) {
 			return namespace.New(t.client, t.metadata, t.informers, t.options(5)), nil
 		}},
-	{"garbagecollector", "garbage-collector-controller", "deletes objects whose owners are gone",
+	{"garbagecollector", "garbage-collector-controller", "deletes objects whose owners are gone", coreGroup.WithResource("pods"),
 		func(t *term) (controller, error) {
-			return garbagecollector.New(garbagecollector.Config{Metadata: t.metadata, Discovery: t.client.Discovery(), Shared: t.sharedInformers()},
+			shared, err := t.sharedInformers()
+			if err != nil {
+				return nil, err
+			}
+			return garbagecollector.New(garbagecollector.Config{Metadata: t.metadata, Discovery: t.client.Discovery(), Shared: shared},
 				t.recorder("garbage-collector-controller"), t.options(10)), nil
 		}},
-	{"serviceaccount", "serviceaccount-controller", "gives each namespace its default account",
+	{"serviceaccount", "serviceaccount-controller", "gives each namespace its default account", coreGroup.WithResource("serviceaccounts"),
 		func(t *term) (controller, error) { return serviceaccount.New(t.client, t.informers, t.options(1)), nil }},
-	{"rootcacertpublisher", "root-ca-certificate-publisher-controller", "gives each namespace the cluster's CA certificate",
+	{"rootcacertpublisher", "root-ca-certificate-publisher-controller", "gives each namespace the cluster's CA certificate", coreGroup.WithResource("configmaps"),
 		func(t *term) (controller, error) {
 			if len(t.config.RootCA) == 0 {
 				return nil, nil
 			}
 			return rootcacertpublisher.New(t.client, t.informers, t.config.RootCA, t.options(1)), nil
 		}},
-	{"nodelifecycle", "node-lifecycle-controller", "finds silent nodes and taints them",
+	{"nodelifecycle", "node-lifecycle-controller", "finds silent nodes and taints them", coreGroup.WithResource("nodes"),
 		func(t *term) (controller, error) {
 			return nodelifecycle.New(t.client, t.informers, t.recorder("node-controller"), nodelifecycle.Config{
 				NodeMonitorPeriod: t.config.NodeMonitorPeriod, NodeMonitorGracePeriod: t.config.NodeMonitorGracePeriod,
 				NodeStartupGracePeriod: t.config.NodeStartupGracePeriod,
 			}, t.options(2))
 		}},
-	{"tainteviction", "taint-eviction-controller", "deletes pods that no longer tolerate their node's taints",
+	{"tainteviction", "taint-eviction-controller", "deletes pods that no longer tolerate their node's taints", coreGroup.WithResource("nodes"),
 		func(t *term) (controller, error) {
 			return tainteviction.New(t.client, t.informers, t.recorder("taint-eviction-controller"), t.options(2))
 		}},
-	{"nodeipam", "node-ipam-controller", "gives each node its share of the pods' addresses",
+	{"nodeipam", "node-ipam-controller", "gives each node its share of the pods' addresses", coreGroup.WithResource("nodes"),
 		func(t *term) (controller, error) {
 			if t.config.ClusterCIDR == "" {
 				return nil, nil
@@ -90,7 +106,7 @@ var table = []entry{
 			return nodeipam.New(t.client, t.informers, t.recorder("cidrAllocator"),
 				nodeipam.Config{ClusterCIDR: t.config.ClusterCIDR, NodeMaskSize: t.config.NodeCIDRMaskSize}, t.options(1))
 		}},
-	{"podgc", "pod-garbage-collector-controller", "deletes pods that have no node any more",
+	{"podgc", "pod-garbage-collector-controller", "deletes pods that have no node any more", coreGroup.WithResource("pods"),
 		func(t *term) (controller, error) { return podgc.New(t.client, t.informers, t.options(1)), nil }},
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	discoveryclient "k8s.io/client-go/discovery"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -25,6 +26,9 @@ type term struct {
 	metadata  metadata.Interface
 	informers informers.SharedInformerFactory
 	events    record.EventBroadcaster
+	// served is what the apiserver knows. The kinds of issues to come are missing, and
+	// so may any be of an apiserver that is not ours.
+	served map[schema.GroupVersionResource]bool
 }
 
 func newTerm(ctx context.Context, config Config, metadataClient metadata.Interface) *term {
@@ -35,6 +39,25 @@ func newTerm(ctx context.Context, config Config, metadataClient metadata.Interfa
 	}
 	t.events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: config.Client.CoreV1().Events("")})
 	return t
+}
+
+// askServed fills served.
+func (t *term) askServed(client discoveryclient.DiscoveryInterface) error {
+	_, lists, err := client.ServerGroupsAndResources()
+	if err != nil && !discoveryclient.IsGroupDiscoveryFailedError(err) {
+		return err
+	}
+	t.served = map[schema.GroupVersionResource]bool{}
+	for _, list := range lists {
+		gv, err := schema.ParseGroupVersion(list.GroupVersion)
+		if err != nil {
+			continue // not one that we would ask for
+		}
+		for _, r := range list.APIResources {
+			t.served[gv.WithResource(r.Name)] = true
+		}
+	}
+	return nil
 }
 
 // end stops the events. What is still under way is dropped: an event that tells
@@ -50,30 +73,29 @@ func (t *term) options(workers int) reconcile.Options {
 	return reconcile.Options{Workers: workers, Clock: t.config.Clock, Metrics: t.config.Metrics, Gate: t.config.Gate}
 }
 
-// sharedInformers are those that other controllers hold anyway, for the garbage
-// collector to use instead of holding the same objects twice.
-func (t *term) sharedInformers() map[schema.GroupVersionResource]cache.SharedIndexInformer {
-	core := func(resource string) schema.GroupVersionResource {
-		return corev1.SchemeGroupVersion.WithResource(resource)
+// shared are the kinds that controllers hold whole anyway.
+var shared = []schema.GroupVersionResource{
+	coreGroup.WithResource("pods"), coreGroup.WithResource("nodes"), coreGroup.WithResource("namespaces"), coreGroup.WithResource("services"),
+	coreGroup.WithResource("endpoints"), coreGroup.WithResource("configmaps"), coreGroup.WithResource("serviceaccounts"),
+	coreGroup.WithResource("replicationcontrollers"), appsGroup.WithResource("deployments"), appsGroup.WithResource("replicasets"),
+	discoveryGroup.WithResource("endpointslices"), coordinationGroup.WithResource("leases"),
+}
+
+// sharedInformers are those of the shared kinds, for the garbage collector to use
+// instead of holding the same objects twice.
+func (t *term) sharedInformers() (map[schema.GroupVersionResource]cache.SharedIndexInformer, error) {
+	all := map[schema.GroupVersionResource]cache.SharedIndexInformer{}
+	for _, gvr := range shared {
+		if !t.served[gvr] {
+			continue
+		}
+		informer, err := t.informers.ForResource(gvr)
+		if err != nil {
+			return nil, err
+		}
+		all[gvr] = informer.Informer()
 	}
-	apps := schema.GroupVersion{Group: "apps", Version: "v1"}
-	discovery := schema.GroupVersion{Group: "discovery.k8s.io", Version: "v1"}
-	coordination := schema.GroupVersion{Group: "coordination.k8s.io", Version: "v1"}
-	f := t.informers
-	return map[schema.GroupVersionResource]cache.SharedIndexInformer{
-		core("pods"):                             f.Core().V1().Pods().Informer(),
-		core("nodes"):                            f.Core().V1().Nodes().Informer(),
-		core("namespaces"):                       f.Core().V1().Namespaces().Informer(),
-		core("services"):                         f.Core().V1().Services().Informer(),
-		core("endpoints"):                        f.Core().V1().Endpoints().Informer(),
-		core("configmaps"):                       f.Core().V1().ConfigMaps().Informer(),
-		core("serviceaccounts"):                  f.Core().V1().ServiceAccounts().Informer(),
-		core("replicationcontrollers"):           f.Core().V1().ReplicationControllers().Informer(),
-		apps.WithResource("deployments"):         f.Apps().V1().Deployments().Informer(),
-		apps.WithResource("replicasets"):         f.Apps().V1().ReplicaSets().Informer(),
-		discovery.WithResource("endpointslices"): f.Discovery().V1().EndpointSlices().Informer(),
-		coordination.WithResource("leases"):      f.Coordination().V1().Leases().Informer(),
-	}
+	return all, nil
 }
 
 // stripManagedFields keeps the caches small: no controller reads them, and they
