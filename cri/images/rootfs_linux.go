@@ -51,6 +51,9 @@ func probeOverlay(tmp string) error {
 	return unix.Unmount(merged, unix.MNT_DETACH)
 }
 
+// Overlays says whether root filesystems are mounted from layers, or must be copied.
+func (s *Store) Overlays() bool { return s.driver == Overlay }
+
 // CopyTo builds an image's root filesystem in dir, layer by layer, for hosts
 // without overlay.
 func (s *Store) CopyTo(img *Image, dir string) error {
