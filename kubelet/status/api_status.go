@@ -4,10 +4,10 @@ import (
 	"sort"
 	"time"
 
+	qos "hyperkube/api/core/pod"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
-	"k8s.io/kubectl/pkg/util/qos"
 
 	kubecontainer "hyperkube/kubelet/container"
 	"hyperkube/kubelet/kuberuntime"

@@ -94,7 +94,9 @@ func (kernelMounter) unmountUnder(dir string) error {
 	if err != nil {
 		return err
 	}
-	sort.Slice(mounts, func(i, j int) bool { return strings.Count(mounts[i].Mountpoint, "/") > strings.Count(mounts[j].Mountpoint, "/") })
+	sort.Slice(mounts, func(i, j int) bool {
+		return strings.Count(mounts[i].Mountpoint, "/") > strings.Count(mounts[j].Mountpoint, "/")
+	})
 	var errs []error
 	for _, mount := range mounts {
 		if err := unix.Unmount(mount.Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {

@@ -233,6 +233,12 @@ func (m *Manager) TearDownPod(ctx context.Context, uid types.UID) error {
 	return nil
 }
 
+// UnmountPod unmounts a pod's volumes and leaves its files: the pod comes back
+// with the node.
+func (m *Manager) UnmountPod(uid types.UID) error {
+	return m.mounts.unmountUnder(filepath.Join(m.PodsDir, string(uid)))
+}
+
 // PodsOnDisk lists the pods that have a directory here.
 func (m *Manager) PodsOnDisk() ([]types.UID, error) {
 	entries, err := os.ReadDir(m.PodsDir)

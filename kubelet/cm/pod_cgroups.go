@@ -1,0 +1,168 @@
+// Package cm makes the control groups that pods live in:
+//
+//	ROOT/kubepods/pod<uid>               Guaranteed
+//	ROOT/kubepods/burstable/pod<uid>     Burstable
+//	ROOT/kubepods/besteffort/pod<uid>    BestEffort
+//
+// The runtime makes the containers' cgroups below the pod's. The levels decide
+// who gives way: under pressure the kernel shares CPU by weight, first among the
+// levels, then among pods, then among containers.
+//
+// Where cgroups cannot be used (no root, another system, a read-only /sys) pods
+// run without limits, and the kubelet says so once.
+//
+// In Kubernetes: pkg/kubelet/cm. Left out: reserved CPUs, topology and device
+// managers, the cgroup of system daemons.
+package cm
+
+import (
+	"path"
+	"strings"
+	"sync"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/component-helpers/resource"
+	"k8s.io/klog/v2"
+
+	apipod "hyperkube/api/core/pod"
+)
+
+// PodCgroups makes and removes the cgroups of pods.
+type PodCgroups interface {
+	// Parent is the pod's cgroup, as the runtime names it; empty when cgroups are not used.
+	Parent(pod *v1.Pod) string
+	EnsureExists(pod *v1.Pod) error
+	Destroy(uid types.UID) error
+	// RemoveOrphans removes the cgroups of pods that are gone.
+	RemoveOrphans(gone func(types.UID) bool)
+	// RemoveRoot removes what is left when no pod is.
+	RemoveRoot()
+}
+
+// NewPodCgroups makes the manager for root ("hyperkube/node1"); with root empty,
+// one that does nothing.
+func NewPodCgroups(logger klog.Logger, root string) PodCgroups {
+	if root == "" {
+		return none{}
+	}
+	tree, err := openTree()
+	if err != nil {
+		logger.Info("Pods run without resource limits: cgroups cannot be used", "cause", err.Error())
+		return none{}
+	}
+	return &podCgroups{logger: logger, root: path.Join("/", root, "kubepods"), tree: tree}
+}
+
+// Limits are a cgroup's; zero means none.
+type Limits struct {
+	CPUShares uint64
+	CPUQuota  int64 // microseconds of each 100,000
+	Memory    int64 // bytes
+}
+
+// tree is the kernel's cgroup file system.
+type tree interface {
+	ensure(path string, limits Limits) error
+	remove(path string) error
+	// children lists the names of the groups below path.
+	children(path string) []string
+}
+
+type podCgroups struct {
+	logger klog.Logger
+	root   string
+	tree   tree
+
+	mu     sync.Mutex
+	failed bool // limits could not be set once; said, and not tried again
+}
+
+var qosLevels = map[v1.PodQOSClass]string{v1.PodQOSBurstable: "burstable", v1.PodQOSBestEffort: "besteffort", v1.PodQOSGuaranteed: ""}
+
+func (c *podCgroups) Parent(pod *v1.Pod) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failed {
+		return ""
+	}
+	return c.path(pod)
+}
+
+func (c *podCgroups) path(pod *v1.Pod) string {
+	return path.Join(c.root, qosLevels[apipod.GetPodQOS(pod)], "pod"+string(pod.UID))
+}
+
+func (c *podCgroups) EnsureExists(pod *v1.Pod) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failed {
+		return nil
+	}
+	err := c.tree.ensure(c.path(pod), podLimits(pod))
+	if err != nil {
+		c.failed = true
+		c.logger.Info("Pods run without resource limits: a pod's cgroup cannot be made", "cgroup", c.path(pod), "cause", err.Error())
+	}
+	return nil
+}
+
+// podLimits are the sums of the pod's containers. A limit counts for the pod only
+// if each container has one. It is pure.
+func podLimits(pod *v1.Pod) Limits {
+	requests := resource.PodRequests(pod, resource.PodResourcesOptions{})
+	limits := resource.PodLimits(pod, resource.PodResourcesOptions{})
+	result := Limits{CPUShares: uint64(max(requests.Cpu().MilliValue()*1024/1000, 2))}
+	cpu, memory := true, true
+	for _, container := range pod.Spec.Containers {
+		cpu = cpu && !container.Resources.Limits.Cpu().IsZero()
+		memory = memory && !container.Resources.Limits.Memory().IsZero()
+	}
+	if cpu {
+		result.CPUQuota = max(limits.Cpu().MilliValue()*100, 1000)
+	}
+	if memory {
+		result.Memory = limits.Memory().Value()
+	}
+	return result
+}
+
+func (c *podCgroups) Destroy(uid types.UID) error {
+	for _, level := range qosLevels {
+		if err := c.tree.remove(path.Join(c.root, level, "pod"+string(uid))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *podCgroups) RemoveOrphans(gone func(types.UID) bool) {
+	for _, level := range qosLevels {
+		for _, name := range c.tree.children(path.Join(c.root, level)) {
+			uid, ok := strings.CutPrefix(name, "pod")
+			if !ok || !gone(types.UID(uid)) {
+				continue
+			}
+			if err := c.tree.remove(path.Join(c.root, level, name)); err != nil {
+				c.logger.V(2).Info("Removing the cgroup of a pod that is gone", "cgroup", name, "err", err)
+			}
+		}
+	}
+}
+
+func (c *podCgroups) RemoveRoot() {
+	for _, name := range []string{"burstable", "besteffort", ""} {
+		if err := c.tree.remove(path.Join(c.root, name)); err != nil {
+			c.logger.V(2).Info("Removing a cgroup", "cgroup", name, "err", err)
+		}
+	}
+}
+
+// none is used where there are no cgroups.
+type none struct{}
+
+func (none) Parent(*v1.Pod) string              { return "" }
+func (none) EnsureExists(*v1.Pod) error         { return nil }
+func (none) Destroy(types.UID) error            { return nil }
+func (none) RemoveOrphans(func(types.UID) bool) {}
+func (none) RemoveRoot()                        {}

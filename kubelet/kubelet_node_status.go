@@ -1,0 +1,523 @@
+package kubelet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	v1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/component-helpers/apimachinery/lease"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/klog/v2"
+)
+
+// Times of the node's heartbeat.
+const (
+	nodeStatusUpdateFrequency = 10 * time.Second       // computing it
+	nodeStatusReportFrequency = 5 * time.Minute        // writing it although nothing changed
+	nodeStartupFrequency      = 100 * time.Millisecond // until the node is ready
+	leaseDurationSeconds      = 40
+	maxNodeImages             = 50
+)
+
+// nodeState is what the kubelet knows of its node and runtime.
+type nodeState struct {
+	runtimeName, runtimeVersion string
+
+	mu          sync.Mutex
+	node        *v1.Node // as the API last said
+	ips         []string
+	allocatable v1.ResourceList
+	network     error // why the runtime has no network; nil if it has
+	ready       error
+	known       bool // network and ready have been asked for
+	readOnlyRec bool
+	lastReport  time.Time
+	lastGC      time.Time
+	poke        chan struct{}
+}
+
+func (s *nodeState) setNode(node *v1.Node) (cidrChanged bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	cidrChanged = s.node == nil || s.node.Spec.PodCIDR != node.Spec.PodCIDR
+	s.node = node
+	return cidrChanged
+}
+
+func (s *nodeState) hostIPs() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ips
+}
+
+func (s *nodeState) networkError() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.known {
+		return errors.New("the runtime has not been asked yet")
+	}
+	return s.network
+}
+
+func (s *nodeState) readyError() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.known {
+		return errors.New("node status has not been computed yet")
+	}
+	return s.ready
+}
+
+func (s *nodeState) recursiveReadOnlyMounts() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.readOnlyRec
+}
+
+func (s *nodeState) gcDue(now time.Time, period time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.lastGC) < period {
+		return false
+	}
+	s.lastGC = now
+	return true
+}
+
+func (s *nodeState) pokes() chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.poke == nil {
+		s.poke = make(chan struct{}, 1)
+	}
+	return s.poke
+}
+
+// pokeStatus has the node's status computed now.
+func (s *nodeState) pokeStatus() {
+	select {
+	case s.pokes() <- struct{}{}:
+	default:
+	}
+}
+
+// node is the node as the API has it; nil when standalone or not registered yet.
+func (kl *Kubelet) node() *v1.Node {
+	kl.state.mu.Lock()
+	defer kl.state.mu.Unlock()
+	return kl.state.node
+}
+
+// runNode registers the node, keeps its lease, and its status up to date.
+func (kl *Kubelet) runNode(ctx context.Context) {
+	logger := klog.FromContext(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	if kl.Client != nil {
+		if !kl.registerWithAPIServer(ctx) {
+			return
+		}
+		kl.recorder.Event(kl.nodeRef(), v1.EventTypeNormal, "Starting", "Starting kubelet.")
+		group.Go(func() { kl.leaseController().Run(ctx) })
+	}
+	for {
+		if err := kl.syncNodeStatus(ctx); err != nil && ctx.Err() == nil {
+			logger.Error(err, "Updating the node's status")
+		}
+		wait := nodeStatusUpdateFrequency
+		if kl.state.readyError() != nil {
+			wait = nodeStartupFrequency
+			if kl.Clock.Since(kl.state.reported()) > 10*time.Second {
+				wait = time.Second
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-kl.Clock.After(wait):
+		case <-kl.state.pokes():
+		}
+	}
+}
+
+func (s *nodeState) reported() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lastReport
+}
+
+// registerWithAPIServer creates the node, or takes over the one that is there. It
+// tries until it succeeds, and returns false when ctx ends first.
+func (kl *Kubelet) registerWithAPIServer(ctx context.Context) bool {
+	logger := klog.FromContext(ctx)
+	start, said := time.Now(), time.Time{}
+	for delay := 10 * time.Millisecond; ; delay = min(delay*2, time.Second) {
+		err := kl.tryRegister(ctx)
+		if err == nil {
+			logger.Info("Registered the node", "node", kl.NodeName)
+			return true
+		}
+		if time.Since(start) > 2*time.Second && time.Since(said) > 10*time.Second && ctx.Err() == nil {
+			said = time.Now()
+			logger.Info("Waiting for the apiserver to register the node", "node", kl.NodeName, "cause", err.Error())
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-kl.Clock.After(delay):
+		}
+	}
+}
+
+func (kl *Kubelet) tryRegister(ctx context.Context) error {
+	node := kl.initialNode(ctx)
+	created, err := kl.Client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
+	if err == nil {
+		kl.state.setNode(created)
+		return nil
+	}
+	if !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	existing, err := kl.Client.CoreV1().Nodes().Get(ctx, kl.NodeName, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	updated := existing.DeepCopy()
+	if updated.Labels == nil {
+		updated.Labels = map[string]string{}
+	}
+	for key, value := range node.Labels {
+		updated.Labels[key] = value
+	}
+	if !apiequality.Semantic.DeepEqual(existing.Labels, updated.Labels) {
+		if existing, err = kl.patchNode(ctx, existing, updated, ""); err != nil {
+			return err
+		}
+	}
+	kl.state.setNode(existing)
+	return nil
+}
+
+func (kl *Kubelet) initialNode(ctx context.Context) *v1.Node {
+	node := &v1.Node{ObjectMeta: metav1.ObjectMeta{Name: kl.NodeName, Labels: map[string]string{
+		v1.LabelHostname: kl.NodeName, v1.LabelOSStable: runtime.GOOS, v1.LabelArchStable: runtime.GOARCH,
+		"beta.kubernetes.io/os": runtime.GOOS, "beta.kubernetes.io/arch": runtime.GOARCH,
+	}}}
+	for key, value := range kl.NodeLabels {
+		node.Labels[key] = value
+	}
+	node.Spec.Taints = append(node.Spec.Taints, kl.RegisterWithTaints...)
+	node.Status = kl.nodeStatus(ctx, v1.NodeStatus{})
+	return node
+}
+
+// syncNodeStatus computes the status and writes it, if it changed or is due.
+func (kl *Kubelet) syncNodeStatus(ctx context.Context) error {
+	old := kl.node()
+	if kl.Client == nil || old == nil {
+		kl.nodeStatus(ctx, v1.NodeStatus{})
+		return nil
+	}
+	status := kl.nodeStatus(ctx, old.Status)
+	due := kl.Clock.Since(kl.state.reported()) >= nodeStatusReportFrequency
+	if !due && equalNodeStatus(old.Status, status) {
+		return nil
+	}
+	updated := old.DeepCopy()
+	updated.Status = status
+	written, err := kl.patchNode(ctx, old, updated, "status")
+	if apierrors.IsNotFound(err) {
+		// Somebody deleted the node: it comes back, as the kubelet is alive.
+		if !kl.registerWithAPIServer(ctx) {
+			return nil
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	kl.recordTransition(old.Status, status)
+	kl.state.setNode(written)
+	kl.state.mu.Lock()
+	kl.state.lastReport = kl.Clock.Now()
+	kl.state.mu.Unlock()
+	return nil
+}
+
+func (kl *Kubelet) recordTransition(old, now v1.NodeStatus) {
+	before, after := nodeCondition(old, v1.NodeReady), nodeCondition(now, v1.NodeReady)
+	if after == nil || before != nil && before.Status == after.Status {
+		return
+	}
+	reason := "NodeReady"
+	if after.Status != v1.ConditionTrue {
+		reason = "NodeNotReady"
+	}
+	kl.recorder.Eventf(kl.nodeRef(), v1.EventTypeNormal, reason, "Node %s status is now: %s", kl.NodeName, reason)
+}
+
+func (kl *Kubelet) nodeRef() *v1.ObjectReference {
+	return &v1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: kl.NodeName, UID: types.UID(kl.NodeName)}
+}
+
+// equalNodeStatus compares without heartbeats.
+func equalNodeStatus(a, b v1.NodeStatus) bool {
+	a, b = *a.DeepCopy(), *b.DeepCopy()
+	for _, status := range []*v1.NodeStatus{&a, &b} {
+		for i := range status.Conditions {
+			status.Conditions[i].LastHeartbeatTime = metav1.Time{}
+		}
+		sort.Slice(status.Conditions, func(i, j int) bool { return status.Conditions[i].Type < status.Conditions[j].Type })
+		status.VolumesAttached, status.VolumesInUse = nil, nil
+	}
+	return apiequality.Semantic.DeepEqual(a, b)
+}
+
+func (kl *Kubelet) patchNode(ctx context.Context, old, updated *v1.Node, subresource string) (*v1.Node, error) {
+	before, err := json.Marshal(old)
+	if err != nil {
+		return nil, err
+	}
+	after, err := json.Marshal(updated)
+	if err != nil {
+		return nil, err
+	}
+	patch, err := strategicpatch.CreateTwoWayMergePatch(before, after, v1.Node{})
+	if err != nil {
+		return nil, err
+	}
+	var subresources []string
+	if subresource != "" {
+		subresources = []string{subresource}
+	}
+	return kl.Client.CoreV1().Nodes().Patch(ctx, kl.NodeName, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, subresources...)
+}
+
+// leaseController renews the node's Lease, from which the node controller tells
+// that the node is alive, at a fraction of the cost of a status.
+func (kl *Kubelet) leaseController() lease.Controller {
+	return lease.NewController(kl.Clock, kl.Client, kl.NodeName, leaseDurationSeconds, nil,
+		leaseDurationSeconds*time.Second/4, kl.NodeName, v1.NamespaceNodeLease, func(l *coordinationv1.Lease) error {
+			if node := kl.node(); node != nil && len(l.OwnerReferences) == 0 {
+				l.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID}}
+			}
+			return nil
+		})
+}
+
+// nodeStatus computes the whole status. What others put there is kept from old.
+func (kl *Kubelet) nodeStatus(ctx context.Context, old v1.NodeStatus) v1.NodeStatus {
+	status := *old.DeepCopy()
+	machine := machineInfo(kl.RootDir)
+	status.Capacity = v1.ResourceList{
+		v1.ResourceCPU:              *resource.NewQuantity(int64(machine.cpus), resource.DecimalSI),
+		v1.ResourceMemory:           *resource.NewQuantity(machine.memory, resource.BinarySI),
+		v1.ResourceEphemeralStorage: *resource.NewQuantity(machine.disk, resource.BinarySI),
+		v1.ResourcePods:             *resource.NewQuantity(int64(kl.MaxPods), resource.DecimalSI),
+	}
+	for name, quantity := range old.Capacity { // extended resources are others' business
+		if strings.Contains(string(name), "/") {
+			status.Capacity[name] = quantity
+		}
+	}
+	status.Allocatable = allocatable(status.Capacity)
+	ips := kl.nodeIPs()
+	status.Addresses = nil
+	for _, ip := range ips {
+		status.Addresses = append(status.Addresses, v1.NodeAddress{Type: v1.NodeInternalIP, Address: ip})
+	}
+	status.Addresses = append(status.Addresses, v1.NodeAddress{Type: v1.NodeHostName, Address: kl.NodeName})
+	status.DaemonEndpoints.KubeletEndpoint.Port = int32(kl.ServingPort())
+	status.NodeInfo = v1.NodeSystemInfo{
+		MachineID: machine.id, SystemUUID: machine.uuid, BootID: machine.boot, KernelVersion: machine.kernel, OSImage: machine.os,
+		ContainerRuntimeVersion: kl.state.runtimeName + "://" + kl.state.runtimeVersion, KubeletVersion: kl.Version,
+		OperatingSystem: runtime.GOOS, Architecture: runtime.GOARCH,
+	}
+	status.Images = kl.nodeImages(ctx)
+	ready := kl.askRuntime(ctx, &status)
+	now := metav1.NewTime(kl.Clock.Now().Truncate(time.Second))
+	for _, condition := range nodeConditions(ready) {
+		setNodeCondition(&status, condition, now)
+	}
+	kl.state.mu.Lock()
+	kl.state.ips, kl.state.allocatable = ips, status.Allocatable
+	kl.state.mu.Unlock()
+	return status
+}
+
+// askRuntime returns why the node is not ready, in the runtime's own words (R19).
+func (kl *Kubelet) askRuntime(ctx context.Context, status *v1.NodeStatus) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	response, err := kl.runtime.Status(ctx, &runtimeapi.StatusRequest{})
+	var network, ready error
+	if err != nil {
+		ready = fmt.Errorf("container runtime is down: %w", err)
+		network = ready
+	} else {
+		var problems []error
+		for _, condition := range response.GetStatus().GetConditions() {
+			if condition.Status {
+				continue
+			}
+			problem := fmt.Errorf("container runtime is not ready: %s reason:%s message:%s", condition.Type, condition.Reason, condition.Message)
+			if condition.Type == runtimeapi.NetworkReady {
+				problem = fmt.Errorf("container runtime network not ready: NetworkReady=false reason:%s message:%s", condition.Reason, condition.Message)
+				network = problem
+			}
+			problems = append(problems, problem)
+		}
+		ready = errors.Join(problems...)
+		setRuntimeFeatures(status, response)
+	}
+	if kl.pleg != nil {
+		ready = errors.Join(ready, kl.pleg.Healthy())
+	}
+	kl.state.mu.Lock()
+	defer kl.state.mu.Unlock()
+	kl.state.network, kl.state.ready, kl.state.known = network, ready, true
+	for _, handler := range response.GetRuntimeHandlers() {
+		if handler.Name == "" {
+			kl.state.readOnlyRec = handler.GetFeatures().GetRecursiveReadOnlyMounts()
+		}
+	}
+	return ready
+}
+
+func setRuntimeFeatures(status *v1.NodeStatus, response *runtimeapi.StatusResponse) {
+	status.RuntimeHandlers = nil
+	for _, handler := range response.RuntimeHandlers {
+		recursive, userns := handler.GetFeatures().GetRecursiveReadOnlyMounts(), handler.GetFeatures().GetUserNamespaces()
+		status.RuntimeHandlers = append(status.RuntimeHandlers, v1.NodeRuntimeHandler{Name: handler.Name,
+			Features: &v1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &recursive, UserNamespaces: &userns}})
+	}
+	if response.Features != nil {
+		policy := response.Features.SupplementalGroupsPolicy
+		status.Features = &v1.NodeFeatures{SupplementalGroupsPolicy: &policy}
+	}
+}
+
+func nodeConditions(notReady error) []v1.NodeCondition {
+	ready := v1.NodeCondition{Type: v1.NodeReady, Status: v1.ConditionTrue, Reason: "KubeletReady", Message: "kubelet is posting ready status"}
+	if notReady != nil {
+		ready.Status, ready.Reason, ready.Message = v1.ConditionFalse, "KubeletNotReady", "["+strings.ReplaceAll(notReady.Error(), "\n", ", ")+"]"
+		if !strings.Contains(notReady.Error(), "\n") {
+			ready.Message = notReady.Error()
+		}
+	}
+	return []v1.NodeCondition{
+		{Type: v1.NodeMemoryPressure, Status: v1.ConditionFalse, Reason: "KubeletHasSufficientMemory", Message: "kubelet has sufficient memory available"},
+		{Type: v1.NodeDiskPressure, Status: v1.ConditionFalse, Reason: "KubeletHasNoDiskPressure", Message: "kubelet has no disk pressure"},
+		{Type: v1.NodePIDPressure, Status: v1.ConditionFalse, Reason: "KubeletHasSufficientPID", Message: "kubelet has sufficient PID available"},
+		ready,
+	}
+}
+
+func nodeCondition(status v1.NodeStatus, kind v1.NodeConditionType) *v1.NodeCondition {
+	for i := range status.Conditions {
+		if status.Conditions[i].Type == kind {
+			return &status.Conditions[i]
+		}
+	}
+	return nil
+}
+
+func setNodeCondition(status *v1.NodeStatus, condition v1.NodeCondition, now metav1.Time) {
+	condition.LastHeartbeatTime, condition.LastTransitionTime = now, now
+	old := nodeCondition(*status, condition.Type)
+	if old == nil {
+		status.Conditions = append(status.Conditions, condition)
+		return
+	}
+	if old.Status == condition.Status {
+		condition.LastTransitionTime = old.LastTransitionTime
+	}
+	*old = condition
+}
+
+// allocatable leaves 100 MiB of memory and a tenth of the disk to the node, as
+// upstream's default eviction thresholds do.
+func allocatable(capacity v1.ResourceList) v1.ResourceList {
+	result := capacity.DeepCopy()
+	memory := result[v1.ResourceMemory]
+	memory.Sub(resource.MustParse("100Mi"))
+	if memory.Sign() > 0 {
+		result[v1.ResourceMemory] = memory
+	}
+	disk := result[v1.ResourceEphemeralStorage]
+	result[v1.ResourceEphemeralStorage] = *resource.NewQuantity(disk.Value()/10*9, resource.BinarySI)
+	return result
+}
+
+// nodeImages are the biggest images of the node, which the scheduler may prefer nodes for.
+func (kl *Kubelet) nodeImages(ctx context.Context) []v1.ContainerImage {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	response, err := kl.runtime.Images.ListImages(ctx, &runtimeapi.ListImagesRequest{})
+	if err != nil {
+		return nil // the Ready condition says what is wrong with the runtime
+	}
+	sort.Slice(response.Images, func(i, j int) bool {
+		if response.Images[i].Size != response.Images[j].Size {
+			return response.Images[i].Size > response.Images[j].Size
+		}
+		return response.Images[i].Id < response.Images[j].Id
+	})
+	var images []v1.ContainerImage
+	for _, image := range response.Images {
+		names := append(append([]string{}, image.RepoDigests...), image.RepoTags...)
+		if len(names) > 5 {
+			names = names[:5]
+		}
+		if len(names) > 0 && len(images) < maxNodeImages {
+			images = append(images, v1.ContainerImage{Names: names, SizeBytes: int64(image.Size)})
+		}
+	}
+	return images
+}
+
+// nodeIPs is the configured address, or the one that packets to elsewhere leave from.
+func (kl *Kubelet) nodeIPs() []string {
+	if kl.NodeIP != "" {
+		return strings.Split(kl.NodeIP, ",")
+	}
+	if conn, err := net.Dial("udp", "192.0.2.1:9"); err == nil { // sends nothing: it only chooses a route
+		defer conn.Close()
+		if address, ok := conn.LocalAddr().(*net.UDPAddr); ok {
+			return []string{address.IP.String()}
+		}
+	}
+	return []string{"127.0.0.1"}
+}
+
+// machine is what the node tells of its hardware and system.
+type machine struct {
+	cpus                       int
+	memory, disk               int64 // bytes
+	id, uuid, boot, kernel, os string
+}
+
+func readTrimmed(path string) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(data))
+}

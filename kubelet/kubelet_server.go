@@ -1,0 +1,306 @@
+package kubelet
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/klog/v2"
+	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
+	kubelettypes "k8s.io/kubelet/pkg/types"
+
+	kubecontainer "hyperkube/kubelet/container"
+	"hyperkube/kubelet/logs"
+	"hyperkube/kubelet/server"
+)
+
+// startServer listens at once, so that a port in use is an error of the start,
+// and answers in the background.
+func (kl *Kubelet) startServer(ctx context.Context, group *sync.WaitGroup) error {
+	if kl.Port < 0 {
+		return nil
+	}
+	s, err := server.New(ctx, server.Config{
+		Address: kl.Address, Port: kl.Port, CertFile: kl.CertFile, KeyFile: kl.KeyFile, ClientCAFile: kl.ClientCAFile,
+		AllowAnonymous: kl.AllowAnonymous, Client: kl.Client, Host: kl, LogsDir: kl.dirs.logs, NodeName: kl.NodeName,
+	})
+	if err != nil {
+		return err
+	}
+	kl.mu.Lock()
+	kl.port = s.Port()
+	kl.mu.Unlock()
+	klog.FromContext(ctx).Info("Serving", "address", kl.Address, "port", s.Port())
+	group.Go(func() { s.Serve(ctx) })
+	return nil
+}
+
+// ServingPort is where the kubelet's server listens; 0 before it does.
+func (kl *Kubelet) ServingPort() int {
+	kl.mu.Lock()
+	defer kl.mu.Unlock()
+	return kl.port
+}
+
+// What follows is `kubelet/server/server.go:HostInterface`.
+
+// GetPods returns the pods with the statuses the kubelet last decided on.
+func (kl *Kubelet) GetPods() []*v1.Pod {
+	pods := kl.pods.GetPods()
+	sort.Slice(pods, func(i, j int) bool {
+		return pods[i].Namespace+"/"+pods[i].Name < pods[j].Namespace+"/"+pods[j].Name
+	})
+	result := make([]*v1.Pod, len(pods))
+	for i, pod := range pods {
+		shown := *pod
+		if s, known := kl.status.GetPodStatus(pod.UID); known {
+			shown.Status = s
+		}
+		result[i] = &shown
+	}
+	return result
+}
+
+// GetRunningPods returns what the runtime has running.
+func (kl *Kubelet) GetRunningPods(ctx context.Context) ([]*v1.Pod, error) {
+	running, err := kl.manager.GetPods(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	var pods []*v1.Pod
+	for _, pod := range running {
+		pods = append(pods, pod.ToAPIPod())
+	}
+	return pods, nil
+}
+
+// GetPodByName finds a pod; a mirror's name finds its static pod, which has the same.
+func (kl *Kubelet) GetPodByName(namespace, name string) (*v1.Pod, bool) {
+	return kl.pods.GetPodByName(namespace, name)
+}
+
+// GetKubeletContainerLogs writes the log of a container, running or not.
+func (kl *Kubelet) GetKubeletContainerLogs(ctx context.Context, pod *v1.Pod, container string, options *v1.PodLogOptions, stdout, stderr io.Writer) error {
+	if kubecontainer.GetContainerSpec(pod, container) == nil {
+		return apierrors.NewBadRequest(fmt.Sprintf("container %q not found in pod %q", container, pod.Name))
+	}
+	podStatus, err := kl.GetPodStatus(ctx, pod.UID, pod.Name, pod.Namespace)
+	if err != nil {
+		return err
+	}
+	status, err := logStatus(pod, podStatus, container, options.Previous, kl.reasons)
+	if err != nil {
+		return apierrors.NewBadRequest(err.Error())
+	}
+	running := func() bool {
+		response, err := kl.runtime.ContainerStatus(ctx, &runtimeapi.ContainerStatusRequest{ContainerId: status.ID.ID})
+		return err == nil && response.Status.State == runtimeapi.ContainerState_CONTAINER_RUNNING
+	}
+	return logs.ReadLogs(ctx, status.LogPath, logs.NewOptions(options, kl.Clock.Now()), running, stdout, stderr)
+}
+
+// logStatus finds the instance of a container whose log is meant.
+func logStatus(pod *v1.Pod, podStatus *kubecontainer.PodStatus, container string, previous bool, reasons *reasonCache) (*kubecontainer.Status, error) {
+	var instances []*kubecontainer.Status
+	for _, s := range podStatus.ContainerStatuses {
+		if s.Name == container && s.State != kubecontainer.StateCreated {
+			instances = append(instances, s)
+		}
+	}
+	switch {
+	case previous && len(instances) > 1:
+		return instances[1], nil
+	case previous && len(instances) == 1 && instances[0].State == kubecontainer.StateExited && pod.Spec.RestartPolicy != v1.RestartPolicyNever:
+		return instances[0], nil // between two runs
+	case previous:
+		return nil, fmt.Errorf("previous terminated container %q in pod %q not found", container, pod.Name)
+	case len(instances) > 0:
+		return instances[0], nil
+	}
+	if reason, message := reasons.Get(pod.UID, container); reason != nil {
+		return nil, fmt.Errorf("container %q in pod %q is waiting to start: %v: %s", container, pod.Name, reason, message)
+	}
+	return nil, fmt.Errorf("container %q in pod %q is waiting to start: ContainerCreating", container, pod.Name)
+}
+
+// containerID finds a running container.
+func (kl *Kubelet) containerID(ctx context.Context, pod *v1.Pod, container string) (kubecontainer.ContainerID, error) {
+	podStatus, err := kl.GetPodStatus(ctx, pod.UID, pod.Name, pod.Namespace)
+	if err != nil {
+		return kubecontainer.ContainerID{}, err
+	}
+	status := podStatus.FindContainerStatusByName(container)
+	if status == nil || status.State != kubecontainer.StateRunning {
+		return kubecontainer.ContainerID{}, fmt.Errorf("container not found (%q)", container)
+	}
+	return status.ID, nil
+}
+
+// RunInContainer runs a command to its end.
+func (kl *Kubelet) RunInContainer(ctx context.Context, pod *v1.Pod, container string, command []string) ([]byte, error) {
+	id, err := kl.containerID(ctx, pod, container)
+	if err != nil {
+		return nil, err
+	}
+	return commandRunner{kl.runtime}.RunInContainer(ctx, id, command, 0)
+}
+
+// GetExec asks the runtime for a stream.
+func (kl *Kubelet) GetExec(ctx context.Context, pod *v1.Pod, container string, request *runtimeapi.ExecRequest) (string, error) {
+	id, err := kl.containerID(ctx, pod, container)
+	if err != nil {
+		return "", err
+	}
+	request.ContainerId = id.ID
+	response, err := kl.runtime.Exec(ctx, request)
+	return response.GetUrl(), err
+}
+
+// GetAttach asks the runtime for a stream. A container without a terminal of its
+// own cannot be given one.
+func (kl *Kubelet) GetAttach(ctx context.Context, pod *v1.Pod, container string, request *runtimeapi.AttachRequest) (string, error) {
+	id, err := kl.containerID(ctx, pod, container)
+	if err != nil {
+		return "", err
+	}
+	request.ContainerId = id.ID
+	if spec := kubecontainer.GetContainerSpec(pod, container); spec != nil {
+		request.Tty = spec.TTY
+		request.Stderr = request.Stderr && !spec.TTY
+	}
+	response, err := kl.runtime.Attach(ctx, request)
+	return response.GetUrl(), err
+}
+
+// GetPortForward asks the runtime for a stream into the pod's network.
+func (kl *Kubelet) GetPortForward(ctx context.Context, pod *v1.Pod, ports []int32) (string, error) {
+	podStatus, err := kl.GetPodStatus(ctx, pod.UID, pod.Name, pod.Namespace)
+	if err != nil {
+		return "", err
+	}
+	for _, sandbox := range podStatus.SandboxStatuses {
+		if sandbox.State == runtimeapi.PodSandboxState_SANDBOX_READY {
+			response, err := kl.runtime.PortForward(ctx, &runtimeapi.PortForwardRequest{PodSandboxId: sandbox.Id, Port: ports})
+			return response.GetUrl(), err
+		}
+	}
+	return "", fmt.Errorf("pod %s/%s is not running", pod.Namespace, pod.Name)
+}
+
+// Configz is the configuration as upstream's KubeletConfiguration names it.
+func (kl *Kubelet) Configz() any {
+	return map[string]any{
+		"kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1",
+		"clusterDNS": kl.ClusterDNS, "clusterDomain": kl.ClusterDomain, "maxPods": kl.MaxPods, "port": kl.ServingPort(),
+		"staticPodPath": kl.StaticPodPath, "staticPodURL": kl.StaticPodURL, "containerRuntimeEndpoint": kl.RuntimeEndpoint,
+		"cgroupRoot": kl.CgroupRoot, "resolvConf": kl.ResolvConf, "syncFrequency": resyncInterval.String(),
+		"nodeStatusUpdateFrequency": nodeStatusUpdateFrequency.String(), "nodeStatusReportFrequency": nodeStatusReportFrequency.String(),
+		"nodeLeaseDurationSeconds": leaseDurationSeconds, "fileCheckFrequency": kl.FileCheckFrequency.String(),
+	}
+}
+
+// Metrics are the kubelet's own.
+func (kl *Kubelet) Metrics() http.Handler {
+	if gatherer, ok := kl.Config.Metrics.(prometheus.Gatherer); ok {
+		return promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{})
+	}
+	return http.NotFoundHandler()
+}
+
+// SyncLoopHealthy is nil as long as containers are being watched.
+func (kl *Kubelet) SyncLoopHealthy() error {
+	if kl.pleg == nil {
+		return nil
+	}
+	return kl.pleg.Healthy()
+}
+
+// Summary is what `kubectl top` and the metrics server add up: the runtime's
+// figures, per container.
+func (kl *Kubelet) Summary(ctx context.Context) (*statsapi.Summary, error) {
+	response, err := kl.runtime.ListContainerStats(ctx, &runtimeapi.ListContainerStatsRequest{})
+	if err != nil {
+		return nil, fmt.Errorf("asking the runtime for statistics: %w", err)
+	}
+	pods := map[string]*statsapi.PodStats{}
+	for _, stats := range response.Stats {
+		labels := stats.GetAttributes().GetLabels()
+		uid := labels[kubelettypes.KubernetesPodUIDLabel]
+		if uid == "" {
+			continue
+		}
+		pod := pods[uid]
+		if pod == nil {
+			pod = &statsapi.PodStats{PodRef: statsapi.PodReference{Name: labels[kubelettypes.KubernetesPodNameLabel], Namespace: labels[kubelettypes.KubernetesPodNamespaceLabel], UID: uid}}
+			if wanted, ok := kl.pods.GetPodByName(pod.PodRef.Namespace, pod.PodRef.Name); ok && wanted.Status.StartTime != nil {
+				pod.StartTime = *wanted.Status.StartTime
+			}
+			pods[uid] = pod
+		}
+		pod.Containers = append(pod.Containers, containerStats(stats, labels[kubelettypes.KubernetesContainerNameLabel]))
+	}
+	summary := &statsapi.Summary{Pods: []statsapi.PodStats{}}
+	for _, pod := range pods {
+		sumPod(pod)
+		summary.Pods = append(summary.Pods, *pod)
+	}
+	sort.Slice(summary.Pods, func(i, j int) bool { return summary.Pods[i].PodRef.UID < summary.Pods[j].PodRef.UID })
+	summary.Node = nodeStats(kl.NodeName, kl.Clock.Now())
+	return summary, nil
+}
+
+func containerStats(stats *runtimeapi.ContainerStats, name string) statsapi.ContainerStats {
+	result := statsapi.ContainerStats{Name: name, StartTime: metav1.Now()}
+	if cpu := stats.Cpu; cpu != nil {
+		result.CPU = &statsapi.CPUStats{Time: metav1.NewTime(time.Unix(0, cpu.Timestamp)), UsageCoreNanoSeconds: value(cpu.UsageCoreNanoSeconds), UsageNanoCores: value(cpu.UsageNanoCores)}
+	}
+	if memory := stats.Memory; memory != nil {
+		result.Memory = &statsapi.MemoryStats{Time: metav1.NewTime(time.Unix(0, memory.Timestamp)), WorkingSetBytes: value(memory.WorkingSetBytes),
+			UsageBytes: value(memory.UsageBytes), RSSBytes: value(memory.RssBytes), AvailableBytes: value(memory.AvailableBytes),
+			PageFaults: value(memory.PageFaults), MajorPageFaults: value(memory.MajorPageFaults)}
+	}
+	if fs := stats.WritableLayer; fs != nil {
+		result.Rootfs = &statsapi.FsStats{Time: metav1.NewTime(time.Unix(0, fs.Timestamp)), UsedBytes: value(fs.UsedBytes), InodesUsed: value(fs.InodesUsed)}
+	}
+	return result
+}
+
+func value(v *runtimeapi.UInt64Value) *uint64 {
+	if v == nil {
+		return nil
+	}
+	return &v.Value
+}
+
+func sumPod(pod *statsapi.PodStats) {
+	sort.Slice(pod.Containers, func(i, j int) bool { return pod.Containers[i].Name < pod.Containers[j].Name })
+	var cores, nanos, workingSet uint64
+	at := metav1.Time{}
+	for _, c := range pod.Containers {
+		if c.CPU != nil {
+			cores, nanos, at = cores+deref(c.CPU.UsageNanoCores), nanos+deref(c.CPU.UsageCoreNanoSeconds), c.CPU.Time
+		}
+		if c.Memory != nil {
+			workingSet += deref(c.Memory.WorkingSetBytes)
+		}
+	}
+	pod.CPU = &statsapi.CPUStats{Time: at, UsageNanoCores: &cores, UsageCoreNanoSeconds: &nanos}
+	pod.Memory = &statsapi.MemoryStats{Time: at, WorkingSetBytes: &workingSet}
+}
+
+func deref(v *uint64) uint64 {
+	if v == nil {
+		return 0
+	}
+	return *v
+}
