@@ -142,11 +142,6 @@ func ValidateResourceRequirements(r *v1.ResourceRequirements, path *field.Path, 
 // validatePodResources checks the resources of the pod as a whole (KEP-2837).
 func validatePodResources(spec *v1.PodSpec, path *field.Path) field.ErrorList {
 	if spec.Resources == nil {
-		for name, quantity := range spec.Overhead {
-			if quantity.Sign() < 0 {
-				return field.ErrorList{field.Invalid(path.Key(string(name)), quantity.String(), rule.NegativeMessage)}
-			}
-		}
 		return nil
 	}
 	errs := ValidateResourceRequirements(spec.Resources, path, func(name v1.ResourceName, at *field.Path) field.ErrorList {
@@ -163,6 +158,16 @@ func validatePodResources(spec *v1.PodSpec, path *field.Path) field.ErrorList {
 		if request, ok := spec.Resources.Requests[name]; ok && resource.IsSupportedPodLevelResource(name) && request.Cmp(sum) < 0 {
 			errs = append(errs, field.Invalid(path.Child("requests").Key(string(name)), request.String(), fmt.Sprintf("must be greater than or equal to aggregate container requests of %s", sum.String())))
 		}
+	}
+	return errs
+}
+
+// validateOverhead checks what the runtime class adds to the containers' sum.
+func validateOverhead(overhead v1.ResourceList, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for name, quantity := range overhead {
+		errs = append(errs, ValidateResourceName(name, path.Key(string(name)))...)
+		errs = append(errs, ValidateResourceQuantityValue(name, quantity, path.Key(string(name)))...)
 	}
 	return errs
 }

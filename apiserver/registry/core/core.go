@@ -40,6 +40,12 @@ func Resources(env *registry.Env) []registry.Resource {
 		configMaps(),
 		secrets(),
 		serviceAccounts(env),
+		replicationControllers(env),
+		podTemplates(),
+		limitRanges(),
+		resourceQuotas(),
+		persistentVolumes(),
+		persistentVolumeClaims(),
 	}
 }
 

@@ -1,0 +1,129 @@
+package core
+
+import (
+	"strings"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"hyperkube/api/core/persistentvolume"
+	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/registry/column"
+	"hyperkube/apiserver/registry/typed"
+)
+
+func persistentVolumes() registry.Resource {
+	return registry.Resource{
+		Name: "persistentvolumes", Singular: "persistentvolume", Kind: v1.SchemeGroupVersion.WithKind("PersistentVolume"),
+		ShortNames: []string{"pv"}, ClusterScoped: true, ReturnDeletedObject: true,
+		New:     func() runtime.Object { return &v1.PersistentVolume{} },
+		NewList: func() runtime.Object { return &v1.PersistentVolumeList{} },
+		Default: typed.Default(persistentvolume.SetDefaultsVolume),
+		Strategy: typed.Strategy[*v1.PersistentVolume]{
+			OnCreate:    func(pv *v1.PersistentVolume) { pv.Status = v1.PersistentVolumeStatus{Phase: v1.VolumePending} },
+			OnUpdate:    func(pv, old *v1.PersistentVolume) { pv.Status = old.Status },
+			Check:       persistentvolume.ValidateVolume,
+			CheckUpdate: persistentvolume.ValidateVolumeUpdate,
+		},
+		StatusStrategy: typed.Strategy[*v1.PersistentVolume]{
+			OnUpdate: func(pv, old *v1.PersistentVolume) { pv.Spec = old.Spec },
+		},
+		// "name" is what selectors said before there was metadata.name.
+		Fields: typed.Fields(func(pv *v1.PersistentVolume) fields.Set { return fields.Set{"name": pv.Name} }),
+		Table: typed.Table(volumeCells,
+			column.Name(),
+			column.Text("Capacity", v1.PersistentVolumeSpec{}.SwaggerDoc()["capacity"]),
+			column.Text("Access Modes", v1.PersistentVolumeSpec{}.SwaggerDoc()["accessModes"]),
+			column.Text("Reclaim Policy", v1.PersistentVolumeSpec{}.SwaggerDoc()["persistentVolumeReclaimPolicy"]),
+			column.Text("Status", v1.PersistentVolumeStatus{}.SwaggerDoc()["phase"]),
+			column.Text("Claim", v1.PersistentVolumeSpec{}.SwaggerDoc()["claimRef"]),
+			column.Text("StorageClass", "StorageClass of the pv"),
+			column.Text("VolumeAttributesClass", "VolumeAttributesClass of the pv"),
+			column.Text("Reason", v1.PersistentVolumeStatus{}.SwaggerDoc()["reason"]),
+			column.Age(),
+			column.Wide(column.Text("VolumeMode", v1.PersistentVolumeSpec{}.SwaggerDoc()["volumeMode"])),
+		),
+	}
+}
+
+func volumeCells(pv *v1.PersistentVolume) []any {
+	claim := ""
+	if ref := pv.Spec.ClaimRef; ref != nil {
+		claim = ref.Namespace + "/" + ref.Name
+	}
+	phase := string(pv.Status.Phase)
+	if pv.DeletionTimestamp != nil {
+		phase = "Terminating"
+	}
+	capacity := pv.Spec.Capacity[v1.ResourceStorage]
+	return []any{pv.Name, capacity.String(), accessModes(pv.Spec.AccessModes), string(pv.Spec.PersistentVolumeReclaimPolicy), phase, claim,
+		pv.Spec.StorageClassName, column.Deref(pv.Spec.VolumeAttributesClassName, "<unset>"), pv.Status.Reason,
+		column.Since(pv.CreationTimestamp), column.Deref(pv.Spec.VolumeMode, "<unset>")}
+}
+
+func persistentVolumeClaims() registry.Resource {
+	return registry.Resource{
+		Name: "persistentvolumeclaims", Singular: "persistentvolumeclaim", Kind: v1.SchemeGroupVersion.WithKind("PersistentVolumeClaim"),
+		ShortNames: []string{"pvc"}, ReturnDeletedObject: true,
+		New:     func() runtime.Object { return &v1.PersistentVolumeClaim{} },
+		NewList: func() runtime.Object { return &v1.PersistentVolumeClaimList{} },
+		Default: typed.Default(persistentvolume.SetDefaultsClaim),
+		Strategy: typed.Strategy[*v1.PersistentVolumeClaim]{
+			OnCreate: func(c *v1.PersistentVolumeClaim) {
+				c.Status = v1.PersistentVolumeClaimStatus{Phase: v1.ClaimPending}
+			},
+			OnUpdate:    func(c, old *v1.PersistentVolumeClaim) { c.Status = old.Status },
+			Check:       persistentvolume.ValidateClaim,
+			CheckUpdate: persistentvolume.ValidateClaimUpdate,
+		},
+		StatusStrategy: typed.Strategy[*v1.PersistentVolumeClaim]{
+			OnUpdate: func(c, old *v1.PersistentVolumeClaim) { c.Spec = old.Spec },
+		},
+		Fields: typed.Fields(func(c *v1.PersistentVolumeClaim) fields.Set { return fields.Set{"name": c.Name} }),
+		Table: typed.Table(claimCells,
+			column.Name(),
+			column.Text("Status", v1.PersistentVolumeClaimStatus{}.SwaggerDoc()["phase"]),
+			column.Text("Volume", v1.PersistentVolumeClaimSpec{}.SwaggerDoc()["volumeName"]),
+			column.Text("Capacity", v1.PersistentVolumeClaimStatus{}.SwaggerDoc()["capacity"]),
+			column.Text("Access Modes", v1.PersistentVolumeClaimStatus{}.SwaggerDoc()["accessModes"]),
+			column.Text("StorageClass", "StorageClass of the pvc"),
+			column.Text("VolumeAttributesClass", "VolumeAttributesClass of the pvc"),
+			column.Age(),
+			column.Wide(column.Text("VolumeMode", v1.PersistentVolumeClaimSpec{}.SwaggerDoc()["volumeMode"])),
+		),
+	}
+}
+
+func claimCells(c *v1.PersistentVolumeClaim) []any {
+	phase := string(c.Status.Phase)
+	if c.DeletionTimestamp != nil {
+		phase = "Terminating"
+	}
+	// What a claim has is known once it is bound.
+	capacity, modes := "", ""
+	if c.Spec.VolumeName != "" {
+		storage := c.Status.Capacity[v1.ResourceStorage]
+		capacity, modes = storage.String(), accessModes(c.Status.AccessModes)
+	}
+	return []any{c.Name, phase, c.Spec.VolumeName, capacity, modes, column.Deref(c.Spec.StorageClassName, ""),
+		column.Deref(c.Spec.VolumeAttributesClassName, "<unset>"), column.Since(c.CreationTimestamp), column.Deref(c.Spec.VolumeMode, "<unset>")}
+}
+
+var shortModes = []struct {
+	mode  v1.PersistentVolumeAccessMode
+	short string
+}{{v1.ReadWriteOnce, "RWO"}, {v1.ReadOnlyMany, "ROX"}, {v1.ReadWriteMany, "RWX"}, {v1.ReadWriteOncePod, "RWOP"}}
+
+func accessModes(modes []v1.PersistentVolumeAccessMode) string {
+	var out []string
+	for _, known := range shortModes {
+		for _, mode := range modes {
+			if mode == known.mode {
+				out = append(out, known.short)
+				break
+			}
+		}
+	}
+	return strings.Join(out, ",")
+}
