@@ -215,6 +215,7 @@ func TestIsQuiet(t *testing.T) {
 		lines = append(lines, args)
 	}, funcr.Options{})
 	config, _ := tlsConfig(t)
+	config.Heartbeat = 10 * time.Millisecond
 	if err := run(t, config, logger).stop(); err != nil {
 		t.Fatal(err)
 	}

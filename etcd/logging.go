@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/go-logr/logr"
@@ -44,16 +46,24 @@ type logCore struct {
 	fields   []zapcore.Field
 }
 
-// usual are warnings of every start like ours, or of what Run returns as an error.
-var usual = map[string]bool{
-	"closing client listener":                                          true,
-	"simple token is not cryptographically signed":                     true,
-	"serving client traffic insecurely; this is strongly discouraged!": true,
+// usual are parts of the warnings and errors of every start like ours, of a start
+// with short heartbeats, or of what Run returns as an error.
+var usual = []string{
+	"closing client listener",
+	"simple token is not cryptographically signed",
+	"serving client traffic insecurely; this is strongly discouraged!",
+	"cannot campaign at term 1 since there are still pending configuration changes",
+	"Failed to detect schema version",
+	"failed to update storage version",
 }
 
+// verbosity is our level for a line of etcd's; -1 stands for an error.
 func verbosity(level zapcore.Level, message string) int {
+	isUsual := slices.ContainsFunc(usual, func(part string) bool { return strings.Contains(message, part) })
 	switch {
-	case level >= zapcore.WarnLevel && !usual[message]:
+	case level >= zapcore.ErrorLevel && !isUsual:
+		return -1
+	case level >= zapcore.WarnLevel && !isUsual:
 		return 0
 	case level >= zapcore.InfoLevel:
 		return 3
@@ -63,7 +73,7 @@ func verbosity(level zapcore.Level, message string) int {
 
 // Enabled implements zapcore.Core.
 func (c *logCore) Enabled(level zapcore.Level) bool {
-	return level >= zapcore.ErrorLevel || c.logger.V(verbosity(level, "")).Enabled()
+	return c.logger.V(max(verbosity(level, ""), 0)).Enabled()
 }
 
 // With implements zapcore.Core.
@@ -92,16 +102,16 @@ func (c *logCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 		f.AddTo(encoder)
 		pairs = append(pairs, f.Key, encoder.Fields[f.Key])
 	}
-	if entry.Level >= zapcore.ErrorLevel && !c.stopping.Load() {
+	level := verbosity(entry.Level, entry.Message)
+	if c.stopping.Load() {
+		level = max(level, 3)
+	}
+	if level < 0 {
 		c.logger.Error(cause, entry.Message, pairs...)
 		return nil
 	}
 	if cause != nil {
 		pairs = append(pairs, "err", cause)
-	}
-	level := verbosity(entry.Level, entry.Message)
-	if c.stopping.Load() {
-		level = max(level, 3)
 	}
 	c.logger.V(level).Info(entry.Message, pairs...)
 	return nil

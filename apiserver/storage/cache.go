@@ -48,6 +48,7 @@ type cache struct {
 	history []*event
 	oldest  int64
 
+	detector  *mutationDetector
 	snapshots []*snapshot
 	watchers  map[string]map[*watcher]struct{} // by bucket
 }
@@ -77,6 +78,7 @@ func newCache(r *resource, h *Hub) *cache {
 	return &cache{
 		resource: r, clock: h.config.Clock, revisions: &h.revisions, maxPending: h.config.MaxPending,
 		loaded: make(chan struct{}), objects: newTree(), watchers: map[string]map[*watcher]struct{}{},
+		detector: newMutationDetector(),
 	}
 }
 
@@ -112,10 +114,15 @@ func (c *cache) load(objects []*Object, revision int64) {
 		return
 	}
 	c.endWatchers(expired("the watch on etcd was interrupted"))
+	c.objects.Ascend(func(o *Object) bool {
+		c.detector.removed(o)
+		return true
+	})
 	c.objects, c.index, c.history, c.snapshots = newTree(), nil, nil, nil
 	for _, o := range objects {
 		c.objects.ReplaceOrInsert(o)
 		c.indexObject(o)
+		c.detector.added(o)
 	}
 	c.last, c.oldest = revision, revision
 	early := c.early
@@ -203,6 +210,8 @@ func (c *cache) change(revision int64, change change) *event {
 	e := &event{revision: revision, time: c.clock.Now(), object: change.object}
 	if change.object != nil {
 		e.previous, _ = c.objects.ReplaceOrInsert(change.object)
+		c.detector.removed(e.previous)
+		c.detector.added(change.object)
 		c.unindexObject(e.previous)
 		c.indexObject(change.object)
 		return e
@@ -211,6 +220,7 @@ func (c *cache) change(revision int64, change change) *event {
 	if !found {
 		return nil
 	}
+	c.detector.removed(previous)
 	c.unindexObject(previous)
 	e.previous, e.deleted = previous, true
 	e.object = e.gone()

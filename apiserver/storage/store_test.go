@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -108,4 +109,29 @@ func TestWritesAreInTheCacheWhenAnswered(t *testing.T) {
 			t.Fatalf("deleted: %v", err)
 		}
 	}
+}
+
+// Readers share objects; one that changes what it was given must be found.
+func TestMutationDetector(t *testing.T) {
+	t.Setenv(mutationDetectorEnv, "true")
+	f := newFixture(t)
+	cache := f.resource(configMapResource).cache
+	if err := f.hub.Ready(f.ctx); err != nil {
+		t.Fatal(err)
+	}
+	put := func(name string) *Object {
+		o := &Object{Key: name, Object: newConfigMap("", name), resource: cache.resource}
+		cache.apply(1, []change{{key: name, object: o}})
+		return o
+	}
+	put("good")
+	cache.apply(2, []change{{key: "good"}})
+	changed := put("changed")
+	changed.Object.(*v1.ConfigMap).Data = map[string]string{"k": "v"}
+	defer func() {
+		if cause := recover(); cause == nil || !strings.Contains(fmt.Sprint(cause), "ConfigMap changed") {
+			t.Errorf("got %v", cause)
+		}
+	}()
+	cache.apply(3, []change{{key: "changed"}})
 }
