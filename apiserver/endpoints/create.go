@@ -30,6 +30,9 @@ func CreateResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 	namespace, name := s.target(r)
 	switch {
 	case s.Sub != nil:
+		if err := s.admitSubresource(r.Context(), namespace, name, obj, options); err != nil {
+			return err
+		}
 		answer, err := s.Sub.Create(r.Context(), namespace, name, obj, options)
 		if err != nil {
 			return err

@@ -120,15 +120,26 @@ const maxManagerLength = 128
 
 // admitConnect asks admission about taking over a connection.
 func (s *Scope) admitConnect(ctx context.Context, namespace, name string, options runtime.Object) error {
+	return s.admit(ctx, &request.AdmissionAttributes{
+		Operation: request.Connect, Kind: s.Resource.Kind, Namespace: namespace, Name: name, Object: options,
+	})
+}
+
+// admitSubresource asks admission about a POST to a subresource (binding, eviction, token): its body is not
+// stored by the generic store, which would ask otherwise.
+func (s *Scope) admitSubresource(ctx context.Context, namespace, name string, obj runtime.Object, options *metav1.CreateOptions) error {
+	return s.admit(ctx, &request.AdmissionAttributes{
+		Operation: request.Create, Kind: s.kind(), Namespace: namespace, Name: name,
+		Object: obj, Options: options, DryRun: len(options.DryRun) > 0,
+	})
+}
+
+func (s *Scope) admit(ctx context.Context, a *request.AdmissionAttributes) error {
 	admission := s.Admission()
 	if admission == nil {
 		return nil
 	}
-	a := &request.AdmissionAttributes{
-		User: request.UserFrom(ctx), Operation: request.Connect, Kind: s.Resource.Kind,
-		Resource: s.Resource.GroupVersionResource(), Subresource: s.Subresource,
-		Namespace: namespace, Name: name, Object: options,
-	}
+	a.User, a.Resource, a.Subresource = request.UserFrom(ctx), s.Resource.GroupVersionResource(), s.Subresource
 	if err := admission.Admit(ctx, a); err != nil {
 		return forbidden(a, err)
 	}

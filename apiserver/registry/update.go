@@ -95,7 +95,7 @@ type update struct {
 	old     metav1.Object
 }
 
-// run does it against storage, or for a dry run beside it.
+// run does it, against storage, or for a dry run beside it.
 func (u *update) run() (*storage.Object, error) {
 	key := u.store.key(u.namespace, u.name)
 	u.finish = func(bool) {}
