@@ -1,0 +1,28 @@
+package conntrack
+
+import (
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// staleFilter picks the flows to remove while netlink walks the table.
+type staleFilter struct{ expected Expected }
+
+// MatchConntrackFlow tells whether to remove the flow.
+func (s staleFilter) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
+	return f.Forward.Protocol == unix.IPPROTO_UDP && s.expected.Stale(Flow{
+		Dst: f.Forward.DstIP.String(), DstPort: int(f.Forward.DstPort),
+		ReplySrc: f.Reverse.SrcIP.String(), ReplySrcPort: int(f.Reverse.SrcPort),
+	})
+}
+
+// CleanStaleEntries removes stale UDP flows and returns how many there were.
+func CleanStaleEntries(expected Expected) (int, error) {
+	removed, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, staleFilter{expected})
+	if err != nil {
+		return int(removed), fmt.Errorf("removing stale UDP flows: %w", err)
+	}
+	return int(removed), nil
+}

@@ -1,0 +1,395 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	v1 "k8s.io/api/core/v1"
+	discovery "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"hyperkube/component"
+	"hyperkube/proxy/conntrack"
+	"hyperkube/proxy/iptables"
+	"hyperkube/proxy/tracker"
+)
+
+// Config is what a proxy is made from.
+type Config struct {
+	// Client talks to the apiserver. Required.
+	Client kubernetes.Interface
+	// NodeName decides which endpoints are local. Required.
+	NodeName string
+	// ClusterCIDR is the range of pod addresses; what comes from elsewhere to a cluster
+	// IP is masqueraded, and FORWARD lets pods through. Default "": all are alike.
+	ClusterCIDR string
+	// Mode is how Services are made. Only "iptables", the default.
+	Mode string
+	// IptablesMode is auto (the default), nft or legacy.
+	IptablesMode string
+	// MasqueradeAll rewrites the source of all traffic to cluster IPs. Default false.
+	MasqueradeAll bool
+	// PlainBridge: the pods of this node share a bridge whose ports are not isolated,
+	// as many network plugins make it. The embedded runtime's are. Then replies of
+	// Services between them pass iptables only with the module br_netfilter, which is
+	// switched on; without the module their traffic is masqueraded. Default false.
+	PlainBridge bool
+	// MinSyncPeriod is the least time between two syncs. Default 200 ms.
+	MinSyncPeriod time.Duration
+	// SyncPeriod is the longest, after which flushed rules are written again. Default 30 s.
+	SyncPeriod time.Duration
+	// StateFile remembers the sysctls that were changed, so that they can be set back
+	// after a crash. Default "": only in memory.
+	StateFile string
+	// RulesChanged is told of each sync that wrote rules. May be nil.
+	RulesChanged func(iptables.SyncReport)
+	// Clock drives the sync periods. Default: the real one.
+	Clock clock.Clock
+	// Metrics receives the kubeproxy_* metrics. Default: none are kept.
+	Metrics prometheus.Registerer
+	// Health gets the check "iptables-sync". May be nil.
+	Health *component.Health
+
+	// run and sysctlRoot are replaced in tests.
+	run        iptables.Runner
+	sysctlRoot string
+}
+
+func (c *Config) validate() error {
+	if c.Client == nil {
+		return errors.New("proxy: Config.Client is required")
+	}
+	if c.NodeName == "" {
+		return errors.New("proxy: Config.NodeName is required")
+	}
+	if c.Mode != "" && c.Mode != "iptables" {
+		return fmt.Errorf("proxy: mode %q is not known: want iptables", c.Mode)
+	}
+	if c.ClusterCIDR != "" {
+		if _, _, err := net.ParseCIDR(c.ClusterCIDR); err != nil {
+			return fmt.Errorf("proxy: Config.ClusterCIDR: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *Config) complete() {
+	if c.MinSyncPeriod == 0 {
+		c.MinSyncPeriod = 200 * time.Millisecond
+	}
+	if c.SyncPeriod == 0 {
+		c.SyncPeriod = 30 * time.Second
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	if c.run == nil {
+		c.run = iptables.Exec
+	}
+	if c.sysctlRoot == "" {
+		c.sysctlRoot = "/proc/sys"
+	}
+}
+
+// Proxy makes Services work on one node.
+type Proxy struct {
+	cfg     Config
+	proxier *iptables.Proxier
+	sysctls *sysctls
+	runner  *boundedFrequencyRunner
+	metrics *proxyMetrics
+	health  *syncHealth
+	// healthPorts are the Services' health check ports.
+	healthPorts *serviceHealthServer
+
+	// mu guards the trackers: informers write, the sync reads.
+	mu        sync.Mutex
+	services  *tracker.ServiceChangeTracker
+	endpoints *tracker.EndpointsChangeTracker
+	zone      string
+
+	// masqueradeLocal and localhostNodePorts are what prepareHost found possible.
+	masqueradeLocal, localhostNodePorts bool
+	// lastUDP is what conntrack was last cleaned for; only the sync uses it.
+	lastUDP string
+}
+
+// New checks the configuration and makes a proxy. It changes nothing on the host.
+func New(cfg Config) (*Proxy, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	cfg.complete()
+	return &Proxy{
+		cfg:     cfg,
+		sysctls: &sysctls{root: cfg.sysctlRoot, stateFile: cfg.StateFile},
+		runner:  newBoundedFrequencyRunner(cfg.Clock, cfg.MinSyncPeriod, cfg.SyncPeriod, min(cfg.SyncPeriod, 5*time.Second)),
+		metrics: newProxyMetrics(cfg.Metrics), health: &syncHealth{}, healthPorts: newServiceHealthServer(),
+		services: tracker.NewServiceChangeTracker(), endpoints: tracker.NewEndpointsChangeTracker(cfg.NodeName),
+	}, nil
+}
+
+// Run keeps the rules right until ctx is done, in these steps. It leaves the rules
+// in place: connections must survive a restart. CleanUp removes them.
+//
+//	1: find the iptables programs, prepare the host
+//	2: start the informers, and wait until all Services and endpoints are known;
+//	   rules made from a part of them would cut off the rest
+//	3: sync, whenever something changes
+func (p *Proxy) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	logger := klog.FromContext(ctx)
+
+	// Step 1: find the iptables programs, prepare the host
+	if err := p.findProxier(ctx); err != nil {
+		return fmt.Errorf("proxy: %w", err)
+	}
+	p.prepareHost(logger)
+	p.cfg.Health.Add("iptables-sync", p.health.check)
+	defer p.healthPorts.close()
+
+	// Step 2: start the informers, and wait until all Services and endpoints are known
+	synced, stop, err := p.startInformers(ctx)
+	if err != nil {
+		return fmt.Errorf("proxy: %w", err)
+	}
+	defer stop()
+	defer cancel() // before stop, which waits for the informers to end
+	logger.Info("Waiting for Services and EndpointSlices")
+	if !cache.WaitForCacheSync(ctx.Done(), synced...) {
+		return nil // ctx ended first: an orderly stop
+	}
+
+	// Step 3: sync, whenever something changes
+	p.runner.Run()
+	p.runner.Loop(ctx, func() error { return p.syncProxyRules(ctx) })
+	return nil
+}
+
+// syncProxyRules is one turn of the loop: it takes what the trackers know, has the
+// rules written, and cleans up after flows that lead to nobody.
+func (p *Proxy) syncProxyRules(ctx context.Context) error {
+	p.mu.Lock()
+	in := iptables.Input{
+		Services: p.services.Ports(), Endpoints: p.endpoints.Endpoints(), Zone: p.zone, ClusterCIDR: p.cfg.ClusterCIDR,
+		MasqueradeAll: p.cfg.MasqueradeAll, MasqueradeLocal: p.masqueradeLocal, LocalhostNodePorts: p.localhostNodePorts,
+	}
+	p.mu.Unlock()
+	logger := klog.FromContext(ctx)
+
+	report, err := p.proxier.SyncProxyRules(ctx, in)
+	if ctx.Err() != nil {
+		return nil // stopping; a killed iptables-restore is no failure
+	}
+	p.metrics.noteSync(p.cfg.Clock.Now(), report, err)
+	p.health.note(p.cfg.Clock.Now(), err)
+	if err != nil {
+		logger.Error(err, "Writing the rules failed, will try again")
+		return err
+	}
+	if report.Written && p.cfg.RulesChanged != nil {
+		p.cfg.RulesChanged(report)
+	}
+	p.healthPorts.sync(logger, in.Services, in.Endpoints)
+	p.cleanConntrack(logger, in)
+	return nil
+}
+
+// cleanConntrack comes after the rules: before, a packet in between would be sent
+// to the gone endpoint once more, and remembered anew.
+func (p *Proxy) cleanConntrack(logger klog.Logger, in iptables.Input) {
+	expected := conntrack.NewExpected(in.Services, in.Endpoints, in.Zone)
+	fingerprint := fmt.Sprint(expected)
+	if fingerprint == p.lastUDP {
+		return
+	}
+	if addresses, err := net.InterfaceAddrs(); err == nil {
+		for _, a := range addresses {
+			if ipNet, ok := a.(*net.IPNet); ok {
+				expected.NodeIPs[ipNet.IP.String()] = true
+			}
+		}
+	}
+	p.lastUDP = fingerprint
+	removed, err := conntrack.CleanStaleEntries(expected)
+	switch {
+	case err != nil:
+		// Clients of UDP Services may be stuck on gone endpoints; nothing else suffers.
+		logger.Error(err, "Cleaning conntrack")
+	case removed > 0:
+		logger.V(1).Info("Removed UDP flows to endpoints that are gone", "flows", removed)
+	}
+}
+
+func (p *Proxy) findProxier(ctx context.Context) error {
+	backend, err := iptables.DetectBackend(ctx, iptables.Mode(p.cfg.IptablesMode), p.cfg.run)
+	if err != nil {
+		return err
+	}
+	klog.FromContext(ctx).Info("Using iptables", "program", backend.Program, "because", backend.Reason)
+	p.proxier = iptables.NewProxier(backend)
+	return nil
+}
+
+// prepareHost sets what Services need of the kernel. Nothing here is fatal: each
+// failure names what will not work (R53).
+func (p *Proxy) prepareHost(logger klog.Logger) {
+	if err := p.sysctls.load(); err != nil {
+		logger.Error(err, "Reading the record of changed sysctls")
+	}
+	try := func(name, without string) bool {
+		err := p.sysctls.ensure(name, "1", without)
+		if err != nil {
+			logger.Error(err, "Preparing the host")
+		}
+		return err == nil
+	}
+	try("net/ipv4/ip_forward", "pods reach no Service and nothing outside the node")
+	p.localhostNodePorts = try("net/ipv4/conf/all/route_localnet", "NodePorts are not reachable at 127.0.0.1")
+	if p.cfg.PlainBridge {
+		p.masqueradeLocal = !try("net/bridge/bridge-nf-call-iptables",
+			"(module br_netfilter) Services see the node's address instead of the pod's for clients on the same node")
+	}
+	for _, change := range p.sysctls.list() {
+		logger.Info("Changed a sysctl", "name", change.Name, "from", change.From, "to", change.To)
+	}
+}
+
+// ChangedSysctls lists what was changed and is to be set back by CleanUp.
+func (p *Proxy) ChangedSysctls() []SysctlChange { return p.sysctls.list() }
+
+// Explain walks the rules of one Service as they are in the kernel now (R28).
+func (p *Proxy) Explain(ctx context.Context, namespace, name string) ([]iptables.Step, error) {
+	return Explain(ctx, p.cfg.IptablesMode, namespace, name)
+}
+
+// Explain is the same for another process, such as `hyperkube proxy explain`.
+func Explain(ctx context.Context, iptablesMode, namespace, name string) ([]iptables.Step, error) {
+	backend, err := iptables.DetectBackend(ctx, iptables.Mode(iptablesMode), iptables.Exec)
+	if err != nil {
+		return nil, err
+	}
+	text, err := iptables.Exec(ctx, "", backend.Program+"-save", "-t", "nat")
+	if err != nil {
+		return nil, err
+	}
+	return iptables.Explain(text, namespace, name), nil
+}
+
+// CleanUp removes every rule and chain of ours and sets the sysctls back: for the
+// ordered stop of a cluster, after Run has returned.
+func (p *Proxy) CleanUp(ctx context.Context) error {
+	return cleanUp(ctx, p.cfg.run, p.sysctls)
+}
+
+// CleanUp is the same without a Proxy, for `hyperkube reset` (R70). stateFile is
+// Config.StateFile of the one that ran. It succeeds when there is nothing to do, and
+// where there is no iptables.
+func CleanUp(ctx context.Context, stateFile string) error {
+	return cleanUp(ctx, iptables.Exec, &sysctls{root: "/proc/sys", stateFile: stateFile})
+}
+
+// cleanUp looks through both kernel interfaces: the host's choice may have changed
+// since the rules were written.
+func cleanUp(ctx context.Context, run iptables.Runner, s *sysctls) error {
+	var errs []error
+	for _, mode := range []iptables.Mode{iptables.ModeNFT, iptables.ModeLegacy, iptables.ModeAuto} {
+		if backend, err := iptables.DetectBackend(ctx, mode, run); err == nil {
+			errs = append(errs, iptables.CleanUp(ctx, backend))
+		}
+	}
+	if len(s.list()) == 0 {
+		errs = append(errs, s.load())
+	}
+	errs = append(errs, s.restore())
+	return errors.Join(errs...)
+}
+
+// startInformers feeds the trackers. Handlers only note what changed and ask for a
+// sync.
+func (p *Proxy) startInformers(ctx context.Context) (synced []cache.InformerSynced, stop func(), err error) {
+	others := informers.NewSharedInformerFactoryWithOptions(p.cfg.Client, 0, informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+		o.LabelSelector = "!" + tracker.LabelServiceProxyName + ",!" + v1.IsHeadlessService
+	}))
+	node := informers.NewSharedInformerFactoryWithOptions(p.cfg.Client, 0, informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, p.cfg.NodeName).String()
+	}))
+	for _, watched := range []struct {
+		informer cache.SharedIndexInformer
+		handle   func(old, obj any) bool
+	}{
+		{others.Core().V1().Services().Informer(), p.serviceChanged},
+		{others.Discovery().V1().EndpointSlices().Informer(), p.endpointSliceChanged},
+		{node.Core().V1().Nodes().Informer(), p.nodeChanged},
+	} {
+		registration, err := watched.informer.AddEventHandler(p.handler(watched.handle))
+		if err != nil {
+			return nil, nil, err
+		}
+		synced = append(synced, registration.HasSynced)
+	}
+	others.StartWithContext(ctx)
+	node.StartWithContext(ctx)
+	return synced, func() { others.Shutdown(); node.Shutdown() }, nil
+}
+
+// handler asks for a sync when a change matters.
+func (p *Proxy) handler(changed func(old, obj any) bool) cache.ResourceEventHandler {
+	handle := func(old, obj any) {
+		p.mu.Lock()
+		matters := changed(old, obj)
+		p.mu.Unlock()
+		if matters {
+			p.metrics.noteChange(p.cfg.Clock.Now())
+			p.runner.Run()
+		}
+	}
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(obj any) { handle(nil, obj) },
+		UpdateFunc: handle,
+		DeleteFunc: func(obj any) {
+			if tombstone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+				obj = tombstone.Obj
+			}
+			handle(obj, nil)
+		},
+	}
+}
+
+func (p *Proxy) serviceChanged(old, obj any) bool {
+	previous, _ := old.(*v1.Service)
+	current, _ := obj.(*v1.Service)
+	return p.services.Update(previous, current)
+}
+
+func (p *Proxy) endpointSliceChanged(old, obj any) bool {
+	if current, ok := obj.(*discovery.EndpointSlice); ok {
+		return p.endpoints.EndpointSliceUpdate(current, false)
+	}
+	if previous, ok := old.(*discovery.EndpointSlice); ok {
+		return p.endpoints.EndpointSliceUpdate(previous, true)
+	}
+	return false
+}
+
+// nodeChanged takes the zone; a node that is gone for a moment keeps it.
+func (p *Proxy) nodeChanged(_, obj any) bool {
+	node, ok := obj.(*v1.Node)
+	if !ok || node.Name != p.cfg.NodeName || node.Labels[v1.LabelTopologyZone] == p.zone {
+		return false
+	}
+	p.zone = node.Labels[v1.LabelTopologyZone]
+	return true
+}
