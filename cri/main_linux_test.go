@@ -120,7 +120,7 @@ func tool(args []string) int {
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("ignoring")
-		select {}
+		time.Sleep(time.Hour)
 	}
 	return 0
 }

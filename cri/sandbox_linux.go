@@ -226,17 +226,20 @@ func (c *CRI) stopSandbox(ctx context.Context, s *sandbox) error {
 	if s.phase() == stopped {
 		return nil
 	}
+	s.expectEnd(true)
 	if err := c.takeApart(ctx, s); err != nil {
+		s.expectEnd(false)
+		if _, alive, _ := s.parent.State(); !alive && s.phase() == ready {
+			c.parentDied(s) // the watch has ended without a word, as this was expected
+		}
 		return fmt.Errorf("stopping pod sandbox %s: %w", s.id, err)
 	}
 	if err := s.update(func(r *sandboxRecord) { r.Phase = stopped }); err != nil {
 		return err
 	}
 	for _, k := range c.containersOf(s) {
-		select { // whoever had not been told of the end by the watch is told now
-		case <-k.ended:
-		default:
-			k.settle(s)
+		if k.settle(s) { // the watch had not told yet
+			c.publish(s, k.id, runtimeapi.ContainerEventType_CONTAINER_STOPPED_EVENT)
 		}
 	}
 	c.publish(s, s.id, runtimeapi.ContainerEventType_CONTAINER_STOPPED_EVENT)
@@ -357,7 +360,7 @@ func (c *CRI) RemovePodSandbox(ctx context.Context, req *runtimeapi.RemovePodSan
 func (c *CRI) watchParent(s *sandbox) {
 	for c.life.Err() == nil {
 		err := c.follow(s)
-		if c.life.Err() != nil || s.phase() != ready {
+		if c.life.Err() != nil || !s.wanted() {
 			return
 		}
 		if _, alive, _ := s.parent.State(); alive {

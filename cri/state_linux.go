@@ -36,9 +36,10 @@ type sandbox struct {
 	// op is held by the calls that change the sandbox, one at a time.
 	op sync.Mutex
 	// mu guards what follows.
-	mu    sync.Mutex
-	rec   sandboxRecord
-	usage usageSample
+	mu       sync.Mutex
+	rec      sandboxRecord
+	stopping bool // the parent's end is our doing
+	usage    usageSample
 }
 
 // sandboxRecord is what sandbox.json holds.
@@ -118,6 +119,20 @@ func (s *sandbox) phase() phase {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.rec.Phase
+}
+
+// expectEnd says whether the parent's end will be our doing.
+func (s *sandbox) expectEnd(expected bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopping = expected
+}
+
+// wanted says whether the sandbox is there to stay.
+func (s *sandbox) wanted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rec.Phase == ready && !s.stopping
 }
 
 // update changes the record, and writes it.

@@ -304,9 +304,11 @@ func (r *streamRuntime) Attach(ctx context.Context, id string, in io.Reader, out
 
 // feed carries the client's input. If the container was made with stdinOnce, its
 // input ends with this client's.
-func (k *container) feed(ctx context.Context, to io.Writer, from io.Reader) {
+func (k *container) feed(ctx context.Context, to io.WriteCloser, from io.Reader) {
 	io.Copy(to, from)
 	if k.spec.StdinOnce && !k.spec.Terminal {
+		// Both ends that can be written to: ours, and the parent's.
+		to.Close()
 		k.sb.parent.CloseStdin(context.WithoutCancel(ctx), k.id)
 	}
 }
