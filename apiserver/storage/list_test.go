@@ -78,14 +78,14 @@ func TestListChooses(t *testing.T) {
 		p      Predicate
 		want   []string
 	}{
-		"all":            {"", Predicate{}, []string{"a/x", "a/y", "b/x"}},
-		"a namespace":    {"a/", Predicate{}, []string{"a/x", "a/y"}},
-		"a label":        {"", selectApp("one"), []string{"a/x", "b/x"}},
-		"both":           {"b/", selectApp("one"), []string{"b/x"}},
-		"a name":         {"", selectField("metadata.name", "x"), []string{"a/x", "b/x"}},
-		"the index":      {"", selectField("spec.nodeName", "n1"), []string{"a/y"}},
-		"index elsewere": {"b/", selectField("spec.nodeName", "n1"), []string{}},
-		"index, empty":   {"", selectField("spec.nodeName", ""), []string{"a/x", "b/x"}},
+		"all":             {"", Predicate{}, []string{"a/x", "a/y", "b/x"}},
+		"a namespace":     {"a/", Predicate{}, []string{"a/x", "a/y"}},
+		"a label":         {"", selectApp("one"), []string{"a/x", "b/x"}},
+		"both":            {"b/", selectApp("one"), []string{"b/x"}},
+		"a name":          {"", selectField("metadata.name", "x"), []string{"a/x", "b/x"}},
+		"the index":       {"", selectField("spec.nodeName", "n1"), []string{"a/y"}},
+		"index elsewhere": {"b/", selectField("spec.nodeName", "n1"), []string{}},
+		"index, empty":    {"", selectField("spec.nodeName", ""), []string{"a/x", "b/x"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			list := f.list(test.prefix, ListOptions{Predicate: test.p})

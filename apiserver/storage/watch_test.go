@@ -3,6 +3,8 @@ package storage
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -212,4 +214,109 @@ func TestSlowWatcherIsCut(t *testing.T) {
 	}
 	f.relabel("a/x", "last")
 	f.expect(quick, "MODIFIED a/x app=last")
+}
+
+// The contract on which every informer rests: a list and a watch from its
+// resourceVersion miss nothing and repeat nothing, also for a selection of the
+// objects, and while everything changes.
+func TestListAndWatchMakeOneStory(t *testing.T) {
+	f := newFixture(t)
+	apps := []string{"one", "two"}
+	var writers, informers sync.WaitGroup
+	for id := range 4 {
+		writers.Go(func() {
+			random := rand.New(rand.NewPCG(1, uint64(id)))
+			for range 150 {
+				key := fmt.Sprintf("a/%d-%d", id, random.IntN(5)) // no other writer has it
+				app := apps[random.IntN(len(apps))]
+				switch _, err := f.pods.Get(f.ctx, key, ""); {
+				case err != nil:
+					f.create(key, app)
+				case random.IntN(3) == 0:
+					f.delete(key)
+				default:
+					f.relabel(key, app)
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	for id := range 8 {
+		informers.Go(func() {
+			for round := 0; ; round++ {
+				last := false
+				select {
+				case <-done:
+					last = true // this round's list has the final state
+				default:
+				}
+				p := []Predicate{{}, selectApp("one")}[(id+round)%2]
+				if err := f.informer(p, []string{"", "0"}[id%2], last); err != nil {
+					t.Errorf("informer %d, round %d: %v", id, round, err)
+					return
+				}
+				if last {
+					return
+				}
+			}
+		})
+	}
+	writers.Wait()
+	close(done)
+	informers.Wait()
+}
+
+// informer lists, follows for some events, and checks that they continue the list.
+func (f *fixture) informer(p Predicate, resourceVersion string, last bool) error {
+	ctx, cancel := context.WithCancel(f.ctx)
+	defer cancel()
+	list, err := f.pods.List(ctx, "", ListOptions{ResourceVersion: resourceVersion, Predicate: p})
+	if err != nil {
+		return err
+	}
+	objects := map[string]*Object{}
+	for _, o := range list.Items {
+		objects[o.Key] = o
+	}
+	if last {
+		return nil
+	}
+	w, err := f.pods.Watch(ctx, "", WatchOptions{ResourceVersion: fmt.Sprint(list.ResourceVersion), Predicate: p})
+	if err != nil {
+		return err
+	}
+	revision := list.ResourceVersion
+	for range 20 {
+		select {
+		case e := <-w.Events():
+			_, known := objects[e.Object.Key]
+			switch {
+			case e.ResourceVersion <= revision:
+				return fmt.Errorf("%s at %d after %d", describe(e), e.ResourceVersion, revision)
+			case known != (e.Type != watch.Added):
+				return fmt.Errorf("%s at %d, known: %v", describe(e), e.ResourceVersion, known)
+			case e.Type == watch.Deleted:
+				delete(objects, e.Object.Key)
+			default:
+				objects[e.Object.Key] = e.Object
+			}
+			revision = e.ResourceVersion
+		case <-time.After(50 * time.Millisecond): // the writers have finished
+		}
+	}
+	cancel()
+	// What was followed is what was there then.
+	then, err := f.pods.List(f.ctx, "", ListOptions{ResourceVersion: fmt.Sprint(revision), ResourceVersionMatch: metav1.ResourceVersionMatchExact, Predicate: p})
+	if err != nil {
+		return err
+	}
+	if len(then.Items) != len(objects) {
+		return fmt.Errorf("followed to %d objects at %d, where there were %d", len(objects), revision, len(then.Items))
+	}
+	for _, o := range then.Items {
+		if objects[o.Key] == nil || objects[o.Key].ResourceVersion != o.ResourceVersion {
+			return fmt.Errorf("%s at %d differs", o.Key, revision)
+		}
+	}
+	return nil
 }
