@@ -72,7 +72,7 @@ func (dc *DeploymentController) reconcileNewReplicaSet(ctx context.Context, allR
 // since to take old ones for them would count them twice.
 func maxScaledDown(d *appsv1.Deployment, allRSs []*appsv1.ReplicaSet, newRS *appsv1.ReplicaSet) int32 {
 	minAvailable := *d.Spec.Replicas - MaxUnavailable(*d)
-	newUnavailable := *newRS.Spec.Replicas - newRS.Status.AvailableReplicas
+	newUnavailable := *newRS.Spec.Replicas - lastingAvailable(newRS)
 	return GetReplicaCountForReplicaSets(allRSs) - minAvailable - newUnavailable
 }
 
@@ -122,7 +122,7 @@ func (dc *DeploymentController) cleanupUnhealthyReplicas(ctx context.Context, ol
 // minimum, from the oldest ReplicaSet on.
 func (dc *DeploymentController) scaleDownOldReplicaSetsForRollingUpdate(ctx context.Context, allRSs, oldRSs []*appsv1.ReplicaSet, d *appsv1.Deployment) (int32, error) {
 	minAvailable := *d.Spec.Replicas - MaxUnavailable(*d)
-	spare := GetAvailableReplicaCountForReplicaSets(allRSs) - minAvailable
+	spare := sum(allRSs, lastingAvailable) - minAvailable
 	oldRSs = slices.Clone(oldRSs)
 	slices.SortFunc(oldRSs, byCreation)
 	var total int32
@@ -137,4 +137,14 @@ func (dc *DeploymentController) scaleDownOldReplicaSetsForRollingUpdate(ctx cont
 		total += take
 	}
 	return total, nil
+}
+
+// lastingAvailable is how many of the ReplicaSet's available pods will stay so.
+//
+// Not status.availableReplicas: of a ReplicaSet that was scaled from 5 to 3 a moment
+// ago, the status still says 5. To take those two for spare, as upstream does, takes
+// them away twice (`controllers/deployment/bounds_test.go:TestRolloutKeepsItsBounds`
+// finds it).
+func lastingAvailable(rs *appsv1.ReplicaSet) int32 {
+	return min(rs.Status.AvailableReplicas, *rs.Spec.Replicas)
 }
