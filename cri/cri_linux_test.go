@@ -129,6 +129,7 @@ func TestStopSendsTheSignalThenKills(t *testing.T) {
 	polite := n.run(pod, config, tools("wait"))
 	stubborn := n.run(pod, config, tools("stubborn"))
 	n.eventually("it ignores SIGTERM", func() bool { return strings.Contains(n.log(stubborn), "ignoring") })
+	n.eventually("it listens to SIGTERM", func() bool { return strings.Contains(n.log(polite), "waiting") })
 	for id, want := range map[string]int32{polite: 7, stubborn: 137} {
 		if _, err := n.StopContainer(ctx, &runtimeapi.StopContainerRequest{ContainerId: id, Timeout: 1}); err != nil {
 			t.Fatal(err)
@@ -169,6 +170,7 @@ func TestPodsOutliveTheRuntime(t *testing.T) {
 	ends := n.run(pod, config, tools("wait"))
 	created := n.create(pod, config, tools("wait"))
 	ip := n.podIP(pod)
+	n.eventually("it listens to SIGTERM", func() bool { return strings.Contains(n.log(ends), "waiting") })
 	n.halt()
 
 	// While nobody looks, a container ends; and there are remains of a crash.

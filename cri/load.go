@@ -4,53 +4,56 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// CRI has no call to load an archive: images come from registries there. Ours is
-// one more service on the same socket, of one method that takes the archive as a
-// stream of pieces and answers with the names of what it loaded.
-const (
-	loaderService = "hyperkube.v1.ImageLoader"
-	loaderMethod  = "Load"
-	loadPiece     = 1 << 20 // bytes
-)
+// loadMethod is the one call on the socket that is not CRI's, which knows how to
+// pull images but not how to bring them: the client streams an archive in pieces
+// (google.protobuf.BytesValue), and is answered with the list of its images.
+const loadMethod = "/hyperkube.cri.v1.ImageLoadService/Load"
 
-// LoadImages sends an archive (`docker save`, or OCI layout in a tar) to the
-// runtime behind conn, and returns the names of the images in it. The archive is
-// taken as a whole or not at all (R81).
-func LoadImages(ctx context.Context, conn *grpc.ClientConn, archive io.Reader) ([]string, error) {
-	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true}, "/"+loaderService+"/"+loaderMethod)
+// loadChunk is the size of a piece, in bytes.
+const loadChunk = 1 << 20
+
+// LoadImages gives the images of an archive (docker save, or an OCI layout) to
+// the runtime behind conn, and returns their names, or where they have none
+// their ids.
+func LoadImages(ctx context.Context, conn grpc.ClientConnInterface, archive io.Reader) ([]string, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true}, loadMethod)
 	if err != nil {
 		return nil, err
 	}
-	piece := make([]byte, loadPiece)
-	for {
-		n, err := io.ReadFull(archive, piece)
-		if n > 0 {
-			// io.EOF from a send says that the server has ended the call: its answer says why.
-			if sendErr := stream.SendMsg(wrapperspb.Bytes(piece[:n])); sendErr != nil && !errors.Is(sendErr, io.EOF) {
-				return nil, sendErr
-			} else if sendErr != nil {
+	for buf := make([]byte, loadChunk); err == nil; {
+		var n int
+		if n, err = io.ReadFull(archive, buf); n > 0 {
+			// io.EOF here says that the server has answered already: RecvMsg has why.
+			if sendErr := stream.SendMsg(wrapperspb.Bytes(buf[:n])); sendErr != nil {
 				break
 			}
 		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
+	}
+	if err != nil && err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err // of the archive: the cancelled stream loads nothing
 	}
 	if err := stream.CloseSend(); err != nil {
 		return nil, err
 	}
-	var names wrapperspb.StringValue
-	if err := stream.RecvMsg(&names); err != nil {
+	var loaded runtimeapi.ListImagesResponse
+	if err := stream.RecvMsg(&loaded); err != nil {
 		return nil, err
 	}
-	return strings.Fields(names.Value), nil
+	var names []string
+	for _, img := range loaded.Images {
+		if len(img.RepoTags) > 0 {
+			names = append(names, img.RepoTags...)
+		} else {
+			names = append(names, img.Id)
+		}
+	}
+	return names, nil
 }

@@ -1,58 +1,49 @@
 package cri
 
 import (
-	"errors"
-	"io"
-	"strings"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// registerLoader serves what LoadImages calls.
-func registerLoader(server *grpc.Server, c *CRI) {
-	server.RegisterService(&grpc.ServiceDesc{
-		ServiceName: loaderService,
-		HandlerType: (*any)(nil),
-		Streams: []grpc.StreamDesc{{
-			StreamName: loaderMethod, ClientStreams: true,
-			Handler: func(_ any, stream grpc.ServerStream) error { return c.load(stream) },
-		}},
-	}, c)
+// loadService serves loadMethod.
+var loadService = grpc.ServiceDesc{
+	ServiceName: "hyperkube.cri.v1.ImageLoadService",
+	HandlerType: (*any)(nil),
+	Streams: []grpc.StreamDesc{{StreamName: "Load", ClientStreams: true, Handler: func(server any, stream grpc.ServerStream) error {
+		return server.(*CRI).load(stream)
+	}}},
 }
 
 func (c *CRI) load(stream grpc.ServerStream) error {
-	loaded, err := c.images.Load(&pieces{stream: stream})
+	loaded, err := c.images.Load(&messageReader{stream: stream})
 	if err != nil {
-		return status.Error(codes.InvalidArgument, err.Error())
+		return grpcError(err)
 	}
-	var names []string
-	for _, image := range loaded {
-		names = append(names, append(image.Tags, image.Digests...)...)
+	resp := &runtimeapi.ListImagesResponse{}
+	for _, img := range loaded {
+		resp.Images = append(resp.Images, describeImage(img))
 	}
-	return stream.SendMsg(wrapperspb.String(strings.Join(names, "\n")))
+	return stream.SendMsg(resp)
 }
 
-// pieces reads a stream of messages as one stream of bytes.
-type pieces struct {
+// messageReader reads the pieces of a stream as one.
+type messageReader struct {
 	stream grpc.ServerStream
 	rest   []byte
 }
 
-func (p *pieces) Read(to []byte) (int, error) {
-	for len(p.rest) == 0 {
+func (r *messageReader) Read(p []byte) (int, error) {
+	for len(r.rest) == 0 {
 		var piece wrapperspb.BytesValue
-		if err := p.stream.RecvMsg(&piece); err != nil {
-			if errors.Is(err, io.EOF) {
-				return 0, io.EOF
-			}
-			return 0, err
+		if err := r.stream.RecvMsg(&piece); err != nil {
+			return 0, err // io.EOF at the end
 		}
-		p.rest = piece.Value
+		r.rest = piece.Value
 	}
-	n := copy(to, p.rest)
-	p.rest = p.rest[n:]
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
 	return n, nil
 }
+

@@ -115,6 +115,7 @@ func tool(args []string) int {
 	case "wait":
 		term := make(chan os.Signal, 1)
 		signal.Notify(term, syscall.SIGTERM)
+		fmt.Println("waiting")
 		<-term
 		return 7
 	case "stubborn":
@@ -132,6 +133,7 @@ type node struct {
 	runtimeapi.RuntimeServiceClient
 	images runtimeapi.ImageServiceClient
 	halt   func()
+	logs   int // how many containers have been given a log
 }
 
 // startNode runs a runtime in a directory of the test's own. At the end of the
@@ -243,7 +245,8 @@ func (n *node) create(pod string, sandbox *runtimeapi.PodSandboxConfig, config *
 		config.Metadata = &runtimeapi.ContainerMetadata{Name: "c"}
 	}
 	config.Image = &runtimeapi.ImageSpec{Image: "hyperkube.local/demo"}
-	config.LogPath = "c.log"
+	n.logs++
+	config.LogPath = fmt.Sprintf("%d.log", n.logs)
 	if config.Linux.GetSecurityContext().GetNamespaceOptions() == nil {
 		if config.Linux.GetSecurityContext() == nil {
 			config.Linux = &runtimeapi.LinuxContainerConfig{Resources: config.Linux.GetResources(), SecurityContext: &runtimeapi.LinuxContainerSecurityContext{}}

@@ -212,7 +212,7 @@ func TestContainerRunsInItsNamespaces(t *testing.T) {
 	for _, want := range []string{
 		"host web-1 pid 1 uid 33 gid 34 groups [34 77 99]",
 		"CapEff: 0000000000000000", "CapBnd: 0000000000000001", "NoNewPrivs: 1",
-		"read /proc/meminfo <nil>", // /dev/null
+		"read /proc/meminfo <nil>",                                     // /dev/null
 		"write /proc/sys/kernel/shmmax open /proc/sys/kernel/shmmax: ", // read-only, or not the user's
 		"read " + secret + " open " + secret + ": no such file or directory",
 		"write /etc/new open /etc/new: permission denied",
@@ -292,7 +292,9 @@ func TestCommandThatCannotStartIsAnError(t *testing.T) {
 		{"plain", func(s *ContainerSpec) { s.Args = []string{"/etc/passwd"} }, `exec: "/etc/passwd": permission denied`},
 		{"user", func(s *ContainerSpec) { s.Process.User.Name = "nobody" }, "unable to find user nobody"},
 		{"cwd", func(s *ContainerSpec) { s.Cwd = "/nowhere" }, "working directory /nowhere"},
-		{"mount", func(s *ContainerSpec) { s.Mounts = append(s.Mounts, Mount{Type: "bind", Source: "/no/such", Target: "/x"}) }, "mount source /no/such"},
+		{"mount", func(s *ContainerSpec) {
+			s.Mounts = append(s.Mounts, Mount{Type: "bind", Source: "/no/such", Target: "/x"})
+		}, "mount source /no/such"},
 	}
 	for _, tc := range cases {
 		spec := makeSpec(t, c, tc.name, "say")
