@@ -130,7 +130,6 @@ func (c *CRI) Run(ctx context.Context) error {
 	runtimeapi.RegisterRuntimeServiceServer(server, c)
 	runtimeapi.RegisterImageServiceServer(server, c)
 	server.RegisterService(&loadService, c)
-	registerLoader(server, c)
 	c.cfg.Health.Add("cri", func(context.Context) error { return dialable(c.cfg.Socket) })
 	log.Info("Serving CRI", "socket", c.cfg.Socket, "pods", len(c.sandboxes), "cgroupV2", c.cgroups.V2())
 	served := make(chan error, 1)

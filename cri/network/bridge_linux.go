@@ -35,10 +35,12 @@ type bridgeConf struct {
 //
 //	pod: eth0 ═══ veth… port ── bridge (gateway address) ── node's routing ── other nodes, the world
 //
-// The ports are isolated from each other, so pods of one node reach each other
-// through the node's routing, over the gateway. The usual way, switching between
-// ports, makes packets miss iptables, and Services fail between pods of one
-// node, unless the module br_netfilter is there (R52). Here nothing depends on it.
+// Pods of one node reach each other through the node's routing, over the gateway,
+// where iptables sees every packet. Switching between ports would make packets
+// miss it, and Services fail between pods of one node; so the ports are isolated
+// from each other (R52). Not so where the module br_netfilter shows iptables what
+// is switched: it sends a packet whose destination a Service has rewritten straight
+// to the other port, where isolation would drop it. There the ports are open.
 type bridge struct{}
 
 // add performs ADD:
@@ -185,10 +187,35 @@ func plug(br netlink.Link, ns netns.NsHandle, port, ifName string) error {
 	if err := netlink.LinkSetHairpin(link, true); err != nil {
 		return err
 	}
-	if err := netlink.LinkSetIsolated(link, true); err != nil {
+	if err := netlink.LinkSetUp(link); err != nil {
 		return err
 	}
-	return netlink.LinkSetUp(link)
+	return isolatePorts(br, !bridgeNetfilter())
+}
+
+// bridgeNetfilter reports whether iptables sees what bridges switch in this network namespace.
+func bridgeNetfilter() bool {
+	value, err := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-iptables")
+	return err == nil && strings.TrimSpace(string(value)) == "1"
+}
+
+// isolatePorts sets all ports of a bridge alike: the module may have been loaded
+// since the first of them was made.
+func isolatePorts(br netlink.Link, isolated bool) error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return err
+	}
+	for _, link := range links {
+		if link.Attrs().MasterIndex != br.Attrs().Index {
+			continue
+		}
+		// A port that goes away meanwhile belongs to a pod that does.
+		if err := netlink.LinkSetIsolated(link, isolated); err != nil && !errors.Is(err, unix.ENODEV) {
+			return err
+		}
+	}
+	return nil
 }
 
 // configurePod gives the pod's interface its address, and one way out: over the
