@@ -88,7 +88,8 @@ type Config struct {
 	PodCIDR string
 	// Version is reported as nodeInfo.kubeletVersion; default v1.37.2+hyperkube.
 	Version string
-	// OnStop is what becomes of pods on an orderly stop; default KeepPods. StopTimeout
+	// OnStop is what becomes of pods on an orderly stop; default KeepPods, but for a
+	// stop whose cause is component.ErrLeaving, which always ends them. StopTimeout
 	// bounds it; default 30 s.
 	OnStop      OnStop
 	StopTimeout time.Duration
@@ -238,7 +239,9 @@ func (kl *Kubelet) Run(ctx context.Context) (err error) {
 	stopNode()
 	kl.workers.stop() // otherwise they would start again what is being stopped
 	kl.prober.Stop()
-	kl.stopPods(parts)
+	if kl.OnStop == StopPods || component.Leaving(ctx) {
+		kl.stopPods(parts)
+	}
 	stopParts()
 	group.Wait()
 	kl.configs.Wait()

@@ -263,12 +263,9 @@ func (kl *Kubelet) cleanUpNode(ctx context.Context, gone func(types.UID) bool) {
 	}
 }
 
-// stopPods ends all pods if that is the policy, within the time given, and
-// removes their sandboxes, so that nothing of them is left on the node.
+// stopPods ends all pods within the time given, and removes their sandboxes, so
+// that nothing of them is left on the node.
 func (kl *Kubelet) stopPods(ctx context.Context) {
-	if kl.OnStop != StopPods {
-		return
-	}
 	logger := klog.FromContext(ctx)
 	ctx, cancel := context.WithTimeout(ctx, kl.StopTimeout+5*time.Second)
 	defer cancel()

@@ -36,16 +36,19 @@ func (kl *Kubelet) GetPodDNS(pod *v1.Pod) (*runtimeapi.DNSConfig, error) {
 	return config, nil
 }
 
+// resolver is what a resolv.conf says.
+type resolver struct{ servers, searches, options []string }
+
 type dnsWarning struct{ reason, message string }
 
 // podDNS applies the pod's DNS policy. It is pure.
-func podDNS(pod *v1.Pod, host runtimeapi.DNSConfig, clusterDNS []string, clusterDomain string) (*runtimeapi.DNSConfig, []dnsWarning) {
+func podDNS(pod *v1.Pod, host resolver, clusterDNS []string, clusterDomain string) (*runtimeapi.DNSConfig, []dnsWarning) {
 	var warnings []dnsWarning
 	config := &runtimeapi.DNSConfig{}
 	fromNode := func() {
-		config.Servers = append(config.Servers, host.Servers...)
-		config.Searches = append(config.Searches, host.Searches...)
-		config.Options = append(config.Options, host.Options...)
+		config.Servers = append(config.Servers, host.servers...)
+		config.Searches = append(config.Searches, host.searches...)
+		config.Options = append(config.Options, host.options...)
 	}
 	policy := pod.Spec.DNSPolicy
 	if policy == v1.DNSClusterFirst && pod.Spec.HostNetwork {
@@ -62,7 +65,7 @@ func podDNS(pod *v1.Pod, host runtimeapi.DNSConfig, clusterDNS []string, cluster
 			break
 		}
 		config.Servers = append(config.Servers, clusterDNS...)
-		config.Searches = append([]string{pod.Namespace + ".svc." + clusterDomain, "svc." + clusterDomain, clusterDomain}, host.Searches...)
+		config.Searches = append([]string{pod.Namespace + ".svc." + clusterDomain, "svc." + clusterDomain, clusterDomain}, host.searches...)
 		config.Options = []string{"ndots:5"}
 	}
 	if extra := pod.Spec.DNSConfig; extra != nil {
@@ -136,7 +139,7 @@ func mergeOptions(options []string, extra []v1.PodDNSConfigOption) []string {
 // hostDNS reads the node's resolver configuration. A loopback server is left
 // out: within a pod it would be the pod itself (R57). If all were loopback,
 // systemd-resolved's own list of servers takes their place.
-func hostDNS(path string) (runtimeapi.DNSConfig, []dnsWarning, error) {
+func hostDNS(path string) (resolver, []dnsWarning, error) {
 	chosen := path
 	if path == "" {
 		chosen = "/etc/resolv.conf"
@@ -145,8 +148,8 @@ func hostDNS(path string) (runtimeapi.DNSConfig, []dnsWarning, error) {
 	if err != nil {
 		return config, nil, err
 	}
-	if loopback > 0 && len(config.Servers) == 0 && chosen != systemdResolvConf {
-		if real, _, err := parseResolvConf(systemdResolvConf); err == nil && len(real.Servers) > 0 {
+	if loopback > 0 && len(config.servers) == 0 && chosen != systemdResolvConf {
+		if real, _, err := parseResolvConf(systemdResolvConf); err == nil && len(real.servers) > 0 {
 			return real, nil, nil
 		}
 		return config, []dnsWarning{{"DNSConfigForming", fmt.Sprintf("%s names only loopback nameservers, which a pod cannot use; the pod gets none of the node's", chosen)}}, nil
@@ -155,7 +158,7 @@ func hostDNS(path string) (runtimeapi.DNSConfig, []dnsWarning, error) {
 }
 
 // parseResolvConf returns the servers that others than this host can use, and how many it left out.
-func parseResolvConf(path string) (config runtimeapi.DNSConfig, loopback int, err error) {
+func parseResolvConf(path string) (config resolver, loopback int, err error) {
 	data, err := os.ReadFile(path)
 	if os.IsNotExist(err) {
 		return config, 0, nil
@@ -174,16 +177,16 @@ func parseResolvConf(path string) (config runtimeapi.DNSConfig, loopback int, er
 				loopback++
 				continue
 			}
-			config.Servers = append(config.Servers, fields[1])
+			config.servers = append(config.servers, fields[1])
 		case "search", "domain":
-			config.Searches = nil // the last line counts
+			config.searches = nil // the last line counts
 			for _, domain := range fields[1:] {
 				if domain != "." {
-					config.Searches = append(config.Searches, strings.TrimSuffix(domain, "."))
+					config.searches = append(config.searches, strings.TrimSuffix(domain, "."))
 				}
 			}
 		case "options":
-			config.Options = fields[1:]
+			config.options = fields[1:]
 		}
 	}
 	return config, loopback, nil

@@ -112,7 +112,7 @@ func (kl *Kubelet) newObjectManagers(ctx context.Context) (configs, secrets *man
 	}
 	client := kl.Client
 	configs = manager.New(ctx, manager.Source{
-		Kind: "configmap", Type: &v1.ConfigMap{},
+		Kind: "configmap", Type: &v1.ConfigMap{}, Client: client,
 		Get: func(ctx context.Context, ns, name string) (runtime.Object, error) {
 			return client.CoreV1().ConfigMaps(ns).Get(ctx, name, metav1.GetOptions{})
 		},
@@ -124,7 +124,7 @@ func (kl *Kubelet) newObjectManagers(ctx context.Context) (configs, secrets *man
 		},
 	}, changed)
 	secrets = manager.New(ctx, manager.Source{
-		Kind: "secret", Type: &v1.Secret{},
+		Kind: "secret", Type: &v1.Secret{}, Client: client,
 		Get: func(ctx context.Context, ns, name string) (runtime.Object, error) {
 			return client.CoreV1().Secrets(ns).Get(ctx, name, metav1.GetOptions{})
 		},

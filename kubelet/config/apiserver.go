@@ -32,7 +32,7 @@ func RunApiserver(ctx context.Context, client kubernetes.Interface, node string,
 		},
 	}
 	store := &apiStore{ctx: ctx, mux: mux, pods: map[types.UID]*v1.Pod{}}
-	cache.NewReflectorWithOptions(lw, &v1.Pod{}, store, cache.ReflectorOptions{Name: "kubelet pods of " + node}).RunWithContext(ctx)
+	cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(lw, client), &v1.Pod{}, store, cache.ReflectorOptions{Name: "kubelet pods of " + node}).RunWithContext(ctx)
 }
 
 // apiStore turns the single changes of a watch into the whole list that the mux compares.

@@ -23,11 +23,13 @@ import (
 
 // Source reads one kind of object.
 type Source struct {
-	Kind  string // for messages: "configmap"
-	Type  runtime.Object
-	Get   func(ctx context.Context, namespace, name string) (runtime.Object, error)
-	List  func(ctx context.Context, namespace string, options metav1.ListOptions) (runtime.Object, error)
-	Watch func(ctx context.Context, namespace string, options metav1.ListOptions) (watch.Interface, error)
+	Kind string // for messages: "configmap"
+	Type runtime.Object
+	// Client is what Get, List and Watch call; the reflector asks it how it lists.
+	Client any
+	Get    func(ctx context.Context, namespace, name string) (runtime.Object, error)
+	List   func(ctx context.Context, namespace string, options metav1.ListOptions) (runtime.Object, error)
+	Watch  func(ctx context.Context, namespace string, options metav1.ListOptions) (watch.Interface, error)
 }
 
 type key struct{ namespace, name string }
@@ -138,7 +140,7 @@ func (m *Manager) start(k key) *item {
 		},
 	}
 	store := &itemStore{manager: m, key: k, item: it}
-	reflector := cache.NewReflectorWithOptions(lw, m.source.Type, store, cache.ReflectorOptions{Name: "kubelet " + m.source.Kind})
+	reflector := cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(lw, m.source.Client), m.source.Type, store, cache.ReflectorOptions{Name: "kubelet " + m.source.Kind})
 	m.group.Go(func() { reflector.RunWithContext(ctx) })
 	return it
 }
