@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -32,8 +33,8 @@ type Config struct {
 	// ListenAddress for clients: "host:port" (port 0 = any free one) or
 	// "unix:///path" (no TLS: the file's mode protects it). Default 127.0.0.1:2379.
 	ListenAddress string
-	// PeerAddress, "host:port", for members of a cluster of several; default
-	// none, as this is a single member.
+	// PeerAddress, "127.0.0.1:port", where other members would call; default none,
+	// as this is a single member. It has no TLS and so must be on loopback.
 	PeerAddress string
 	// CAFile, CertFile and KeyFile turn on TLS: clients must then show a
 	// certificate signed by the CA. All three or none.
@@ -64,6 +65,11 @@ func (c *Config) validate() error {
 	}
 	if c.QuotaBytes == 0 {
 		c.QuotaBytes = 8 << 30
+	}
+	if c.PeerAddress != "" {
+		if peer, err := netip.ParseAddrPort(c.PeerAddress); err != nil || !peer.Addr().IsLoopback() {
+			return fmt.Errorf("etcd's peer address %s: must be a loopback address and a port", c.PeerAddress)
+		}
 	}
 	set := 0
 	for _, file := range []string{c.CAFile, c.CertFile, c.KeyFile} {

@@ -152,6 +152,7 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 		"data dir no dir":  {Config{DataDir: file, ListenAddress: "127.0.0.1:0"}, []string{file}},
 		"foreign address":  {Config{DataDir: t.TempDir(), ListenAddress: "192.0.2.1:0"}, []string{"192.0.2.1"}},
 		"half of the TLS":  {Config{DataDir: dir, CertFile: "x"}, []string{"TLS"}},
+		"a public peer":    {Config{DataDir: dir, PeerAddress: "192.0.2.1:2380"}, []string{"192.0.2.1", "loopback"}},
 		"no data dir":      {Config{}, []string{"data directory"}},
 		"address, no port": {Config{DataDir: dir, ListenAddress: "localhost"}, []string{"listen address"}},
 	} {
