@@ -1,0 +1,37 @@
+// Package node is the table of node.k8s.io/v1: runtime classes.
+//
+// In Kubernetes: pkg/registry/node.
+package node
+
+import (
+	nodev1 "k8s.io/api/node/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"hyperkube/api/rule"
+	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/registry/column"
+	"hyperkube/apiserver/registry/typed"
+)
+
+// Resources is the table of node.k8s.io/v1.
+func Resources(env *registry.Env) []registry.Resource {
+	check := func(c *nodev1.RuntimeClass) field.ErrorList {
+		return rule.DNSLabel(c.Handler, field.NewPath("handler"))
+	}
+	return []registry.Resource{{
+		Name: "runtimeclasses", Singular: "runtimeclass", Kind: nodev1.SchemeGroupVersion.WithKind("RuntimeClass"),
+		ClusterScoped: true,
+		New:           func() runtime.Object { return &nodev1.RuntimeClass{} },
+		NewList:       func() runtime.Object { return &nodev1.RuntimeClassList{} },
+		Strategy: typed.Strategy[*nodev1.RuntimeClass]{
+			Check: check,
+			CheckUpdate: func(c, old *nodev1.RuntimeClass) field.ErrorList {
+				return append(check(c), rule.Immutable(c.Handler, old.Handler, field.NewPath("handler"))...)
+			},
+		},
+		Table: typed.Table(func(c *nodev1.RuntimeClass) []any {
+			return []any{c.Name, c.Handler, column.Since(c.CreationTimestamp)}
+		}, column.Name(), column.Text("Handler", nodev1.RuntimeClass{}.SwaggerDoc()["handler"]), column.Age()),
+	}}
+}
