@@ -15,8 +15,8 @@
 //  2. Endpoints are grouped by address family and by the port numbers that the
 //     Service's ports lead to: named ports may differ from pod to pod.
 //  3. In each group, existing slices keep what they have and is still wanted; what
-//     is new fills the slices that change anyway, then others with room, then new
-//     ones. A slice left empty goes.
+//     is new fills the slices that change anyway, then new ones, then another with
+//     room. A slice left empty goes.
 //  4. The plan is carried out: creations first, deletions last, so that no reader
 //     sees fewer endpoints than there are.
 //

@@ -142,11 +142,11 @@ func keepPlaceholder(service *corev1.Service, p plan, groups int, family discove
 //
 //  1. existing slices keep what is still wanted, brought up to date;
 //  2. the rest goes into slices that change anyway, the fullest first;
-//  3. then into one slice that has room for all of what is left;
-//  4. then into new ones.
+//  3. then into new ones, as long as they get full;
+//  4. what is left goes into one slice that has room for all of it, or a new one.
 //
-// A new slice is preferred to updating several others: it is written once, they
-// are written to every node.
+// A new slice is preferred to updating several others: each update goes to every
+// node.
 func reconcileByPorts(service *corev1.Service, g *group, family discovery.AddressType) plan {
 	var p plan
 	left := maps.Clone(g.endpoints)
@@ -175,20 +175,25 @@ func reconcileByPorts(service *corev1.Service, g *group, family discovery.Addres
 	for _, slice := range changed {
 		rest = fill(slice, rest)
 	}
-	// Step 3: one slice that has room for all of what is left. One that was to be
-	// deleted serves as well.
-	if len(rest) > 0 && len(rest) < MaxEndpointsPerSlice {
+	// Step 3: new slices, as long as they get full.
+	create := func() {
+		slice := newEndpointSlice(service, family, g.ports)
+		rest = fill(slice, rest)
+		p.create = append(p.create, slice)
+	}
+	for len(rest) >= MaxEndpointsPerSlice {
+		create()
+	}
+	// Step 4: what is left goes into one slice that has room for all of it, even one
+	// that was to be deleted; else into a new one.
+	if len(rest) > 0 {
 		if slice := takeWithRoom(&unchanged, &p.delete, len(rest)); slice != nil {
 			slice.Labels = labels
 			rest = fill(slice, rest)
 			changed = append(changed, slice)
+		} else {
+			create()
 		}
-	}
-	// Step 4: new slices.
-	for len(rest) > 0 {
-		slice := newEndpointSlice(service, family, g.ports)
-		rest = fill(slice, rest)
-		p.create = append(p.create, slice)
 	}
 	p.update = changed
 	return p
