@@ -37,7 +37,10 @@ func (c *Conn) Send(message any, fds ...int) error {
 		if err != nil {
 			return err
 		}
-		buf = buf[sent:]
+		// Even an empty write fails when the peer has answered and gone meanwhile.
+		if buf = buf[sent:]; len(buf) == 0 {
+			return nil
+		}
 	}
 	_, err = c.file.Write(buf)
 	return err
