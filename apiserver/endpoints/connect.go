@@ -26,7 +26,7 @@ func ConnectResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 	if err := s.admitConnect(ctx, namespace, name, options); err != nil {
 		return err
 	}
-	return s.Sub.Connect(ctx, namespace, name, subpath(info), w, r.WithContext(ctx))
+	return s.Sub.Connect(namespace, name, subpath(info), w, r.WithContext(ctx))
 }
 
 // subpath is what follows the subresource in the URL, with its slash: "" or "/x/y".

@@ -104,12 +104,12 @@ type Subresource struct {
 	// View is the same object written under other rules (status, finalize, approval, ephemeralcontainers, resize).
 	View Strategy
 	// Connect takes over the connection (exec, attach, portforward, log, proxy). path is what follows the
-	// subresource in the URL.
-	Connect func(ctx context.Context, namespace, name, path string, w http.ResponseWriter, r *http.Request) error
+	// subresource in the URL. The context is r's.
+	Connect func(namespace, name, path string, w http.ResponseWriter, r *http.Request) error
 	// ConnectMethods are the HTTP methods Connect serves; nil: GET and POST.
 	ConnectMethods []string
 	// ConnectOptions makes the object the query is decoded into for admission and for /openapi
-	// (v1.PodExecOptions …); nil: none. Connect reads the query itself, or ConnectOptionsFrom(ctx).
+	// (v1.PodExecOptions …); nil: none. Connect reads the query itself, or ConnectOptionsFrom(r.Context()).
 	ConnectOptions func() runtime.Object
 	// ConnectSubpath also routes what follows the subresource (proxy/{path}).
 	ConnectSubpath bool

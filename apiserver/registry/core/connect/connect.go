@@ -16,7 +16,6 @@
 package connect
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -101,22 +100,22 @@ func newConnector(env *registry.Env) *connector {
 	}
 }
 
-func (c *connector) exec(ctx context.Context, namespace, name, _ string, w http.ResponseWriter, r *http.Request) error {
-	opts, ok := registry.ConnectOptionsFrom(ctx).(*corev1.PodExecOptions)
+func (c *connector) exec(namespace, name, _ string, w http.ResponseWriter, r *http.Request) error {
+	opts, ok := registry.ConnectOptionsFrom(r.Context()).(*corev1.PodExecOptions)
 	if !ok {
 		return apierrors.NewBadRequest("invalid options of exec")
 	}
 	streams := streamOptions{stdin: opts.Stdin, stdout: opts.Stdout, stderr: opts.Stderr, tty: opts.TTY}
-	return c.stream(ctx, target{namespace, name, opts.Container, "/exec"}, streams, opts.Command, w, r)
+	return c.stream(target{namespace, name, opts.Container, "/exec"}, streams, opts.Command, w, r)
 }
 
-func (c *connector) attach(ctx context.Context, namespace, name, _ string, w http.ResponseWriter, r *http.Request) error {
-	opts, ok := registry.ConnectOptionsFrom(ctx).(*corev1.PodAttachOptions)
+func (c *connector) attach(namespace, name, _ string, w http.ResponseWriter, r *http.Request) error {
+	opts, ok := registry.ConnectOptionsFrom(r.Context()).(*corev1.PodAttachOptions)
 	if !ok {
 		return apierrors.NewBadRequest("invalid options of attach")
 	}
 	streams := streamOptions{stdin: opts.Stdin, stdout: opts.Stdout, stderr: opts.Stderr, tty: opts.TTY}
-	return c.stream(ctx, target{namespace, name, opts.Container, "/attach"}, streams, nil, w, r)
+	return c.stream(target{namespace, name, opts.Container, "/attach"}, streams, nil, w, r)
 }
 
 // target is a container, and what its kubelet is to be asked for.
@@ -144,8 +143,8 @@ func (o streamOptions) query(command []string) url.Values {
 	return q
 }
 
-func (c *connector) stream(ctx context.Context, t target, streams streamOptions, command []string, w http.ResponseWriter, r *http.Request) error {
-	if err := c.authorizeUpgrade(ctx, r); err != nil {
+func (c *connector) stream(t target, streams streamOptions, command []string, w http.ResponseWriter, r *http.Request) error {
+	if err := c.authorizeUpgrade(r); err != nil {
 		return err
 	}
 	pod, err := c.pods.Get(t.namespace, t.pod)
@@ -168,8 +167,8 @@ func (c *connector) stream(ctx context.Context, t target, streams streamOptions,
 	return c.passUpgrade(location, w, r)
 }
 
-func (c *connector) portForward(ctx context.Context, namespace, name, _ string, w http.ResponseWriter, r *http.Request) error {
-	if err := c.authorizeUpgrade(ctx, r); err != nil {
+func (c *connector) portForward(namespace, name, _ string, w http.ResponseWriter, r *http.Request) error {
+	if err := c.authorizeUpgrade(r); err != nil {
 		return err
 	}
 	pod, err := c.pods.Get(namespace, name)
@@ -182,7 +181,7 @@ func (c *connector) portForward(ctx context.Context, namespace, name, _ string, 
 	}
 	location.Path = fmt.Sprintf("/portForward/%s/%s", pod.Namespace, pod.Name)
 	q := url.Values{}
-	if opts, ok := registry.ConnectOptionsFrom(ctx).(*corev1.PodPortForwardOptions); ok {
+	if opts, ok := registry.ConnectOptionsFrom(r.Context()).(*corev1.PodPortForwardOptions); ok {
 		for _, port := range opts.Ports {
 			q.Add(corev1.PortHeader, fmt.Sprint(port))
 		}
@@ -196,7 +195,8 @@ func (c *connector) portForward(ctx context.Context, namespace, name, _ string, 
 
 // authorizeUpgrade: a WebSocket starts with a GET, which RBAC takes for reading. Whoever
 // starts a program in a pod must be allowed to "create", whatever the protocol.
-func (c *connector) authorizeUpgrade(ctx context.Context, r *http.Request) error {
+func (c *connector) authorizeUpgrade(r *http.Request) error {
+	ctx := r.Context()
 	info := request.InfoFrom(ctx)
 	if r.Method != http.MethodGet || info == nil {
 		return nil

@@ -28,6 +28,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -137,23 +138,26 @@ func front(t *testing.T, kubelet *fakeKubelet, may func(a request.Attributes) bo
 	c := newTestConnector(t, kubelet, may)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info := request.NewInfo(r)
-		ctx := request.WithUser(request.WithInfo(r.Context(), info), &request.User{Name: "jane"})
+		r = r.WithContext(request.WithUser(request.WithInfo(r.Context(), info), &request.User{Name: "jane"}))
+		with := func(options runtime.Object) *http.Request {
+			return r.WithContext(registry.WithConnectOptions(r.Context(), options))
+		}
 		var err error
 		switch info.Subresource {
 		case "exec":
 			q := r.URL.Query()
 			is := func(key string) bool { return q.Get(key) == "true" }
 			opts := &corev1.PodExecOptions{Command: q["command"], Stdin: is("stdin"), Stdout: is("stdout"), Stderr: is("stderr"), TTY: is("tty")}
-			err = c.exec(registry.WithConnectOptions(ctx, opts), info.Namespace, info.Name, "", w, r)
+			err = c.exec(info.Namespace, info.Name, "", w, with(opts))
 		case "attach":
-			err = c.attach(registry.WithConnectOptions(ctx, &corev1.PodAttachOptions{Stdout: true}), info.Namespace, info.Name, "", w, r)
+			err = c.attach(info.Namespace, info.Name, "", w, with(&corev1.PodAttachOptions{Stdout: true}))
 		case "portforward":
 			opts := &corev1.PodPortForwardOptions{}
-			err = c.portForward(registry.WithConnectOptions(ctx, opts), info.Namespace, info.Name, "", w, r)
+			err = c.portForward(info.Namespace, info.Name, "", w, with(opts))
 		case "log":
-			err = c.log(registry.WithConnectOptions(ctx, logOptions(r.URL.Query())), info.Namespace, info.Name, "", w, r)
+			err = c.log(info.Namespace, info.Name, "", w, with(logOptions(r.URL.Query())))
 		case "proxy":
-			err = c.proxyNode(ctx, "", info.Name, "/metrics", w, r)
+			err = c.proxyNode("", info.Name, "/metrics", w, r)
 		}
 		var status apierrors.APIStatus
 		if errors.As(err, &status) {

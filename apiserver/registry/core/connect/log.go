@@ -22,8 +22,8 @@ import (
 const maxErrorBody = 50000
 
 // log streams a container's log.
-func (c *connector) log(ctx context.Context, namespace, name, _ string, w http.ResponseWriter, r *http.Request) error {
-	opts, ok := registry.ConnectOptionsFrom(ctx).(*corev1.PodLogOptions)
+func (c *connector) log(namespace, name, _ string, w http.ResponseWriter, r *http.Request) error {
+	opts, ok := registry.ConnectOptionsFrom(r.Context()).(*corev1.PodLogOptions)
 	if !ok {
 		return apierrors.NewBadRequest("invalid options of log")
 	}
@@ -48,7 +48,7 @@ func (c *connector) log(ctx context.Context, namespace, name, _ string, w http.R
 	}
 	location.Path = fmt.Sprintf("/containerLogs/%s/%s/%s", pod.Namespace, pod.Name, container)
 	location.RawQuery = logQuery(opts).Encode()
-	body, contentType, err := c.openLog(ctx, location, opts.InsecureSkipTLSVerifyBackend)
+	body, contentType, err := c.openLog(r.Context(), location, opts.InsecureSkipTLSVerifyBackend)
 	if err != nil {
 		return err
 	}

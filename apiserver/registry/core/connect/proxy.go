@@ -21,7 +21,7 @@ import (
 )
 
 // proxyPod goes to [scheme:]name[:port]; the port is by default the first that the pod declares.
-func (c *connector) proxyPod(_ context.Context, namespace, id, path string, w http.ResponseWriter, r *http.Request) error {
+func (c *connector) proxyPod(namespace, id, path string, w http.ResponseWriter, r *http.Request) error {
 	scheme, name, port, valid := utilnet.SplitSchemeNamePort(id)
 	if !valid {
 		return apierrors.NewBadRequest(fmt.Sprintf("invalid pod request %q", id))
@@ -53,7 +53,7 @@ func firstPort(pod *corev1.Pod) string {
 }
 
 // proxyNode goes to the kubelet, with our certificate; to another port of the node without.
-func (c *connector) proxyNode(_ context.Context, _, id, path string, w http.ResponseWriter, r *http.Request) error {
+func (c *connector) proxyNode(_, id, path string, w http.ResponseWriter, r *http.Request) error {
 	scheme, name, port, valid := utilnet.SplitSchemeNamePort(id)
 	if !valid {
 		return apierrors.NewBadRequest(fmt.Sprintf("invalid node request %q", id))
@@ -85,7 +85,7 @@ func (c *connector) proxyNode(_ context.Context, _, id, path string, w http.Resp
 
 // proxyService goes to one of the ready endpoints of a port of the service, by name or number; a
 // service with one port needs none named.
-func (c *connector) proxyService(ctx context.Context, namespace, id, path string, w http.ResponseWriter, r *http.Request) error {
+func (c *connector) proxyService(namespace, id, path string, w http.ResponseWriter, r *http.Request) error {
 	scheme, name, port, valid := utilnet.SplitSchemeNamePort(id)
 	if !valid {
 		return apierrors.NewBadRequest(fmt.Sprintf("invalid service request %q", id))
@@ -98,7 +98,7 @@ func (c *connector) proxyService(ctx context.Context, namespace, id, path string
 	if err != nil {
 		return err
 	}
-	addresses, err := c.endpointsOf(ctx, service, portName)
+	addresses, err := c.endpointsOf(r.Context(), service, portName)
 	if err != nil {
 		return err
 	}
