@@ -56,10 +56,14 @@ func pods(from, to int) []*corev1.Pod {
 
 func noZone(string) string { return "" }
 
+// created counts the slices that apply has made, for their names.
+var created int
+
 // apply carries a plan out on a list, as the API would.
 func apply(existing []*discovery.EndpointSlice, p plan) []*discovery.EndpointSlice {
-	for i, s := range p.create {
-		s.Name = fmt.Sprint(s.GenerateName, len(existing), i)
+	for _, s := range p.create {
+		created++
+		s.Name = fmt.Sprint(s.GenerateName, created)
 		s.UID = types.UID(s.Name)
 		existing = append(existing, s)
 	}
