@@ -1,0 +1,68 @@
+package service
+
+import (
+	"net/netip"
+	"testing"
+
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+
+	"hyperkube/apiserver/registry"
+)
+
+// Each number is given out once; the lower band and reserved numbers last, or never (KEP-3070).
+func TestAllocator(t *testing.T) {
+	a := newAllocator(32, 0, 20)
+	if a.band != 16 {
+		t.Fatalf("the band is %d", a.band)
+	}
+	if !a.take(20) || a.take(20) {
+		t.Error("a reserved number may be asked for, once")
+	}
+	a.release(20)
+	seen := map[int]bool{}
+	for i := range 30 {
+		n, err := a.next()
+		if err != nil || seen[n] || n == 0 || n == 20 {
+			t.Fatalf("number %d: %d, %v", i, n, err)
+		}
+		if upper := n >= 16; upper != (i < 15) {
+			t.Errorf("number %d was %d: the upper band goes first", i, n)
+		}
+		seen[n] = true
+	}
+	if n, err := a.next(); err == nil {
+		t.Errorf("a full range gave out %d", n)
+	}
+	a.release(25)
+	if n, err := a.next(); n != 25 || err != nil {
+		t.Errorf("after a release: %d, %v", n, err)
+	}
+}
+
+func TestOffsets(t *testing.T) {
+	a := newAllocation(&registry.Env{
+		ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), ClusterDNSAddress: netip.MustParseAddr("10.96.0.10"),
+		NodePortRange: utilnet.PortRange{Base: 30000, Size: 2768}, ReservedNodePorts: []int{6443, 30443},
+	})
+	for text, want := range map[string]int{"10.96.0.1": 0, "10.96.1.0": 255, "10.96.255.254": 65533} {
+		ip := netip.MustParseAddr(text)
+		if n, ok := a.offset(ip); !ok || n != want || a.address(n) != ip {
+			t.Errorf("%s: %d, %v, and back %s", text, n, ok, a.address(n))
+		}
+	}
+	for _, text := range []string{"10.96.0.0", "10.96.255.255", "10.97.0.1"} {
+		if _, ok := a.offset(netip.MustParseAddr(text)); ok {
+			t.Errorf("%s is no address of the range", text)
+		}
+	}
+	if got := a.reservedOffsets(); len(got) != 2 || got[0] != 0 || got[1] != 9 {
+		t.Errorf("reserved: %v, want the first address and that of DNS", got)
+	}
+	if got := a.reservedPorts(); len(got) != 1 || got[0] != 443 {
+		t.Errorf("reserved ports: %v", got)
+	}
+	six := newAllocation(&registry.Env{ServiceCIDR: netip.MustParsePrefix("fd00::/108")})
+	if ip := six.address(0); ip != netip.MustParseAddr("fd00::1") {
+		t.Errorf("the first IPv6 address is %s", ip)
+	}
+}
