@@ -17,10 +17,14 @@ import (
 	"hyperkube/apiserver/registry/apps"
 	"hyperkube/apiserver/registry/authentication"
 	"hyperkube/apiserver/registry/authorization"
+	"hyperkube/apiserver/registry/autoscaling"
+	"hyperkube/apiserver/registry/batch"
 	"hyperkube/apiserver/registry/coordination"
 	"hyperkube/apiserver/registry/core"
 	"hyperkube/apiserver/registry/discovery"
 	"hyperkube/apiserver/registry/events"
+	"hyperkube/apiserver/registry/networking"
+	registrynode "hyperkube/apiserver/registry/node"
 	"hyperkube/apiserver/registry/policy"
 	"hyperkube/apiserver/registry/rbac"
 	"hyperkube/apiserver/registry/scheduling"
@@ -38,11 +42,15 @@ func groups(env *registry.Env) [][]registry.Resource {
 		events.Resources(env),
 		authentication.Resources(env),
 		authorization.Resources(env),
+		autoscaling.Resources(env),
+		batch.Resources(env),
+		networking.Resources(env),
 		policy.Resources(env),
 		rbac.Resources(env),
 		registrystorage.Resources(env),
 		scheduling.Resources(env),
 		coordination.Resources(env),
+		registrynode.Resources(env),
 		discovery.Resources(env),
 	}
 }
