@@ -53,8 +53,10 @@ func Identity(u *request.User) (nodeName string, isNode bool) {
 	if !u.InGroup(request.NodesGroup) {
 		return "", false
 	}
-	name, ok := strings.CutPrefix(u.Name, request.NodeUserPrefix)
-	return name, ok
+	if !strings.HasPrefix(u.Name, request.NodeUserPrefix) {
+		return "", false
+	}
+	return strings.TrimPrefix(u.Name, request.NodeUserPrefix), true
 }
 
 // no is the answer of every rule that does not match: RBAC may still allow.

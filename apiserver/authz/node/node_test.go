@@ -1,0 +1,131 @@
+package node
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"hyperkube/apiserver/lister"
+	"hyperkube/apiserver/request"
+)
+
+func local(name string) corev1.LocalObjectReference { return corev1.LocalObjectReference{Name: name} }
+
+// podOn refers to the secret s-NAME, the config map c-NAME, the claim p-NAME and the account a-NAME.
+func podOn(node, name string) *corev1.Pod {
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Spec: corev1.PodSpec{
+		NodeName: node, ServiceAccountName: "a-" + name,
+		Containers: []corev1.Container{{EnvFrom: []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: local("c-" + name)}}}}},
+		Volumes: []corev1.Volume{
+			{Name: "s", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s-" + name}}},
+			{Name: "p", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "p-" + name}}},
+			{Name: "e", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}},
+		},
+	}}
+}
+
+func newAuthorizer() *Authorizer {
+	mirror := podOn("n1", "mirror")
+	mirror.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"}
+	volume := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "v-one"}, Spec: corev1.PersistentVolumeSpec{
+		ClaimRef:               &corev1.ObjectReference{Namespace: "ns", Name: "p-one"},
+		PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{NodeStageSecretRef: &corev1.SecretReference{Namespace: "storage", Name: "key"}}},
+	}}
+	gr := func(s string) schema.GroupResource { return schema.GroupResource{Resource: s} }
+	return New(Listers{
+		Pods:              lister.Slice(gr("pods"), podOn("n1", "one"), podOn("n2", "two"), podOn("", "unbound"), mirror),
+		PersistentVolumes: lister.Slice(gr("persistentvolumes"), volume),
+		VolumeAttachments: lister.Slice(gr("volumeattachments"), &storagev1.VolumeAttachment{ObjectMeta: metav1.ObjectMeta{Name: "at"}, Spec: storagev1.VolumeAttachmentSpec{NodeName: "n1"}}),
+	}, []rbacv1.PolicyRule{{Verbs: []string{"list"}, APIGroups: []string{""}, Resources: []string{"services"}}})
+}
+
+func TestAuthorize(t *testing.T) {
+	z := newAuthorizer()
+	const unrelated = "no relationship found between node 'n1' and this object"
+	type q struct{ verb, group, resource, sub, namespace, name, selector string }
+	for _, test := range []struct {
+		q      q
+		allow  bool
+		reason string
+	}{
+		{q{verb: "get", resource: "secrets", namespace: "ns", name: "s-one"}, true, ""},
+		{q{verb: "watch", resource: "secrets", namespace: "ns", name: "s-one"}, true, ""},
+		{q{verb: "get", resource: "secrets", namespace: "ns", name: "s-two"}, false, unrelated},
+		{q{verb: "get", resource: "secrets", namespace: "other", name: "s-one"}, false, unrelated},
+		{q{verb: "get", resource: "secrets", namespace: "ns", name: "s-unbound"}, false, unrelated},
+		{q{verb: "get", resource: "secrets", namespace: "ns", name: "s-mirror"}, false, unrelated},
+		{q{verb: "list", resource: "secrets", namespace: "ns"}, false, "No Object name found"},
+		{q{verb: "list", resource: "secrets"}, false, "can only read namespaced object of this type"},
+		{q{verb: "update", resource: "secrets", namespace: "ns", name: "s-one"}, false, "can only read resources of this type"},
+		{q{verb: "get", resource: "secrets", namespace: "storage", name: "key"}, true, ""},
+		{q{verb: "get", resource: "configmaps", namespace: "ns", name: "c-one"}, true, ""},
+		{q{verb: "get", resource: "configmaps", namespace: "ns", name: "c-two"}, false, unrelated},
+		{q{verb: "get", resource: "persistentvolumeclaims", namespace: "ns", name: "p-one"}, true, ""},
+		{q{verb: "get", resource: "persistentvolumeclaims", namespace: "ns", name: "one-e"}, true, ""},
+		{q{verb: "patch", resource: "persistentvolumeclaims", sub: "status", namespace: "ns", name: "p-one"}, true, ""},
+		{q{verb: "delete", resource: "persistentvolumeclaims", namespace: "ns", name: "p-one"}, false, "can only get individual resources of this type"},
+		{q{verb: "get", resource: "persistentvolumes", name: "v-one"}, true, ""},
+		{q{verb: "get", group: "storage.k8s.io", resource: "volumeattachments", name: "at"}, true, ""},
+		{q{verb: "create", resource: "serviceaccounts", sub: "token", namespace: "ns", name: "a-one"}, true, ""},
+		{q{verb: "create", resource: "serviceaccounts", sub: "token", namespace: "ns", name: "a-two"}, false, unrelated},
+		{q{verb: "create", resource: "serviceaccounts", namespace: "ns", name: "a-one"}, false, "can only create token subresource of serviceaccount"},
+		{q{verb: "update", group: "coordination.k8s.io", resource: "leases", namespace: "kube-node-lease", name: "n1"}, true, ""},
+		{q{verb: "create", group: "coordination.k8s.io", resource: "leases", namespace: "kube-node-lease"}, true, ""},
+		{q{verb: "update", group: "coordination.k8s.io", resource: "leases", namespace: "kube-node-lease", name: "n2"}, false, "can only access node lease with the same name as the requesting node"},
+		{q{verb: "get", group: "coordination.k8s.io", resource: "leases", namespace: "kube-system", name: "n1"}, false, `can only access leases in the "kube-node-lease" system namespace`},
+		{q{verb: "list", group: "coordination.k8s.io", resource: "leases", namespace: "kube-node-lease"}, false, "can only get, create, update, patch, or delete a node lease"},
+		{q{verb: "get", group: "storage.k8s.io", resource: "csinodes", name: "n1"}, true, ""},
+		{q{verb: "get", group: "storage.k8s.io", resource: "csinodes", name: "n2"}, false, "can only access CSINode with the same name as the requesting node"},
+		{q{verb: "create", resource: "nodes"}, true, ""},
+		{q{verb: "patch", resource: "nodes", sub: "status", name: "n1"}, true, ""},
+		{q{verb: "watch", resource: "nodes", name: "n1"}, true, ""},
+		{q{verb: "list", resource: "nodes"}, false, "node 'n1' cannot read all nodes, only its own Node object"},
+		{q{verb: "get", resource: "nodes", name: "n2"}, false, "node 'n1' cannot read 'n2', only its own Node object"},
+		{q{verb: "delete", resource: "nodes", name: "n1"}, false, ""},
+		{q{verb: "watch", resource: "pods", selector: "spec.nodeName=n1"}, true, ""},
+		{q{verb: "list", resource: "pods", selector: "spec.nodeName=n2"}, false, "can only list/watch pods with spec.nodeName field selector"},
+		{q{verb: "list", resource: "pods", selector: "spec.nodeName!=n1"}, false, "can only list/watch pods with spec.nodeName field selector"},
+		{q{verb: "list", resource: "pods"}, false, "can only list/watch pods with spec.nodeName field selector"},
+		{q{verb: "get", resource: "pods", namespace: "ns", name: "one"}, true, ""},
+		{q{verb: "get", resource: "pods", namespace: "ns", name: "two"}, false, unrelated},
+		{q{verb: "update", resource: "pods", sub: "status", namespace: "ns", name: "one"}, true, ""},
+		{q{verb: "create", resource: "pods", sub: "eviction", namespace: "ns", name: "one"}, true, ""},
+		{q{verb: "create", resource: "pods", sub: "exec", namespace: "ns", name: "one"}, false, ""},
+		{q{verb: "list", resource: "services"}, true, ""},
+		{q{verb: "list", resource: "deployments", group: "apps"}, false, ""},
+	} {
+		a := request.Attributes{
+			User: &request.User{Name: "system:node:n1", Groups: []string{"system:nodes"}}, ResourceRequest: true, Verb: test.q.verb, APIGroup: test.q.group,
+			Resource: test.q.resource, Subresource: test.q.sub, Namespace: test.q.namespace, Name: test.q.name,
+		}
+		if test.q.selector != "" {
+			a.FieldSelector = fields.ParseSelectorOrDie(test.q.selector)
+		}
+		decision, reason, err := z.Authorize(t.Context(), a)
+		if (decision == request.Allow) != test.allow || reason != test.reason || err != nil {
+			t.Errorf("%+v: %v %q %v", test.q, decision, reason, err)
+		}
+	}
+}
+
+func TestIdentity(t *testing.T) {
+	for _, test := range []struct {
+		user   request.User
+		name   string
+		isNode bool
+	}{
+		{request.User{Name: "system:node:n1", Groups: []string{"system:nodes"}}, "n1", true},
+		{request.User{Name: "system:node:", Groups: []string{"system:nodes"}}, "", true},
+		{request.User{Name: "system:node:n1"}, "", false},
+		{request.User{Name: "jane", Groups: []string{"system:nodes"}}, "", false},
+	} {
+		if name, isNode := Identity(&test.user); name != test.name || isNode != test.isNode {
+			t.Errorf("%+v: %q %v", test.user, name, isNode)
+		}
+	}
+}
