@@ -72,9 +72,25 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// newNetwork builds it. isolated is how the embedded runtime connects pods: ports of
-// the bridge do not reach each other, all goes through the node's routing.
-func newNetwork(t *testing.T, isolated bool) *network {
+// wiring is how pods hang on their bridge.
+type wiring struct {
+	// routed pods send everything to the gateway; others send to their neighbours directly.
+	routed bool
+	// isolated ports of the bridge do not reach each other.
+	isolated bool
+	// netfilter: iptables sees what the bridge switches (module br_netfilter).
+	netfilter bool
+}
+
+// embedded is how the embedded runtime does it, with and without the module.
+func embedded(netfilter bool) wiring {
+	return wiring{routed: true, isolated: !netfilter, netfilter: netfilter}
+}
+
+const bridgeNetfilter = "/proc/sys/net/bridge/bridge-nf-call-iptables"
+
+// newNetwork builds it.
+func newNetwork(t *testing.T, w wiring) *network {
 	t.Helper()
 	runtime.LockOSThread() // for the rest of the process: it ends with the test
 	must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
@@ -91,13 +107,19 @@ func newNetwork(t *testing.T, isolated bool) *network {
 	must(t, netlink.LinkAdd(bridge))
 	addAddress(t, bridge, "10.244.0.1/24")
 	must(t, netlink.LinkSetUp(bridge))
-	n.a = n.addPod(bridge, "a", "10.244.0.2", isolated)
-	n.b = n.addPod(bridge, "b", "10.244.0.3", isolated)
+	value := map[bool]string{true: "1", false: "0"}[w.netfilter]
+	if err := os.WriteFile(bridgeNetfilter, []byte(value), 0o644); err != nil && w.netfilter {
+		t.Skip("the module br_netfilter is not there")
+	}
+	n.a = n.addPod(bridge, "a", "10.244.0.2", w)
+	n.b = n.addPod(bridge, "b", "10.244.0.3", w)
 
 	n.neighbor = n.connect("wire", nil)
 	wire, err := netlink.LinkByName("wire")
 	must(t, err)
 	addAddress(t, wire, "192.0.2.1/24")
+	// As on any host: without a route for it, a packet to a cluster IP ends before the rules.
+	must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: wire.Attrs().Index, Gw: net.IPv4(192, 0, 2, 2)}))
 	n.within(n.neighbor, func() {
 		link, err := netlink.LinkByName("eth0")
 		must(t, err)
@@ -138,14 +160,14 @@ func (n *network) connect(name string, master netlink.Link) netns.NsHandle {
 
 // addPod connects a pod that answers on TCP and UDP port 8080 with its name and who
 // asked.
-func (n *network) addPod(bridge netlink.Link, name, ip string, isolated bool) netns.NsHandle {
+func (n *network) addPod(bridge netlink.Link, name, ip string, w wiring) netns.NsHandle {
 	ns := n.connect("veth-"+name, bridge)
 	port, err := netlink.LinkByName("veth-" + name)
 	must(n.t, err)
 	must(n.t, netlink.LinkSetHairpin(port, true))
-	must(n.t, netlink.LinkSetIsolated(port, isolated))
+	must(n.t, netlink.LinkSetIsolated(port, w.isolated))
 	mask := "/24"
-	if isolated {
+	if w.routed {
 		mask = "/32"
 	}
 	n.within(ns, func() {
@@ -285,8 +307,8 @@ func (n *network) wait(changed chan iptables.SyncReport) {
 
 // R50, R51, R52, R70: every way to a Service works, under a FORWARD policy of DROP,
 // with either kernel interface; a clean-up leaves the host as it was.
-func testServices(t *testing.T, program string) {
-	n := newNetwork(t, true)
+func testServices(t *testing.T, program string, w wiring) {
+	n := newNetwork(t, w)
 	n.program(program, "-P", "FORWARD", "DROP")
 	n.program(program, "-A", "FORWARD", "-j", "DROP")
 	must(t, os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("0"), 0o644))
@@ -355,7 +377,13 @@ func checkAnswers(n *network, what string, from netns.NsHandle, address string, 
 
 func TestServicesThroughNFT(t *testing.T) {
 	if inNamespace(t) {
-		testServices(t, "iptables-nft")
+		testServices(t, "iptables-nft", embedded(false))
+	}
+}
+
+func TestServicesWithBridgeNetfilter(t *testing.T) {
+	if inNamespace(t) {
+		testServices(t, "iptables-nft", embedded(true))
 	}
 }
 
@@ -364,16 +392,15 @@ func TestServicesThroughLegacy(t *testing.T) {
 		t.Skip("iptables-legacy is not installed")
 	}
 	if inNamespace(t) {
-		testServices(t, "iptables-legacy")
+		testServices(t, "iptables-legacy", embedded(false))
 	}
 }
 
 // R52: pods on one bridge whose replies would not pass iptables.
 func testPlainBridge(t *testing.T, module bool) {
-	n := newNetwork(t, false)
-	const setting = "/proc/sys/net/bridge/bridge-nf-call-iptables"
-	if err := os.WriteFile(setting, []byte("0"), 0o644); err != nil && module {
-		t.Skip("the module br_netfilter is not there")
+	n := newNetwork(t, wiring{netfilter: module})
+	if module {
+		must(t, os.WriteFile(bridgeNetfilter, []byte("0"), 0o644)) // the proxy must switch it on
 	}
 	cfg := Config{PlainBridge: true}
 	if !module {
@@ -413,7 +440,7 @@ func TestUDPClientFollowsTheEndpoint(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	n := newNetwork(t, true)
+	n := newNetwork(t, embedded(false))
 	_, client, changed, stop := n.start(Config{})
 	defer stop()
 	var conn net.Conn
@@ -439,7 +466,7 @@ func TestUDPClientFollowsTheEndpoint(t *testing.T) {
 	}
 	n.wait(changed)
 	// The flow is removed just after the rules are written.
-	for range 20 {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
 		if got := ask(); got == "b" {
 			return
 		}

@@ -31,6 +31,9 @@ type Config struct {
 	Client kubernetes.Interface
 	// NodeName decides which endpoints are local. Required.
 	NodeName string
+	// NodeIP is an address by which others reach this node, besides those on its
+	// interfaces (as behind NAT); UDP flows to its NodePorts are cleaned too. Default "".
+	NodeIP string
 	// ClusterCIDR is the range of pod addresses; what comes from elsewhere to a cluster
 	// IP is masqueraded, and FORWARD lets pods through. Default "": all are alike.
 	ClusterCIDR string
@@ -222,6 +225,9 @@ func (p *Proxy) cleanConntrack(logger klog.Logger, in iptables.Input) {
 			}
 		}
 	}
+	if p.cfg.NodeIP != "" {
+		expected.NodeIPs[p.cfg.NodeIP] = true
+	}
 	p.lastUDP = fingerprint
 	removed, err := conntrack.CleanStaleEntries(expected)
 	switch {
@@ -294,11 +300,12 @@ func (p *Proxy) CleanUp(ctx context.Context) error {
 	return cleanUp(ctx, p.cfg.run, p.sysctls)
 }
 
-// CleanUp is the same without a Proxy, for `hyperkube reset` (R70). stateFile is
-// Config.StateFile of the one that ran. It succeeds when there is nothing to do, and
-// where there is no iptables.
-func CleanUp(ctx context.Context, stateFile string) error {
-	return cleanUp(ctx, iptables.Exec, &sysctls{root: "/proc/sys", stateFile: stateFile})
+// CleanUp is the same without a Proxy, for `hyperkube reset` (R70). Of the Config only
+// StateFile counts: without it, sysctls are left as they are. It succeeds when there
+// is nothing to do, and where there is no iptables.
+func CleanUp(ctx context.Context, cfg Config) error {
+	cfg.complete()
+	return cleanUp(ctx, cfg.run, &sysctls{root: cfg.sysctlRoot, stateFile: cfg.StateFile})
 }
 
 // cleanUp looks through both kernel interfaces: the host's choice may have changed
