@@ -12,20 +12,27 @@ import (
 	podutil "hyperkube/api/core/pod"
 )
 
+// Disruption says why the control plane deletes a pod.
+type Disruption struct {
+	Reason, Message string
+	// Phase, where not empty, becomes the pod's: for one whose kubelet will not say
+	// any more how it ended.
+	Phase corev1.PodPhase
+}
+
 // MarkDisruptionTarget notes in the pod's status that the control plane is about
 // to delete it, and why (KEP-3329): a Job then does not count it as a failure of
-// its own. phase, where not empty, is set too: for a pod whose kubelet will not
-// say any more how it ended.
-func MarkDisruptionTarget(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, reason, message string, phase corev1.PodPhase) error {
+// its own.
+func MarkDisruptionTarget(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, why Disruption) error {
 	status := pod.Status.DeepCopy()
 	changed := podutil.UpdatePodCondition(status, &corev1.PodCondition{
-		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: reason, Message: message,
+		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: why.Reason, Message: why.Message,
 		ObservedGeneration: pod.Generation,
 	})
 	_, condition := podutil.GetPodCondition(status, corev1.DisruptionTarget)
 	patched := map[string]any{"conditions": []corev1.PodCondition{*condition}}
-	if phase != "" && pod.Status.Phase != phase {
-		patched["phase"], changed = phase, true
+	if why.Phase != "" && pod.Status.Phase != why.Phase {
+		patched["phase"], changed = why.Phase, true
 	}
 	if !changed {
 		return nil

@@ -196,7 +196,8 @@ func (c *PodGCController) gcUnscheduledTerminating(ctx context.Context, pods []*
 // it was.
 func (c *PodGCController) markFailedAndDeletePod(ctx context.Context, pod *corev1.Pod, disruption string) error {
 	if disruption != "" && !podutil.IsPodTerminal(pod) {
-		err := podcontrol.MarkDisruptionTarget(ctx, c.client, pod, "DeletionByPodGC", disruption, corev1.PodFailed)
+		err := podcontrol.MarkDisruptionTarget(ctx, c.client, pod,
+			podcontrol.Disruption{Reason: "DeletionByPodGC", Message: disruption, Phase: corev1.PodFailed})
 		if err != nil && !apierrors.IsNotFound(err) {
 			return err
 		}

@@ -78,22 +78,28 @@ type replicaSets interface {
 // New makes the controller for ReplicaSets.
 func New(client kubernetes.Interface, factory informers.SharedInformerFactory, recorder record.EventRecorder, options reconcile.Options) (*ReplicaSetController, error) {
 	store := &appsReplicaSets{client, factory.Apps().V1().ReplicaSets()}
-	return newBaseController("replicaset", appsv1.SchemeGroupVersion.WithKind("ReplicaSet"), store,
+	return newBaseController(flavor{"replicaset", appsv1.SchemeGroupVersion.WithKind("ReplicaSet"), store},
 		factory.Core().V1().Pods().Informer(), podcontrol.PodControl{Client: client, Recorder: recorder}, options)
 }
 
-func newBaseController(name string, kind schema.GroupVersionKind, store replicaSets, pods cache.SharedIndexInformer,
-	control podcontrol.PodControl, options reconcile.Options) (*ReplicaSetController, error) {
+// flavor tells the two kinds apart.
+type flavor struct {
+	name  string
+	kind  schema.GroupVersionKind
+	store replicaSets
+}
+
+func newBaseController(flavor flavor, pods cache.SharedIndexInformer, control podcontrol.PodControl, options reconcile.Options) (*ReplicaSetController, error) {
 	if err := podcontrol.AddPodControllerIndexer(pods); err != nil {
 		return nil, err
 	}
 	options = options.WithDefaults()
 	rsc := &ReplicaSetController{
-		kind: kind, store: store, podIndexer: pods.GetIndexer(), podControl: control,
+		kind: flavor.kind, store: flavor.store, podIndexer: pods.GetIndexer(), podControl: control,
 		clock: options.Clock, expectations: podcontrol.NewExpectations(options.Clock),
 	}
-	rsc.Loop = reconcile.New(name, rsc.syncReplicaSet, options)
-	rsc.Watch(store.informer(), rsc.replicaSetKeys)
+	rsc.Loop = reconcile.New(flavor.name, rsc.syncReplicaSet, options)
+	rsc.Watch(flavor.store.informer(), rsc.replicaSetKeys)
 	rsc.Watch(pods, rsc.podKeys)
 	return rsc, nil
 }

@@ -23,7 +23,7 @@ import (
 // those objects is this one.
 func NewReplicationManager(client kubernetes.Interface, factory informers.SharedInformerFactory, recorder record.EventRecorder, options reconcile.Options) (*ReplicaSetController, error) {
 	store := &replicationControllers{client, factory.Core().V1().ReplicationControllers()}
-	return newBaseController("replicationcontroller", corev1.SchemeGroupVersion.WithKind("ReplicationController"), store,
+	return newBaseController(flavor{"replicationcontroller", corev1.SchemeGroupVersion.WithKind("ReplicationController"), store},
 		factory.Core().V1().Pods().Informer(), podcontrol.PodControl{Client: client, Recorder: recorder}, options)
 }
 

@@ -198,7 +198,8 @@ func toleratedUntil(taint *corev1.Taint, tolerations []corev1.Toleration, now ti
 
 func (c *Controller) addConditionAndDeletePod(ctx context.Context, pod *corev1.Pod) error {
 	c.recorder.Eventf(pod, corev1.EventTypeNormal, "TaintManagerEviction", "Marking for deletion Pod %s/%s", pod.Namespace, pod.Name)
-	err := podcontrol.MarkDisruptionTarget(ctx, c.client, pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint", "")
+	err := podcontrol.MarkDisruptionTarget(ctx, c.client, pod,
+		podcontrol.Disruption{Reason: "DeletionByTaintManager", Message: "Taint manager: deleting due to NoExecute taint"})
 	if err == nil {
 		err = c.client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &pod.UID}})
 	}

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/ktesting"
 	"k8s.io/utils/ptr"
@@ -25,11 +26,18 @@ import (
 	"hyperkube/test/integration"
 )
 
+// asControllerManager is the identity that the command uses: the tests hold its RBAC role, too.
+func asControllerManager(cluster *integration.Cluster) *rest.Config {
+	config := cluster.Protobuf()
+	config.Impersonate = rest.ImpersonationConfig{UserName: "system:kube-controller-manager"}
+	return config
+}
+
 // startManager runs all controllers until the test ends.
 func startManager(t *testing.T, cluster *integration.Cluster, change ...func(*controllers.Config)) *controllers.Manager {
 	t.Helper()
 	config := controllers.Config{
-		RESTConfig: cluster.Protobuf(), RootCA: []byte("-----CA-----"), ClusterCIDR: "10.244.0.0/16",
+		RESTConfig: asControllerManager(cluster), RootCA: []byte("-----CA-----"), ClusterCIDR: "10.244.0.0/16",
 	}
 	config.Client = kubernetes.NewForConfigOrDie(config.RESTConfig)
 	for _, c := range change {
