@@ -53,6 +53,7 @@ var packages = []string{
 	"k8s.io/api/rbac/v1",
 	"k8s.io/api/resource/v1",
 	"k8s.io/api/scheduling/v1",
+	"k8s.io/api/scheduling/v1alpha3", // batch/v1 refers to it
 	"k8s.io/api/storage/v1",
 	"k8s.io/apimachinery/pkg/api/resource",
 	"k8s.io/apimachinery/pkg/apis/meta/v1",
@@ -87,7 +88,13 @@ func main() {
 		return spec.MustCreateRef("#/definitions/" + friendly(name))
 	}
 	schemas := map[string]spec.Schema{}
-	for name, definition := range definitions.GetOpenAPIDefinitions(ref) {
+	all := definitions.GetOpenAPIDefinitions(ref)
+	for name, definition := range all {
+		for _, other := range definition.Dependencies {
+			if _, known := all[other]; !known {
+				panic(name + " refers to " + other + ": add its package")
+			}
+		}
 		schema := definition.Schema
 		// A v2 document cannot say oneOf (quantities): the generator keeps its view in an extension.
 		delete(schema.Extensions, "x-kubernetes-v2-schema")
