@@ -1,0 +1,130 @@
+package noderestriction
+
+import (
+	"strings"
+	"testing"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
+
+	"hyperkube/apiserver/lister"
+	"hyperkube/apiserver/request"
+)
+
+func pod(node, name string, change ...func(*corev1.Pod)) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: "uid-of-" + "pod"}, Spec: corev1.PodSpec{NodeName: node}}
+	for _, c := range change {
+		c(p)
+	}
+	return p
+}
+
+func mirror(p *corev1.Pod) {
+	p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"}
+	p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: "n1", UID: "node-uid", Controller: ptr.To(true)}}
+}
+
+func newNode(name string, change ...func(*corev1.Node)) *corev1.Node {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "node-uid"}}
+	for _, c := range change {
+		c(n)
+	}
+	return n
+}
+
+func labelled(key string) func(*corev1.Node) {
+	return func(n *corev1.Node) { n.Labels = map[string]string{key: "x"} }
+}
+
+func token(ref *authenticationv1.BoundObjectReference) *authenticationv1.TokenRequest {
+	return &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: ref}}
+}
+
+type write struct {
+	op       request.Operation
+	resource string // [group/]resource[:subresource]
+	name     string
+	obj, old runtime.Object
+	want     string
+}
+
+func TestAdmit(t *testing.T) {
+	p := New(lister.Slice(schema.GroupResource{Resource: "pods"}, pod("n1", "mine"), pod("n2", "other")),
+		lister.Slice(schema.GroupResource{Resource: "nodes"}, newNode("n1")))
+	running := func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning }
+	for name, w := range map[string]write{
+		"mirror pod":                    {request.Create, "pods", "", pod("n1", "m", mirror), nil, ""},
+		"plain pod":                     {request.Create, "pods", "", pod("n1", "m"), nil, "can only create mirror pods"},
+		"mirror pod of another node":    {request.Create, "pods", "", pod("n2", "m", mirror), nil, "spec.nodeName set to itself"},
+		"mirror pod without owner":      {request.Create, "pods", "", pod("n1", "m", mirror, func(p *corev1.Pod) { p.OwnerReferences = nil }), nil, "with an owner reference set to itself"},
+		"mirror pod of another life":    {request.Create, "pods", "", pod("n1", "m", mirror, func(p *corev1.Pod) { p.OwnerReferences[0].UID = "before" }), nil, "UID mismatch: expected before got node-uid"},
+		"mirror pod, not controlled":    {request.Create, "pods", "", pod("n1", "m", mirror, func(p *corev1.Pod) { p.OwnerReferences[0].Controller = nil }), nil, "controller owner reference"},
+		"mirror pod that blocks":        {request.Create, "pods", "", pod("n1", "m", mirror, func(p *corev1.Pod) { p.OwnerReferences[0].BlockOwnerDeletion = ptr.To(true) }), nil, "must not set blockOwnerDeletion"},
+		"mirror pod with account":       {request.Create, "pods", "", pod("n1", "m", mirror, func(p *corev1.Pod) { p.Spec.ServiceAccountName = "x" }), nil, "reference a service account"},
+		"mirror pod with secret":        {request.Create, "pods", "", pod("n1", "m", mirror, func(p *corev1.Pod) { p.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "x"}} }), nil, "reference secrets"},
+		"update a pod":                  {request.Update, "pods", "mine", pod("n1", "mine"), pod("n1", "mine"), "can only create and delete mirror pods"},
+		"delete":                        {request.Delete, "pods", "mine", nil, nil, ""},
+		"delete another's":              {request.Delete, "pods", "other", nil, nil, "can only delete pods with spec.nodeName set to itself"},
+		"delete what is gone":           {request.Delete, "pods", "none", nil, nil, `pods "none" not found`},
+		"status":                        {request.Update, "pods:status", "mine", pod("n1", "mine", running), pod("n1", "mine"), ""},
+		"another's status":              {request.Update, "pods:status", "other", pod("n2", "other", running), pod("n2", "other"), "can only update pod status for pods with spec.nodeName set to itself"},
+		"labels through status":         {request.Update, "pods:status", "mine", pod("n1", "mine", func(p *corev1.Pod) { p.Labels = map[string]string{"a": "b"} }), pod("n1", "mine"), "cannot update labels through pod status"},
+		"evict":                         {request.Create, "pods:eviction", "mine", &policyv1.Eviction{}, nil, ""},
+		"evict another's":               {request.Create, "pods:eviction", "other", &policyv1.Eviction{}, nil, "can only evict pods with spec.nodeName set to itself"},
+		"bind":                          {request.Create, "pods:binding", "mine", &corev1.Binding{}, nil, "only 'status' and 'eviction' are allowed"},
+		"register":                      {request.Create, "nodes", "", newNode("n1", labelled("kubernetes.io/hostname")), nil, ""},
+		"register another":              {request.Create, "nodes", "", newNode("n2"), nil, `node "n1" is not allowed to modify node "n2"`},
+		"register as control plane":     {request.Create, "nodes", "", newNode("n1", labelled("node-role.kubernetes.io/control-plane")), nil, "not allowed to set the following labels: node-role.kubernetes.io/control-plane"},
+		"register with a restricted":    {request.Create, "nodes", "", newNode("n1", labelled("team.node-restriction.kubernetes.io/x")), nil, "node-restriction.kubernetes.io"},
+		"a label of its own":            {request.Update, "nodes", "n1", newNode("n1", labelled("example.com/gpu")), newNode("n1"), ""},
+		"taking a restricted label off": {request.Update, "nodes", "n1", newNode("n1"), newNode("n1", labelled("node-restriction.kubernetes.io/x")), "is not allowed to modify labels"},
+		"own taints":                    {request.Update, "nodes", "n1", newNode("n1"), newNode("n1", func(n *corev1.Node) { n.Spec.Taints = []corev1.Taint{{Key: "a"}} }), "is not allowed to modify taints"},
+		"another's status of node":      {request.Update, "nodes:status", "n2", newNode("n2"), newNode("n2"), "is not allowed to modify node"},
+		"lease":                         {request.Create, "coordination.k8s.io/leases", "", &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, nil, ""},
+		"another's lease":               {request.Create, "coordination.k8s.io/leases", "", &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "n2"}}, nil, "same name as the requesting node"},
+		"token":                         {request.Create, "serviceaccounts:token", "sa", token(&authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: "mine", UID: "uid-of-pod"}), nil, ""},
+		"token of another's pod":        {request.Create, "serviceaccounts:token", "sa", token(&authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: "other", UID: "uid-of-pod"}), nil, "bound to a pod scheduled on a different node"},
+		"token of a former pod":         {request.Create, "serviceaccounts:token", "sa", token(&authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: "mine", UID: "before"}), nil, "does not match the UID in record"},
+		"token without uid":             {request.Create, "serviceaccounts:token", "sa", token(&authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: "mine"}), nil, "pod binding without a uid"},
+		"unbound token":                 {request.Create, "serviceaccounts:token", "sa", token(nil), nil, "not bound to a pod"},
+		"claim":                         {request.Update, "persistentvolumeclaims", "c", &corev1.PersistentVolumeClaim{}, &corev1.PersistentVolumeClaim{}, "may only update PVC status"},
+		"other kinds":                   {request.Create, "events", "", &corev1.Event{}, nil, ""},
+	} {
+		err := p.Admit(t.Context(), attributes(w, &request.User{Name: "system:node:n1", Groups: []string{"system:nodes"}}))
+		if w.want == "" && err != nil || w.want != "" && (err == nil || !strings.Contains(err.Error(), w.want)) {
+			t.Errorf("%s: %v, want %q", name, err, w.want)
+		}
+	}
+	w := write{op: request.Create, resource: "pods", obj: pod("n1", "m")}
+	if err := p.Admit(t.Context(), attributes(w, &request.User{Name: "jane"})); err != nil {
+		t.Errorf("jane is taken for a node: %v", err)
+	}
+	if err := p.Admit(t.Context(), attributes(w, &request.User{Name: "system:node:", Groups: []string{"system:nodes"}})); err == nil {
+		t.Error("a node without a name may write")
+	}
+}
+
+func attributes(w write, user *request.User) *request.AdmissionAttributes {
+	resource, subresource, _ := strings.Cut(w.resource, ":")
+	group := ""
+	if g, r, ok := strings.Cut(resource, "/"); ok {
+		group, resource = g, r
+	}
+	a := &request.AdmissionAttributes{
+		User: user, Operation: w.op, Resource: schema.GroupVersionResource{Group: group, Version: "v1", Resource: resource},
+		Subresource: subresource, Namespace: "ns", Name: w.name, Object: w.obj, OldObject: w.old,
+	}
+	switch resource {
+	case "nodes":
+		a.Namespace = ""
+	case "leases":
+		a.Namespace = corev1.NamespaceNodeLease
+	}
+	return a
+}
