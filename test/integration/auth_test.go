@@ -242,3 +242,31 @@ func wantForbidden(t *testing.T, err error, text string) {
 		t.Errorf("want forbidden: %s; have %v", text, err)
 	}
 }
+
+// R40: kubectl's own questions about identity and rights.
+func TestKubectlAuth(t *testing.T) {
+	c := Start(t)
+	kubeconfig := c.Kubeconfig()
+	for _, step := range []struct{ args, want string }{
+		{"auth whoami", "kubernetes-admin"},
+		{"auth can-i delete nodes", "yes"},
+		{"auth can-i list secrets --as=system:kube-dns -n default", "no"},
+		{"auth can-i --list --as=jane", "selfsubjectrulesreviews.authorization.k8s.io"},
+		{"create serviceaccount robot", "serviceaccount/robot created"},
+		{"create token robot", "eyJ"},
+		{"create token robot --duration=1m", "may not specify a duration less than 10 minutes"},
+		{"create role reader --verb=get --resource=pods", "role.rbac.authorization.k8s.io/reader created"},
+		{"create rolebinding readers --role=reader --serviceaccount=default:robot", "rolebinding.rbac.authorization.k8s.io/readers created"},
+		{"get rolebinding readers -o wide", "default/robot"},
+		{"auth can-i get pods --as=system:serviceaccount:default:robot", "yes"},
+		{"auth can-i get pods -n kube-system --as=system:serviceaccount:default:robot", "no"},
+		{"describe clusterrole system:kube-dns", "endpoints"},
+		{"get clusterroles", "CREATED AT"},
+		{"get --raw /openid/v1/jwks", `"use":"sig"`},
+		{"get pods --as=jane", `Error from server (Forbidden): pods is forbidden: User "jane" cannot list resource "pods" in API group "" in the namespace "default"`},
+	} {
+		if got := kubectl(t, kubeconfig, "", strings.Fields(step.args)...); !strings.Contains(got, step.want) {
+			t.Errorf("kubectl %s: %s\nwant %s", step.args, got, step.want)
+		}
+	}
+}
