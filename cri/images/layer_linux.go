@@ -274,7 +274,9 @@ func (s *Store) settle(dir, layer string, size int64) error {
 	if err != nil {
 		return err
 	}
+	s.synced.Add(1)
 	go func() {
+		defer s.synced.Done()
 		defer d.Close()
 		if unix.Syncfs(int(d.Fd())) == nil {
 			if _, err := os.Stat(place); err == nil {

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -19,8 +21,23 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// parallelDownloads is how many layers of one image are fetched at a time.
-const parallelDownloads = 3
+const (
+	// parallelDownloads is how many layers of one image are fetched at a time.
+	parallelDownloads = 3
+	// pullStall is how long a registry may send nothing before a pull is given up.
+	pullStall = time.Minute
+	// dialPatience bounds one attempt to connect, so that an unreachable registry
+	// is reported within seconds; the kubelet tries again later.
+	dialPatience = 3 * time.Second
+)
+
+// registryTransport is the library's, but for shorter waits for a connection.
+// It honours HTTP(S)_PROXY and NO_PROXY.
+func registryTransport() http.RoundTripper {
+	t := remote.DefaultTransport.(*http.Transport).Clone()
+	t.DialContext = (&net.Dialer{Timeout: dialPatience, KeepAlive: 30 * time.Second}).DialContext
+	return t
+}
 
 // Pull fetches an image from its registry:
 //
@@ -58,8 +75,13 @@ func (s *Store) Pull(ctx context.Context, ref string, auth authn.AuthConfig) (*I
 }
 
 func (s *Store) pull(ctx context.Context, ref name.Reference, auth authn.AuthConfig) (*Image, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stall := time.AfterFunc(pullStall, func() { cancel(fmt.Errorf("the registry has sent nothing for %s", pullStall)) })
+	defer stall.Stop()
 	platform := v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
-	options := []remote.Option{remote.WithContext(ctx), remote.WithPlatform(platform), remote.WithUserAgent("hyperkube")}
+	options := []remote.Option{remote.WithContext(ctx), remote.WithPlatform(platform), remote.WithUserAgent("hyperkube"),
+		remote.WithTransport(registryTransport()), remote.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Steps: 2})}
 	if auth != (authn.AuthConfig{}) {
 		options = append(options, remote.WithAuth(authn.FromConfig(auth)))
 	}
@@ -100,24 +122,31 @@ func (s *Store) pull(ctx context.Context, ref name.Reference, auth authn.AuthCon
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	group, _ := errgroup.WithContext(ctx)
-	group.SetLimit(parallelDownloads)
-	for i, layer := range layers {
-		path := filepath.Join(dir, fmt.Sprint(i))
-		src.layers[i].open = func() (io.ReadCloser, error) { return os.Open(path) }
-		if i < len(src.chains) && !s.hasLayer(src.chains[i]) {
-			group.Go(func() error { return download(layer, path) })
-		}
+	if err := s.fetch(src, layers, dir, func() { stall.Reset(pullStall) }); err != nil {
+		return nil, errors.Join(err, context.Cause(ctx))
 	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
+	stall.Stop()
 	// Step 4
 	return s.add(src)
 }
 
+// fetch downloads the layers that are missing into dir, and calls progress as
+// bytes come.
+func (s *Store) fetch(src *source, layers []v1.Layer, dir string, progress func()) error {
+	var group errgroup.Group
+	group.SetLimit(parallelDownloads)
+	for i, layer := range layers {
+		path := filepath.Join(dir, fmt.Sprint(i))
+		src.layers[i].open = func() (io.ReadCloser, error) { return os.Open(path) }
+		if !s.hasLayer(src.chains[i]) {
+			group.Go(func() error { return download(layer, path, progress) })
+		}
+	}
+	return group.Wait()
+}
+
 // download writes a layer to a file; the library compares it with its digest.
-func download(layer v1.Layer, path string) error {
+func download(layer v1.Layer, path string, progress func()) error {
 	r, err := layer.Compressed()
 	if err != nil {
 		return err
@@ -127,8 +156,16 @@ func download(layer v1.Layer, path string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, r)
+	_, err = io.Copy(f, io.TeeReader(r, progressWriter(progress)))
 	return errors.Join(err, f.Close())
+}
+
+// progressWriter calls itself for every piece written to it.
+type progressWriter func()
+
+func (p progressWriter) Write(b []byte) (int, error) {
+	p()
+	return len(b), nil
 }
 
 // offersPlatform says what an index offers when it has nothing for this node (R66).

@@ -29,7 +29,8 @@ type Store struct {
 	mu     sync.Mutex
 	images map[string]*Image // by ID
 	unpack sync.RWMutex
-	making keyLock // one maker for each layer
+	making keyLock        // one maker for each layer
+	synced sync.WaitGroup // layers on their way to the disk
 }
 
 // Image is one image, whatever it is called.

@@ -228,6 +228,13 @@ func portmapRules(conf portmapConf, id, ip string) string {
 }
 
 func (portmap) del(ctx context.Context, args *pluginArgs) error {
+	var conf portmapConf
+	if err := json.Unmarshal(args.Conf, &conf); err != nil {
+		return err
+	}
+	if len(conf.RuntimeConfig.PortMappings) == 0 {
+		return nil // most pods
+	}
 	t, err := findIptables(ctx)
 	if err != nil {
 		return nil
