@@ -351,6 +351,10 @@ func (f *Framework) RunScorePlugins(ctx context.Context, state *framework.CycleS
 func (f *Framework) sumScores(plugins []framework.ScorePlugin, scores [][]framework.NodeScore, nodes []*framework.NodeInfo) ([]NodePluginScores, *framework.Status) {
 	result := make([]NodePluginScores, len(nodes))
 	all := make([]PluginScore, len(nodes)*len(plugins))
+	weights := make([]int64, len(plugins))
+	for i, p := range plugins {
+		weights[i] = f.weights[p.Name()]
+	}
 	for n := range nodes {
 		own := all[n*len(plugins) : (n+1)*len(plugins)]
 		result[n] = NodePluginScores{Name: nodes[n].Node().Name, Scores: own}
@@ -361,7 +365,7 @@ func (f *Framework) sumScores(plugins []framework.ScorePlugin, scores [][]framew
 					p.Name(), s, framework.MinNodeScore, framework.MaxNodeScore)
 				return nil, framework.AsStatus(err)
 			}
-			own[i] = PluginScore{Name: p.Name(), Score: s * f.weights[p.Name()]}
+			own[i] = PluginScore{Name: p.Name(), Score: s * weights[i]}
 			result[n].TotalScore += own[i].Score
 		}
 	}

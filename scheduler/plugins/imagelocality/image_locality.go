@@ -33,21 +33,44 @@ func New(_ context.Context, h framework.Handle) (framework.Plugin, error) {
 // Name returns the plugin's name.
 func (*ImageLocality) Name() string { return Name }
 
+const preScoreStateKey = "PreScore" + Name
+
+// preScoreState is the pod's images by the names that nodes report.
+type preScoreState struct {
+	images []string
+}
+
+// Clone returns the state itself: it never changes.
+func (s *preScoreState) Clone() framework.StateData { return s }
+
+// PreScore completes the image names, once for all nodes.
+func (*ImageLocality) PreScore(_ context.Context, state *framework.CycleState, pod *framework.PodInfo, _ []*framework.NodeInfo) *framework.Status {
+	s := &preScoreState{}
+	for _, containers := range [][]v1.Container{pod.Pod.Spec.InitContainers, pod.Pod.Spec.Containers} {
+		for i := range containers {
+			s.images = append(s.images, normalizedImageName(containers[i].Image))
+		}
+	}
+	state.Write(preScoreStateKey, s)
+	return nil
+}
+
 // Score adds up the sizes of the pod's images on the node. Each is weighed by the
 // share of nodes that have it: otherwise a rare image would draw all its pods onto
 // the one node that happened to pull it first.
-func (pl *ImageLocality) Score(_ context.Context, _ *framework.CycleState, pod *framework.PodInfo, node *framework.NodeInfo) (int64, *framework.Status) {
-	totalNodes := len(pl.handle.SnapshotSharedLister().List())
+func (pl *ImageLocality) Score(_ context.Context, state *framework.CycleState, _ *framework.PodInfo, node *framework.NodeInfo) (int64, *framework.Status) {
+	data, err := state.Read(preScoreStateKey)
+	if err != nil {
+		return 0, framework.AsStatus(err)
+	}
+	images, totalNodes := data.(*preScoreState).images, len(pl.handle.SnapshotSharedLister().List())
 	var sum int64
-	for _, containers := range [][]v1.Container{pod.Pod.Spec.InitContainers, pod.Pod.Spec.Containers} {
-		for i := range containers {
-			if state, ok := node.ImageStates[normalizedImageName(containers[i].Image)]; ok && totalNodes > 0 {
-				sum += int64(float64(state.Size) * float64(state.NumNodes) / float64(totalNodes))
-			}
+	for _, image := range images {
+		if summary, ok := node.ImageStates[image]; ok && totalNodes > 0 {
+			sum += int64(float64(summary.Size) * float64(summary.NumNodes) / float64(totalNodes))
 		}
 	}
-	count := len(pod.Pod.Spec.InitContainers) + len(pod.Pod.Spec.Containers)
-	return calculatePriority(sum, count), nil
+	return calculatePriority(sum, len(images)), nil
 }
 
 func calculatePriority(sum int64, containers int) int64 {
