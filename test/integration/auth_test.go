@@ -270,3 +270,39 @@ func TestKubectlAuth(t *testing.T) {
 		}
 	}
 }
+
+// A start over an existing store makes good what was lost of the default roles, keeps what was added, and respects
+// an opt-out.
+func TestBootstrapPolicyIsReconciled(t *testing.T) {
+	c := Start(t)
+	ctx := t.Context()
+	roles, bindings := c.Client.RbacV1().ClusterRoles(), c.Client.RbacV1().ClusterRoleBindings()
+	extra := rbacv1.PolicyRule{Verbs: []string{"get"}, APIGroups: []string{"example.com"}, Resources: []string{"things"}}
+	changed := must(t)(roles.Get(ctx, "system:node-proxier", metav1.GetOptions{})).(*rbacv1.ClusterRole)
+	whole := len(changed.Rules)
+	changed.Rules = []rbacv1.PolicyRule{extra}
+	must(t)(roles.Update(ctx, changed, metav1.UpdateOptions{}))
+	optedOut := must(t)(bindings.Get(ctx, "system:discovery", metav1.GetOptions{})).(*rbacv1.ClusterRoleBinding)
+	optedOut.Annotations[rbacv1.AutoUpdateAnnotationKey] = "false"
+	optedOut.Subjects = nil
+	must(t)(bindings.Update(ctx, optedOut, metav1.UpdateOptions{}))
+	if err := roles.Delete(ctx, "view", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	untouched := must(t)(roles.Get(ctx, "edit", metav1.GetOptions{})).(*rbacv1.ClusterRole)
+
+	c.Stop()
+	c.Run("127.0.0.1:0")
+	roles, bindings = c.Client.RbacV1().ClusterRoles(), c.Client.RbacV1().ClusterRoleBindings()
+	again := must(t)(roles.Get(ctx, "system:node-proxier", metav1.GetOptions{})).(*rbacv1.ClusterRole)
+	if len(again.Rules) != whole+1 || again.Rules[0].Resources[0] != "things" {
+		t.Errorf("%d rules of %d and one: %v", len(again.Rules), whole, again.Rules)
+	}
+	if b := must(t)(bindings.Get(ctx, "system:discovery", metav1.GetOptions{})).(*rbacv1.ClusterRoleBinding); len(b.Subjects) > 0 {
+		t.Errorf("the opt-out was overruled: %v", b.Subjects)
+	}
+	must(t)(roles.Get(ctx, "view", metav1.GetOptions{}))
+	if e := must(t)(roles.Get(ctx, "edit", metav1.GetOptions{})).(*rbacv1.ClusterRole); e.ResourceVersion != untouched.ResourceVersion {
+		t.Error("what was as it should be has been written")
+	}
+}
