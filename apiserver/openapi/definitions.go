@@ -16,6 +16,8 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 )
 
+//go:generate sh -c "cd ../.. && go run ./apiserver/openapi/gen"
+
 //go:embed definitions.json.gz
 var packed []byte
 
