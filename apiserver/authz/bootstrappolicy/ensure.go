@@ -38,10 +38,10 @@ func Ensure(ctx context.Context, env *registry.Env) error {
 	group.SetLimit(concurrency)
 	// Roles before bindings is of no use: a binding may come before its role.
 	for _, err := range []error{
-		ensureAll(ctx, group, env, "clusterroles", p.ClusterRoles, reconcileClusterRole),
-		ensureAll(ctx, group, env, "clusterrolebindings", p.ClusterRoleBindings, reconcileClusterRoleBinding),
-		ensureAll(ctx, group, env, "roles", p.Roles, reconcileRole),
-		ensureAll(ctx, group, env, "rolebindings", p.RoleBindings, reconcileRoleBinding),
+		ensurer[*rbacv1.ClusterRole]{env, "clusterroles", reconcileClusterRole}.ensure(ctx, group, p.ClusterRoles),
+		ensurer[*rbacv1.ClusterRoleBinding]{env, "clusterrolebindings", reconcileClusterRoleBinding}.ensure(ctx, group, p.ClusterRoleBindings),
+		ensurer[*rbacv1.Role]{env, "roles", reconcileRole}.ensure(ctx, group, p.Roles),
+		ensurer[*rbacv1.RoleBinding]{env, "rolebindings", reconcileRoleBinding}.ensure(ctx, group, p.RoleBindings),
 	} {
 		if err != nil {
 			_ = group.Wait()
@@ -59,18 +59,27 @@ const (
 	update
 	// recreate: what differs can't be changed in place (roleRef).
 	recreate
+	// create: there is none yet.
+	create
 )
 
-// ensureAll starts the writes of one resource. reconcile changes current to what it should be; it is run
-// once on a copy to see whether there is anything to write.
-func ensureAll[T object](ctx context.Context, group *errgroup.Group, env *registry.Env, resource string, wanted []T, reconcile func(current, wanted T) verdict) error {
-	store := env.Store(schema.GroupResource{Group: rbacv1.GroupName, Resource: resource})
+// ensurer brings one resource up to the policy. reconcile changes current to what it should be; it is run once on
+// a copy to see whether there is anything to write.
+type ensurer[T object] struct {
+	env       *registry.Env
+	resource  string
+	reconcile func(current, wanted T) verdict
+}
+
+// ensure starts the writes of what is missing or differs.
+func (e ensurer[T]) ensure(ctx context.Context, group *errgroup.Group, wanted []T) error {
+	store := e.env.Store(schema.GroupResource{Group: rbacv1.GroupName, Resource: e.resource})
 	if store == nil {
-		return fmt.Errorf("bootstrap policy: %s are not served", resource)
+		return fmt.Errorf("bootstrap policy: %s are not served", e.resource)
 	}
 	present, err := store.ListCached(ctx, "", nil)
 	if err != nil {
-		return fmt.Errorf("bootstrap policy: listing %s: %w", resource, err)
+		return fmt.Errorf("bootstrap policy: listing %s: %w", e.resource, err)
 	}
 	byKey := map[string]T{}
 	for _, p := range present {
@@ -79,19 +88,19 @@ func ensureAll[T object](ctx context.Context, group *errgroup.Group, env *regist
 		}
 	}
 	for _, w := range wanted {
-		current, exists := byKey[w.GetNamespace()+"/"+w.GetName()]
-		action := keep
-		if exists {
+		action := create
+		if current, exists := byKey[w.GetNamespace()+"/"+w.GetName()]; exists {
+			action = keep
 			if current.GetAnnotations()[rbacv1.AutoUpdateAnnotationKey] != "false" {
-				action = reconcile(current.DeepCopyObject().(T), w)
-			}
-			if action == keep {
-				continue
+				action = e.reconcile(current.DeepCopyObject().(T), w)
 			}
 		}
+		if action == keep {
+			continue
+		}
 		group.Go(func() error {
-			if err := write(ctx, store, w, exists, action, reconcile); err != nil {
-				return fmt.Errorf("bootstrap policy: %s %s: %w", resource, w.GetName(), err)
+			if err := e.write(ctx, store, w, action); err != nil {
+				return fmt.Errorf("bootstrap policy: %s %s: %w", e.resource, w.GetName(), err)
 			}
 			return nil
 		})
@@ -99,16 +108,16 @@ func ensureAll[T object](ctx context.Context, group *errgroup.Group, env *regist
 	return nil
 }
 
-func write[T object](ctx context.Context, store *registry.Store, wanted T, exists bool, action verdict, reconcile func(current, wanted T) verdict) error {
+func (e ensurer[T]) write(ctx context.Context, store *registry.Store, wanted T, action verdict) error {
 	own := registry.Write{Unadmitted: true}
-	if exists && action == update {
+	switch action {
+	case update:
 		_, _, err := store.Update(ctx, wanted.GetNamespace(), wanted.GetName(), func(current runtime.Object) (runtime.Object, error) {
-			reconcile(current.(T), wanted)
+			e.reconcile(current.(T), wanted)
 			return current, nil
 		}, own)
 		return err
-	}
-	if exists {
+	case recreate:
 		_, _, err := store.DeleteObject(ctx, wanted.GetNamespace(), wanted.GetName(), &metav1.DeleteOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
 			return err
