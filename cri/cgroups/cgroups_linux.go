@@ -287,8 +287,15 @@ func removeTree(dir string) error {
 	}
 }
 
+// write sets one value. The file is not to be made where it does not exist: a
+// missing controller would be reported as a lack of permission then.
 func write(dir, name, value string) error {
-	if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0); err != nil {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value)
+	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("writing %q: %w", value, err)
 	}
 	return nil

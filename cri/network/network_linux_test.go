@@ -1,0 +1,301 @@
+package network
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// The test binary is the tests, in a network namespace of their own, and, as
+// argv[0] says, a CNI plugin or a process that holds a pod's namespace.
+func TestMain(m *testing.M) {
+	if code, handled := PluginMain(os.Args[0], os.Stdin, os.Stdout); handled {
+		os.Exit(code)
+	}
+	switch {
+	case os.Args[0] == "holder":
+		os.Stdin.Read(make([]byte, 1))
+		os.Exit(0)
+	case os.Getuid() != 0:
+		fmt.Println("SKIP: network namespaces need root")
+		os.Exit(0)
+	case os.Getenv("NETWORK_TEST_INSIDE") == "":
+		cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+		cmd.Env = append(os.Environ(), "NETWORK_TEST_INSIDE=1")
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET}
+		if cmd.Run() != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// namespace is a network namespace for as long as the test lasts.
+func namespace(t *testing.T) (path string) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args[0] = "holder"
+	cmd.Stdin = r
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	t.Cleanup(func() { w.Close(); cmd.Wait() })
+	return "/proc/" + strconv.Itoa(cmd.Process.Pid) + "/ns/net"
+}
+
+func newNetwork(t *testing.T, cidr string) *Network {
+	t.Helper()
+	dir := t.TempDir()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := New(Config{ConfDir: dir + "/net.d", BinDir: dir + "/bin", DataDir: dir + "/data", SelfExe: exe, ClusterCIDR: "10.9.0.0/16"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Ready(); err == nil || !strings.Contains(err.Error(), "no CNI configuration") {
+		t.Errorf("ready without a configuration: %v", err)
+	}
+	if err := n.SetPodCIDR(cidr); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for range 2 {
+			if err := n.CleanUp(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}
+		links, _ := net.Interfaces()
+		rules, _ := exec.Command("iptables-save").Output()
+		if len(links) != 1 || bytes.Contains(rules, []byte("HK-")) {
+			t.Errorf("left: %v\n%s", links, rules)
+		}
+	})
+	return n
+}
+
+func TestAddGivesAnAddressAndARoute(t *testing.T) {
+	n := newNetwork(t, "10.9.3.0/24")
+	pod := &Pod{ID: "p1", NetNS: namespace(t)}
+	ips, err := n.Add(context.Background(), pod)
+	if err != nil || len(ips) != 1 || ips[0] != "10.9.3.2" {
+		t.Fatalf("%v %v", ips, err)
+	}
+	ns, err := netns.GetFromPath(pod.NetNS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	inside, err := netlink.NewHandleAt(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inside.Close()
+	routes, err := inside.RouteGet(net.ParseIP("10.9.3.77")) // another pod of this node
+	if err != nil || len(routes) != 1 || routes[0].Gw.String() != "10.9.3.1" {
+		t.Errorf("the way to another pod: %v %v", routes, err)
+	}
+	if err := n.Check(context.Background(), pod); err != nil {
+		t.Error(err)
+	}
+	if got := n.Attached(); len(got) != 1 || got[0] != "p1" {
+		t.Errorf("attached %v", got)
+	}
+	for range 2 { // DEL may be repeated
+		if err := n.Del(context.Background(), pod); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := n.Attached(); len(got) != 0 {
+		t.Errorf("attached after DEL: %v", got)
+	}
+	if links, _ := net.Interfaces(); len(links) != 2 { // lo and the bridge
+		t.Errorf("links %v", links)
+	}
+}
+
+// A hundred pods later, the rules are those of one (R50).
+func TestRulesAreWrittenOnceAndLetPodsOut(t *testing.T) {
+	n := newNetwork(t, "10.9.3.0/24")
+	var rules string
+	for i := range 3 {
+		pod := &Pod{ID: fmt.Sprint("p", i), NetNS: namespace(t)}
+		if _, err := n.Add(context.Background(), pod); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("iptables-save").Output()
+		if err != nil {
+			t.Skip("no iptables: ", err)
+		}
+		now := string(bytes.Join(lines(out, "-A "), []byte("\n")))
+		if i > 0 && now != rules {
+			t.Errorf("rules changed:\n%s\nwere:\n%s", now, rules)
+		}
+		rules = now
+		defer n.Del(context.Background(), pod)
+	}
+	id := short(n.cfg.DataDir)
+	for _, want := range []string{"-A POSTROUTING -s 10.9.3.0/24", "-A HK-MASQ-" + id + " -d 10.9.0.0/16 -j RETURN", "-A HK-FORWARD-" + id + " -s 10.9.3.0/24 -j ACCEPT"} {
+		if !strings.Contains(rules, want) {
+			t.Errorf("rules lack %s:\n%s", want, rules)
+		}
+	}
+}
+
+func lines(text []byte, prefix string) (found [][]byte) {
+	for _, line := range bytes.Split(text, []byte("\n")) {
+		if bytes.HasPrefix(line, []byte(prefix)) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+func TestHostPortRulesComeAndGoWithThePod(t *testing.T) {
+	if _, err := exec.LookPath("iptables"); err != nil {
+		t.Skip("no iptables")
+	}
+	n := newNetwork(t, "10.9.3.0/24")
+	var pods []*Pod
+	for i, id := range []string{"aaaa", "bbbb"} {
+		pod := &Pod{ID: id, NetNS: namespace(t), Ports: []PortMapping{{HostPort: int32(8080 + i), ContainerPort: 80, Protocol: "tcp"}}}
+		if _, err := n.Add(context.Background(), pod); err != nil {
+			t.Fatal(err)
+		}
+		pods = append(pods, pod)
+	}
+	count := func() int {
+		out, _ := exec.Command("iptables-save", "-t", "nat").Output()
+		return bytes.Count(out, []byte("--to-destination 10.9.3."))
+	}
+	for want := 2; want >= 0; want-- {
+		if got := count(); got != want {
+			t.Errorf("%d mappings, want %d", got, want)
+		}
+		if want > 0 {
+			if err := n.Del(context.Background(), pods[want-1]); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// An add-on's configuration takes the place of ours, and its plugin is executed.
+func TestAnotherConfigurationCounts(t *testing.T) {
+	n := newNetwork(t, "10.9.3.0/24")
+	script := "#!/bin/sh\ncat >/dev/null\n[ $CNI_COMMAND = ADD ] || exit 0\n" +
+		`echo '{"cniVersion":"1.0.0","ips":[{"address":"192.0.2.9/32"}]}'` + "\n"
+	if err := os.WriteFile(filepath.Join(n.cfg.BinDir, "other"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	conf := `{"cniVersion":"1.0.0","name":"addon","plugins":[{"type":"other"}]}`
+	if err := os.WriteFile(filepath.Join(n.cfg.ConfDir, "10-addon.conflist"), []byte(conf), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	pod := &Pod{ID: "p", NetNS: namespace(t)}
+	ips, err := n.Add(context.Background(), pod)
+	if err != nil || len(ips) != 1 || ips[0] != "192.0.2.9" || n.Name() != "addon" {
+		t.Errorf("%v %v %s", ips, err, n.Name())
+	}
+	if err := n.Del(context.Background(), pod); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a plugin could not do is undone, and its error is the caller's.
+func TestFailedAddLeavesNothing(t *testing.T) {
+	n := newNetwork(t, "10.9.3.0/24")
+	if _, err := n.Add(context.Background(), &Pod{ID: "p", NetNS: "/no/such/namespace"}); err == nil {
+		t.Fatal("no error")
+	}
+	if got := n.Attached(); len(got) != 0 {
+		t.Errorf("attached %v", got)
+	}
+}
+
+// Our plugins are real ones: a program that knows only CNI can call them.
+func TestPluginAsAProgram(t *testing.T) {
+	n := newNetwork(t, "10.9.3.0/24")
+	data, err := os.ReadFile(filepath.Join(n.cfg.ConfDir, confName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list struct {
+		Plugins []map[string]any `json:"plugins"`
+	}
+	if err := json.Unmarshal(data, &list); err != nil {
+		t.Fatal(err)
+	}
+	list.Plugins[0]["cniVersion"], list.Plugins[0]["name"] = "1.0.0", "hyperkube"
+	conf, _ := json.Marshal(list.Plugins[0])
+	ns := namespace(t)
+	call := func(command string) string {
+		cmd := exec.Command(filepath.Join(n.cfg.BinDir, bridgePlugin))
+		cmd.Env = append(os.Environ(), "CNI_COMMAND="+command, "CNI_CONTAINERID=x", "CNI_NETNS="+ns, "CNI_IFNAME=eth0", "CNI_PATH="+n.cfg.BinDir)
+		cmd.Stdin = bytes.NewReader(conf)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Errorf("%s: %v: %s", command, err, out)
+		}
+		return string(out)
+	}
+	if got := call("VERSION"); !strings.Contains(got, "1.0.0") {
+		t.Errorf("VERSION: %s", got)
+	}
+	if got := call("ADD"); !strings.Contains(got, `"address": "10.9.3.2/24"`) {
+		t.Errorf("ADD: %s", got)
+	}
+	call("DEL")
+}
+
+func TestAddressesGoRoundAndRunOut(t *testing.T) {
+	pool := &addresses{dir: t.TempDir(), subnet: netip.MustParsePrefix("10.0.0.0/29")} // .2 to .6 are for pods
+	var got []string
+	for i := range 5 {
+		ip, err := pool.allocate(fmt.Sprint("pod", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, ip.String())
+	}
+	if want := "10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 10.0.0.6"; strings.Join(got, " ") != want {
+		t.Errorf("got %v", got)
+	}
+	if ip, err := pool.allocate("one more"); err == nil || !strings.Contains(err.Error(), "no address is free") {
+		t.Errorf("got %v %v", ip, err)
+	}
+	if again, err := pool.allocate("pod2"); err != nil || again.String() != "10.0.0.4" {
+		t.Errorf("a second time: %v %v", again, err)
+	}
+	for _, pod := range []string{"pod1", "pod3", "pod1"} {
+		if err := pool.release(pod); err != nil {
+			t.Error(err)
+		}
+	}
+	if ip, _ := pool.allocate("new"); ip.String() != "10.0.0.3" { // after .6, round to the first free
+		t.Errorf("got %v", ip)
+	}
+}
