@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"hyperkube/controllers/clusterroleaggregation"
 	"hyperkube/controllers/deployment"
 	"hyperkube/controllers/endpoints"
 	"hyperkube/controllers/endpointslice"
@@ -40,6 +41,7 @@ var (
 	coreGroup         = schema.GroupVersion{Version: "v1"}
 	appsGroup         = schema.GroupVersion{Group: "apps", Version: "v1"}
 	discoveryGroup    = schema.GroupVersion{Group: "discovery.k8s.io", Version: "v1"}
+	rbacGroup         = schema.GroupVersion{Group: "rbac.authorization.k8s.io", Version: "v1"}
 	coordinationGroup = schema.GroupVersion{Group: "coordination.k8s.io", Version: "v1"}
 )
 
@@ -86,6 +88,10 @@ var table = []entry{
 				return nil, nil
 			}
 			return rootcacertpublisher.New(t.client, t.informers, t.config.RootCA, t.options(1)), nil
+		}},
+	{"clusterroleaggregation", "clusterrole-aggregation-controller", "fills ClusterRoles that are made of others", rbacGroup.WithResource("clusterroles"),
+		func(t *term) (controller, error) {
+			return clusterroleaggregation.New(t.client, t.informers, t.options(1)), nil
 		}},
 	{"nodelifecycle", "node-lifecycle-controller", "finds silent nodes and taints them", coreGroup.WithResource("nodes"),
 		func(t *term) (controller, error) {

@@ -79,6 +79,7 @@ var shared = []schema.GroupVersionResource{
 	coreGroup.WithResource("endpoints"), coreGroup.WithResource("configmaps"), coreGroup.WithResource("serviceaccounts"),
 	coreGroup.WithResource("replicationcontrollers"), appsGroup.WithResource("deployments"), appsGroup.WithResource("replicasets"),
 	discoveryGroup.WithResource("endpointslices"), coordinationGroup.WithResource("leases"),
+	rbacGroup.WithResource("clusterroles"),
 }
 
 // sharedInformers are those of the shared kinds, for the garbage collector to use

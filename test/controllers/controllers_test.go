@@ -5,6 +5,8 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -210,12 +213,12 @@ func TestDeploymentBehindService(t *testing.T) {
 }
 
 func endpoints(ctx context.Context, client kubernetes.Interface, service string, want int) error {
-	slices, err := client.DiscoveryV1().EndpointSlices("default").List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service})
+	list, err := client.DiscoveryV1().EndpointSlices("default").List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service})
 	if err != nil {
 		return err
 	}
 	ready := 0
-	for _, slice := range slices.Items {
+	for _, slice := range list.Items {
 		for _, endpoint := range slice.Endpoints {
 			if ptr.Deref(endpoint.Conditions.Ready, false) {
 				ready++
@@ -233,8 +236,8 @@ func endpoints(ctx context.Context, client kubernetes.Interface, service string,
 	for _, subset := range legacy.Subsets {
 		addresses += len(subset.Addresses)
 	}
-	if len(slices.Items) != 1 || ready != want || addresses != want {
-		return fmt.Errorf("%d slices, %d ready endpoints, %d addresses in Endpoints; want 1, %d, %d", len(slices.Items), ready, addresses, want, want)
+	if len(list.Items) != 1 || ready != want || addresses != want {
+		return fmt.Errorf("%d slices, %d ready endpoints, %d addresses in Endpoints; want 1, %d, %d", len(list.Items), ready, addresses, want, want)
 	}
 	return nil
 }
@@ -483,4 +486,59 @@ func TestLeaderElection(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "second leads again", holder("second"))
+}
+
+// A role with the label of an aggregate becomes part of it.
+func TestClusterRoleAggregation(t *testing.T) {
+	cluster := integration.Start(t)
+	startManager(t, cluster)
+	roles := cluster.Client.RbacV1().ClusterRoles()
+	_, err := roles.Create(t.Context(), &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: "widgets", Labels: map[string]string{"rbac.authorization.k8s.io/aggregate-to-view": "true"}},
+		Rules:      []rbacv1.PolicyRule{{Verbs: []string{"get"}, APIGroups: []string{"example.com"}, Resources: []string{"widgets"}}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "view has it, and so has edit, which is made of view", func() error {
+		for _, name := range []string{"view", "edit", "admin"} {
+			role, err := roles.Get(t.Context(), name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			if !slices.ContainsFunc(role.Rules, func(r rbacv1.PolicyRule) bool { return slices.Contains(r.Resources, "widgets") }) {
+				return fmt.Errorf("%s has it not", name)
+			}
+		}
+		return nil
+	})
+}
+
+// A manager that comes and goes leaves no goroutine behind (R12).
+func TestManagerLeavesNothingBehind(t *testing.T) {
+	cluster := integration.Start(t)
+	life := func(t *testing.T) {
+		manager := startManager(t, cluster, func(c *controllers.Config) {
+			c.LeaderElect, c.Identity = true, "me"
+		})
+		eventually(t, "all have their caches", func() error {
+			for _, s := range manager.Status() {
+				if s.Name == "garbagecollector" && !s.Synced || s.Running && !s.Synced {
+					return fmt.Errorf("%s has not", s.Name)
+				}
+			}
+			return nil
+		})
+	}
+	t.Run("warm up", life)
+	before := runtime.NumGoroutine()
+	for range 5 {
+		t.Run("life", life)
+	}
+	eventually(t, "goroutines", func() error {
+		if now := runtime.NumGoroutine(); now > before+5 {
+			return fmt.Errorf("%d goroutines, %d before", now, before)
+		}
+		return nil
+	})
 }
