@@ -109,20 +109,20 @@ func TestServed(t *testing.T) {
 			if again.GetResourceVersion() != created.GetResourceVersion() || again.GetGeneration() != created.GetGeneration() {
 				t.Errorf("an update with what was read wrote something")
 			}
-			checkTable(t, cluster, k.group, k.version, k.resource, k.cluster, name)
+			path := "/apis/" + k.group + "/" + k.version
+			if k.group == "" {
+				path = "/api/" + k.version
+			}
+			if !k.cluster {
+				path += "/namespaces/default"
+			}
+			checkTable(t, cluster, path+"/"+k.resource, name)
 		})
 	}
 }
 
-func checkTable(t *testing.T, cluster *integration.Cluster, group, version, resource string, clusterScoped bool, name string) {
-	path := "/apis/" + group + "/" + version
-	if group == "" {
-		path = "/api/" + version
-	}
-	if !clusterScoped {
-		path += "/namespaces/default"
-	}
-	request := cluster.Client.CoreV1().RESTClient().Get().AbsPath(path + "/" + resource)
+func checkTable(t *testing.T, cluster *integration.Cluster, path, name string) {
+	request := cluster.Client.CoreV1().RESTClient().Get().AbsPath(path)
 	text, err := request.SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").Param("fieldSelector", "metadata.name="+name).DoRaw(context.Background())
 	if err != nil {
 		t.Fatal(err)

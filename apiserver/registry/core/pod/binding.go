@@ -24,7 +24,8 @@ func BindingResource(env *registry.Env) registry.Resource {
 		Name: "bindings", Singular: "binding", Kind: v1.SchemeGroupVersion.WithKind("Binding"),
 		New: func() runtime.Object { return &v1.Binding{} },
 		Answer: func(ctx context.Context, namespace string, obj runtime.Object, opts *metav1.CreateOptions) (runtime.Object, error) {
-			return bind(ctx, env, namespace, obj.(*v1.Binding).Name, obj.(*v1.Binding), opts)
+			binding := obj.(*v1.Binding)
+			return binder{env}.bind(ctx, namespace, binding.Name, binding, opts)
 		},
 	}
 }
@@ -38,17 +39,19 @@ func bindingSubresource(env *registry.Env) registry.Subresource {
 			if binding.Name != name {
 				return nil, errors.NewBadRequest("name in URL does not match name in Binding object")
 			}
-			return bind(ctx, env, namespace, name, binding, opts)
+			return binder{env}.bind(ctx, namespace, name, binding, opts)
 		},
 	}
 }
 
-// bind assigns a pod to a node: it is all that a scheduler does to a pod.
-func bind(ctx context.Context, env *registry.Env, namespace, name string, binding *v1.Binding, opts *metav1.CreateOptions) (runtime.Object, error) {
+// binder assigns pods to nodes: it is all that a scheduler does to a pod.
+type binder struct{ env *registry.Env }
+
+func (b binder) bind(ctx context.Context, namespace, name string, binding *v1.Binding, opts *metav1.CreateOptions) (runtime.Object, error) {
 	if errs := validateBinding(binding); len(errs) > 0 {
 		return nil, errors.NewInvalid(schema.GroupKind{Kind: "Binding"}, name, errs)
 	}
-	_, err := env.Store(pods).GuaranteedUpdate(ctx, namespace, name, len(opts.DryRun) > 0, func(current runtime.Object) (runtime.Object, error) {
+	_, err := b.env.Store(pods).GuaranteedUpdate(ctx, namespace, name, len(opts.DryRun) > 0, func(current runtime.Object) (runtime.Object, error) {
 		pod := current.(*v1.Pod)
 		if err := assignPod(pod, binding); err != nil {
 			return nil, errors.NewConflict(schema.GroupResource{Resource: "pods/binding"}, name, err)
