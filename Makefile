@@ -8,7 +8,7 @@ GO ?= go
 # The package, or pattern of packages, that test and bench take: make test WHAT=./scheduler/...
 WHAT ?= ./...
 DATA_DIR ?= /var/lib/hyperkube
-SMALL := -trimpath -ldflags='-s -w'
+SMALL := -ldflags='-s -w'
 EMBEDDED := cri/embedded/bin
 
 .PHONY: help run build test unit e2e verify bench generate debug clean host-tools

@@ -28,6 +28,14 @@ type Registration struct {
 	Socket string `json:"socket"`
 	// Address is what the component itself serves, if anything: "https://127.0.0.1:6443".
 	Address string `json:"address,omitempty"`
+	// Parts are the components that `all` was told to run; nil for a component.
+	Parts []string `json:"parts,omitempty"`
+}
+
+// Register writes r under dataDir until the returned function is called.
+func (r Registration) Register(dataDir string) (remove func(), err error) {
+	file := filepath.Join(RunDir(dataDir), r.Component+".json")
+	return func() { os.Remove(file) }, writeJSON(file, r)
 }
 
 // RunDir is where components of a data directory register.
@@ -59,16 +67,16 @@ func (e *Env) Serve(dataDir, address string) (stop func(), err error) {
 	server := &http.Server{Handler: e.Handler()}
 	go server.Serve(listener)
 
-	file := filepath.Join(dir, e.Name+".json")
 	registration := Registration{Component: e.Name, PID: os.Getpid(), Args: e.Args, Since: e.Started, Socket: socket, Address: address}
-	if err := writeJSON(file, registration); err != nil {
+	remove, err := registration.Register(dataDir)
+	if err != nil {
 		server.Close()
 		return nil, err
 	}
 	e.Health.Add("started", func(context.Context) error { return nil })
 	return func() {
 		server.Close()
-		os.Remove(file)
+		remove()
 		os.Remove(socket)
 	}, nil
 }

@@ -34,10 +34,12 @@ func SignalContext(parent context.Context, onFirst func(os.Signal)) (context.Con
 // SilentWait is how long a wait may last before it says what it waits for (R04).
 const SilentWait = 2 * time.Second
 
-// Wait calls ready until it returns nil or ctx ends. After SilentWait, and then
-// every 10 s, it calls say with the last error, so that no wait is silent.
+// Wait calls ready until it returns nil or ctx ends: often at first, every half
+// second in the end. After SilentWait, and then every 10 s, it calls say with the
+// last error, so that no wait is silent.
 func Wait(ctx context.Context, say func(cause error), ready func(context.Context) error) error {
-	const interval = 20 * time.Millisecond
+	const shortest, longest = 5 * time.Millisecond, 500 * time.Millisecond
+	interval := shortest
 	next := time.Now().Add(SilentWait)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -59,6 +61,7 @@ func Wait(ctx context.Context, say func(cause error), ready func(context.Context
 			next = now.Add(10 * time.Second)
 		}
 		timer.Reset(interval)
+		interval = min(interval+interval/8, longest)
 	}
 }
 

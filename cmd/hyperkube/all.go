@@ -20,10 +20,12 @@ type allOptions struct {
 	shared
 	Disable []string
 	Ports   string
-	Name    string
-	Runtime string
-	Pods    string
-	Service string
+	// RuntimeEndpoint is a CRI runtime of somebody else's, instead of our own.
+	RuntimeEndpoint string
+	Name            string
+	Runtime         string
+	Pods            string
+	Service         string
 }
 
 func newAllOptions() *allOptions {
@@ -38,6 +40,7 @@ func (o *allOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.Ports, "ports", o.Ports, "default (6443, 2379, 10250) or auto: left to the kernel, for a second cluster")
 	flags.StringVar(&o.Name, "name", o.Name, "name of the cluster; a second one beside the first needs a name, a data directory, ports and address ranges of its own")
 	flags.StringVar(&o.Runtime, "container-runtime", o.Runtime, "embedded, or simulated: pods that are only bookkeeping, without root")
+	flags.StringVar(&o.RuntimeEndpoint, "container-runtime-endpoint", o.RuntimeEndpoint, "CRI socket of another runtime, unix:///run/containerd/containerd.sock, instead of ours")
 	flags.StringVar(&o.Pods, "cluster-cidr", o.Pods, "address range of pods")
 	flags.StringVar(&o.Service, "service-cluster-ip-range", o.Service, "address range of Services")
 }
@@ -152,16 +155,37 @@ func (o *allOptions) Run(ctx context.Context) error {
 func (o *allOptions) parts() []*part {
 	var parts []*part
 	for _, c := range commands() {
-		if c.options == nil || slices.Contains(o.Disable, c.name) || o.simulated() && needsHost(c.name) {
+		if c.options == nil || slices.Contains(o.Disable, c.name) || o.simulated() && needsHost(c.name) || o.RuntimeEndpoint != "" && c.name == "cri" {
 			continue
 		}
-		args := []string{"--data-dir=" + o.DataDir}
-		if c.name == "kubelet" && o.simulated() {
-			args = append(args, "--container-runtime=simulated")
-		}
-		parts = append(parts, &part{command: &c, args: args})
+		parts = append(parts, &part{command: &c, args: append([]string{"--data-dir=" + o.DataDir}, o.extraArgs(c.name)...)})
 	}
 	return parts
+}
+
+// extraArgs is what a component's command line needs beside the data directory.
+func (o *allOptions) extraArgs(name string) []string {
+	switch name {
+	case "kubelet":
+		if o.simulated() {
+			return []string{"--container-runtime=simulated"}
+		}
+		endpoint := o.RuntimeEndpoint
+		if endpoint == "" {
+			// Named, so that the kubelet waits for `all`'s runtime instead of bringing up its own.
+			node, err := nodeName()
+			if err != nil {
+				return nil // the kubelet says so itself
+			}
+			endpoint = criEndpoint(o.dir, node)
+		}
+		return []string{"--container-runtime-endpoint=" + endpoint}
+	case "scheduler", "controller-manager":
+		// The data directory is claimed: nobody else runs this cluster, so who comes back after a
+		// kill -9 takes up its own Lease at once.
+		return []string{"--leader-elect-identity=all"}
+	}
+	return nil
 }
 
 // needsHost names the components which a cluster of simulated pods does without.
@@ -172,6 +196,7 @@ func needsHost(name string) bool { return name == "cri" || name == "proxy" || na
 func (o *allOptions) announce(ctx context.Context, s *supervisor, began time.Time) error {
 	fmt.Printf("hyperkube %s: cluster %q in %s\n", versionString(), o.dir.Cluster.Name, o.DataDir)
 	waiting := slices.Clone(s.parts)
+	node := &nodeWatch{options: o}
 	say := func(cause error) { fmt.Printf("  waiting for %v\n", cause) }
 	err := component.Wait(ctx, say, func(ctx context.Context) error {
 		if err := s.failure(); err != nil {
@@ -190,7 +215,13 @@ func (o *allOptions) announce(ctx context.Context, s *supervisor, began time.Tim
 		if len(left) > 0 {
 			return errors.New(strings.Join(left, ", "))
 		}
-		return o.nodeReady(ctx)
+		if s.find("kubelet") == nil {
+			return nil // no node is to be expected
+		}
+		if err := o.dir.Reload(); err != nil {
+			return err
+		}
+		return node.ready(ctx)
 	})
 	if failed := s.failure(); failed != nil {
 		return failed

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"hyperkube/component"
 )
@@ -37,6 +38,12 @@ func serveControl(dataDir string, s *supervisor) (stop func(), err error) {
 		listener.Close()
 		return nil, err
 	}
+	registration := component.Registration{Component: "all", PID: os.Getpid(), Since: time.Now(), Socket: socket, Parts: s.names()}
+	remove, err := registration.Register(dataDir)
+	if err != nil {
+		listener.Close()
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /stop/{component}", func(w http.ResponseWriter, r *http.Request) {
 		s.control(w, r, func(p *part) error { return s.stop(p, nil) })
@@ -48,6 +55,7 @@ func serveControl(dataDir string, s *supervisor) (stop func(), err error) {
 	go server.Serve(listener)
 	return func() {
 		server.Close()
+		remove()
 		os.Remove(socket)
 	}, nil
 }

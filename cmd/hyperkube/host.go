@@ -48,21 +48,28 @@ func nodeName() (string, error) {
 	return name, nil
 }
 
-// nodeReady is nil when the API shows a node, and each is Ready.
-func (o *allOptions) nodeReady(ctx context.Context) error {
-	file, err := o.dir.WriteAdminKubeconfig()
-	if err != nil {
-		return err
+// nodeWatch asks whether the nodes of a cluster are Ready, with one client for all its questions.
+type nodeWatch struct {
+	options *allOptions
+	set     kubernetes.Interface
+}
+
+// ready is nil when the API shows a node, and each is Ready.
+func (n *nodeWatch) ready(ctx context.Context) error {
+	if n.set == nil {
+		file, err := n.options.dir.WriteAdminKubeconfig()
+		if err != nil {
+			return err
+		}
+		config, err := client.Load(file, "all", "")
+		if err != nil {
+			return err
+		}
+		if n.set, err = kubernetes.NewForConfig(config); err != nil {
+			return err
+		}
 	}
-	config, err := client.Load(file, "all", "")
-	if err != nil {
-		return err
-	}
-	set, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return err
-	}
-	nodes, err := set.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
+	nodes, err := n.set.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
 	}

@@ -88,3 +88,5 @@ func removeStandIn() error {
 	}
 	return netlink.LinkDel(link)
 }
+
+func unmount(target string) error { return unix.Unmount(target, unix.MNT_DETACH) }

@@ -89,7 +89,11 @@ func collectStatus(ctx context.Context, dataDir string) ([]statusRow, error) {
 	}
 	var rows []statusRow
 	var bad []string
-	for _, name := range componentNames() {
+	expected := componentNames()
+	if all, runs := byName["all"]; runs {
+		expected = all.Parts
+	}
+	for _, name := range expected {
 		r, running := byName[name]
 		row := statusRow{Component: name, PID: r.PID, Address: r.Address, Since: r.Since, Message: "not running"}
 		if running {

@@ -150,6 +150,14 @@ func (s *supervisor) find(name string) *part {
 	return nil
 }
 
+func (s *supervisor) names() []string {
+	var names []string
+	for _, p := range s.parts {
+		names = append(names, p.command.name)
+	}
+	return names
+}
+
 func (p *part) running() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

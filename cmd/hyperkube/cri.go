@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"hyperkube/component"
+	"hyperkube/cri"
+	"hyperkube/pki"
+)
+
+// criOptions is the command line of `hyperkube cri`.
+type criOptions struct {
+	shared
+	NodeName   string
+	Socket     string
+	CNIConfDir string
+	CNIBinDir  string
+}
+
+func newCRIOptions() component.Options { return &criOptions{shared: newShared()} }
+
+func (o *criOptions) AddFlags(flags *pflag.FlagSet) {
+	o.shared.AddFlags(flags)
+	flags.StringVar(&o.NodeName, "hostname-override", o.NodeName, "the node's name (default: the host's, in small letters)")
+	flags.StringVar(&o.Socket, "listen", o.Socket, "path of the CRI socket (default: nodes/<name>/cri.sock in --data-dir)")
+	flags.StringVar(&o.CNIConfDir, "cni-conf-dir", o.CNIConfDir, "directory with network configurations (default: one with ours)")
+	flags.StringVar(&o.CNIBinDir, "cni-bin-dir", o.CNIBinDir, "directory with CNI plugins (default: one with ours)")
+}
+
+func (o *criOptions) Complete(ctx context.Context) (err error) {
+	if err := o.shared.Complete(ctx); err != nil {
+		return err
+	}
+	if o.NodeName == "" {
+		o.NodeName, err = nodeName()
+	}
+	return err
+}
+
+func (o *criOptions) config(env *component.Env) cri.Config {
+	config := criConfig(o.dir, o.NodeName)
+	config.CNIConfDir, config.CNIBinDir = o.CNIConfDir, o.CNIBinDir
+	if o.Socket != "" {
+		config.Socket = o.Socket
+	}
+	if env != nil {
+		config.Metrics, config.Health = env.Metrics, env.Health
+	}
+	return config
+}
+
+// criConfig is the embedded runtime of a node.
+func criConfig(dir *pki.Dir, node string) cri.Config {
+	return cri.Config{
+		Root: filepath.Join(dir.NodeDir(node), "cri"), Socket: strings.TrimPrefix(criEndpoint(dir, node), "unix://"), NodeName: node,
+		ClusterCIDR: dir.Cluster.PodCIDR, CgroupRoot: cgroupRoot(dir.Cluster.Name, node), ImagesDir: filepath.Join(dir.Path(), "images"),
+	}
+}
+
+// Run serves CRI. When the whole cluster leaves the host, it takes its bridge, rules and cgroups along.
+func (o *criOptions) Run(ctx context.Context, env *component.Env) error {
+	config := o.config(env)
+	runtime, err := cri.New(config)
+	if err != nil {
+		return err
+	}
+	err = o.serveAndRun(ctx, env, "unix://"+config.Socket, runtime.Run)
+	if component.Leaving(ctx) {
+		err = errors.Join(err, cri.CleanUp(env.Context(context.Background()), o.config(nil)), removeStandIn())
+	}
+	return err
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"hyperkube/component"
+	"hyperkube/kubelet"
+	"hyperkube/pki"
+)
+
+// kubeletPort is upstream's port for logs, exec, attach and port-forward.
+const kubeletPort = 10250
+
+// kubeletOptions is the command line of `hyperkube kubelet`.
+type kubeletOptions struct {
+	apiClient
+	NodeName        string
+	NodeIP          string
+	Port            int
+	Runtime         string
+	RuntimeEndpoint string
+	ManifestPath    string
+	ManifestURL     string
+	MaxPods         int
+	ResolvConf      string
+	NodeLabels      map[string]string
+	Standalone      bool
+	cert            pki.Pair
+	bringsUpItsOwn  bool
+}
+
+func newKubeletOptions() component.Options {
+	return &kubeletOptions{apiClient: newAPIClient("kubelet", ""), Port: -1, Runtime: "remote"}
+}
+
+func (o *kubeletOptions) AddFlags(flags *pflag.FlagSet) {
+	o.apiClient.AddFlags(flags)
+	flags.StringVar(&o.NodeName, "hostname-override", o.NodeName, "the node's name (default: the host's, in small letters)")
+	flags.StringVar(&o.NodeIP, "node-ip", o.NodeIP, "the node's address (default: found on the host)")
+	flags.IntVar(&o.Port, "port", o.Port, "port for logs, exec and port-forward; 0: a free one (default 10250)")
+	flags.StringVar(&o.Runtime, "container-runtime", o.Runtime, "remote: a CRI runtime; simulated: pods are only bookkeeping, without root")
+	flags.StringVar(&o.RuntimeEndpoint, "container-runtime-endpoint", o.RuntimeEndpoint, "CRI socket, unix:///… (default: an embedded runtime, brought up if none runs for this node)")
+	flags.StringVar(&o.ManifestPath, "pod-manifest-path", o.ManifestPath, "file or directory of static pods (default: nodes/<name>/manifests in --data-dir)")
+	flags.StringVar(&o.ManifestURL, "manifest-url", o.ManifestURL, "URL of static pods")
+	flags.IntVar(&o.MaxPods, "max-pods", 110, "how many pods the node takes")
+	flags.StringVar(&o.ResolvConf, "resolv-conf", o.ResolvConf, "file with the resolvers for pods that do not use cluster DNS (default: the host's)")
+	flags.StringToStringVar(&o.NodeLabels, "node-labels", o.NodeLabels, "labels of a new node: key=value,…")
+	flags.BoolVar(&o.Standalone, "standalone", o.Standalone, "without an apiserver: run static pods only")
+}
+
+// Complete finds the node's name, address, folder and certificate.
+func (o *kubeletOptions) Complete(ctx context.Context) (err error) {
+	if err := o.apiClient.Complete(ctx); err != nil {
+		return err
+	}
+	if o.NodeName == "" {
+		if o.NodeName, err = nodeName(); err != nil {
+			return err
+		}
+	}
+	o.name, o.user, o.groups = "kubelet-"+o.NodeName, "system:node:"+o.NodeName, []string{"system:nodes"}
+	if o.NodeIP == "" {
+		if o.NodeIP, err = nodeAddress(ctx); err != nil {
+			return err
+		}
+	}
+	if o.Port < 0 {
+		o.Port = kubeletPort
+		if o.dir.Cluster.AutoPorts {
+			o.Port = 0
+		}
+	}
+	if o.ManifestPath == "" {
+		o.ManifestPath = filepath.Join(o.nodeDir(), "manifests")
+	}
+	if o.Runtime == "remote" && o.RuntimeEndpoint == "" {
+		o.RuntimeEndpoint, o.bringsUpItsOwn = criEndpoint(o.dir, o.NodeName), true
+	}
+	o.cert, err = o.dir.ServingCert("kubelet-"+o.NodeName+"-serving", o.NodeName, o.NodeIP, "localhost", "127.0.0.1")
+	return err
+}
+
+func (o *kubeletOptions) nodeDir() string { return o.dir.NodeDir(o.NodeName) }
+
+func (o *kubeletOptions) Validate() error {
+	if net.ParseIP(o.NodeIP) == nil {
+		return fmt.Errorf("--node-ip=%s: must be an IP address", o.NodeIP)
+	}
+	if o.RuntimeEndpoint != "" && !strings.HasPrefix(o.RuntimeEndpoint, "unix:///") {
+		return fmt.Errorf("--container-runtime-endpoint=%s: must be unix:///PATH", o.RuntimeEndpoint)
+	}
+	return o.apiClient.Validate()
+}
+
+// Run brings up a runtime if there is none, waits for the apiserver, and runs the node's pods.
+func (o *kubeletOptions) Run(ctx context.Context, env *component.Env) error {
+	if o.bringsUpItsOwn {
+		stop, err := o.bringUpRuntime(ctx)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	cluster := o.dir.Cluster
+	config := kubelet.Config{
+		NodeName: o.NodeName, NodeIP: o.NodeIP, RootDir: filepath.Join(o.nodeDir(), "kubelet"),
+		ContainerRuntime: o.Runtime, RuntimeEndpoint: o.RuntimeEndpoint, Port: o.Port,
+		CertFile: o.cert.CertFile, KeyFile: o.cert.KeyFile, ClientCAFile: o.dir.CAFile(),
+		ClusterDNS: []string{cluster.DNSAddress}, ClusterDomain: cluster.ClusterDomain, ResolvConf: o.ResolvConf,
+		StaticPodPath: o.ManifestPath, StaticPodURL: o.ManifestURL, CgroupRoot: cgroupRoot(cluster.Name, o.NodeName), NodeLabels: o.NodeLabels,
+		MaxPods: o.MaxPods, PodCIDR: cluster.PodCIDR, Version: versionString(),
+		Metrics: env.Metrics, Health: env.Health,
+	}
+	if !o.Standalone {
+		_, set, err := o.connect(ctx)
+		if err != nil {
+			return nil // stopped while waiting
+		}
+		config.Client = set
+	}
+	node, err := kubelet.New(config)
+	if err != nil {
+		return err
+	}
+	return o.serveAndRun(ctx, env, "https://"+net.JoinHostPort(o.NodeIP, fmt.Sprint(o.Port)), node.Run)
+}
+
+// bringUpRuntime starts the embedded runtime in this process if nobody serves its
+// socket: a kubelet that is started alone is a whole node.
+func (o *kubeletOptions) bringUpRuntime(ctx context.Context) (stop func(), err error) {
+	socket := strings.TrimPrefix(o.RuntimeEndpoint, "unix://")
+	if conn, err := net.Dial("unix", socket); err == nil {
+		conn.Close()
+		return func() {}, nil
+	}
+	runtime := newCRIOptions().(*criOptions)
+	runtime.DataDir, runtime.NodeName = o.DataDir, o.NodeName
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan error, 1)
+	env := component.NewEnv("cri", []string{"--data-dir=" + o.DataDir, "--hostname-override=" + o.NodeName})
+	go func() { done <- component.Execute(ctx, env, runtime) }()
+	err = component.Wait(ctx, func(cause error) {
+		component.Logger("kubelet").Info("Waiting for the container runtime", "cause", cause)
+	},
+		func(context.Context) error {
+			select {
+			case err := <-done:
+				done <- err
+				cancel(err)
+				return err
+			default:
+			}
+			conn, err := net.Dial("unix", socket)
+			if err == nil {
+				conn.Close()
+			}
+			return err
+		})
+	stop = func() {
+		cancel(nil)
+		<-done
+	}
+	if err != nil {
+		stop()
+		return nil, fmt.Errorf("container runtime: %w", err)
+	}
+	return stop, nil
+}
+
+// criEndpoint is where the embedded runtime of a node listens.
+func criEndpoint(dir *pki.Dir, node string) string {
+	return "unix://" + filepath.Join(dir.NodeDir(node), "cri.sock")
+}
+
+// cgroupRoot is below which all cgroups of a node's pods are.
+func cgroupRoot(cluster, node string) string {
+	if cluster == pki.DefaultCluster().Name {
+		return "/hyperkube/" + node
+	}
+	return "/hyperkube-" + cluster + "/" + node
+}

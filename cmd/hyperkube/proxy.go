@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+
+	"hyperkube/component"
+	"hyperkube/pki"
+	"hyperkube/proxy"
+)
+
+// proxyOptions is the command line of `hyperkube proxy`.
+type proxyOptions struct {
+	apiClient
+	NodeName      string
+	Mode          string
+	IptablesMode  string
+	MasqueradeAll bool
+	Cleanup       bool
+}
+
+func newProxyOptions() component.Options {
+	return &proxyOptions{apiClient: newAPIClient("proxy", "system:kube-proxy"), Mode: "iptables", IptablesMode: "auto"}
+}
+
+func (o *proxyOptions) AddFlags(flags *pflag.FlagSet) {
+	o.apiClient.AddFlags(flags)
+	flags.StringVar(&o.NodeName, "hostname-override", o.NodeName, "the node's name (default: the host's, in small letters)")
+	flags.StringVar(&o.Mode, "proxy-mode", o.Mode, "iptables")
+	flags.StringVar(&o.IptablesMode, "iptables-mode", o.IptablesMode, "nft, legacy, or auto: what the host's own rules use")
+	flags.BoolVar(&o.MasqueradeAll, "masquerade-all", o.MasqueradeAll, "masquerade all traffic to ClusterIPs")
+	flags.BoolVar(&o.Cleanup, "cleanup", o.Cleanup, "remove our rules and exit")
+}
+
+func (o *proxyOptions) Complete(ctx context.Context) (err error) {
+	if err := o.apiClient.Complete(ctx); err != nil {
+		return err
+	}
+	if o.NodeName == "" {
+		o.NodeName, err = nodeName()
+	}
+	return err
+}
+
+func (o *proxyOptions) Validate() error {
+	return errors.Join(checkHost(false, true), o.apiClient.Validate())
+}
+
+// proxyState is where the proxy of a node notes which sysctls it has changed.
+func proxyState(dir *pki.Dir, node string) string {
+	return filepath.Join(dir.NodeDir(node), "proxy-sysctls.json")
+}
+
+// Run waits for the apiserver, then keeps the rules. They stay when the proxy is
+// stopped alone, as kube-proxy's do, and go when the whole cluster leaves the host.
+func (o *proxyOptions) Run(ctx context.Context, env *component.Env) error {
+	state := proxyState(o.dir, o.NodeName)
+	if o.Cleanup {
+		return proxy.CleanUp(ctx, proxy.Config{StateFile: state})
+	}
+	if err := os.MkdirAll(filepath.Dir(state), 0o755); err != nil {
+		return err
+	}
+	_, set, err := o.connect(ctx)
+	if err != nil {
+		return nil // stopped while waiting
+	}
+	proxier, err := proxy.New(proxy.Config{
+		Client: set, NodeName: o.NodeName, ClusterCIDR: o.dir.Cluster.PodCIDR, Mode: o.Mode, IptablesMode: o.IptablesMode,
+		MasqueradeAll: o.MasqueradeAll, StateFile: state, Metrics: env.Metrics, Health: env.Health,
+	})
+	if err != nil {
+		return err
+	}
+	err = o.serveAndRun(ctx, env, "", proxier.Run)
+	if component.Leaving(ctx) {
+		err = errors.Join(err, proxier.CleanUp(env.Context(context.Background())))
+	}
+	return err
+}
