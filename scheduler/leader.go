@@ -116,6 +116,12 @@ func (l *leaderState) set(leading bool) {
 	l.leading = leading
 }
 
+func (l *leaderState) isLeading() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.leading
+}
+
 // check fails when the process believes it leads while its Lease has run out.
 func (l *leaderState) check() error {
 	l.mu.Lock()

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	coordinationv1 "k8s.io/api/coordination/v1"
 	v1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -323,41 +323,39 @@ func TestSampleOfLargeClusters(t *testing.T) {
 	}
 }
 
-// R74: the Lease taken away stops the loop, not the process; free again, it goes on.
+// R74: a Lease that cannot be renewed stops the loop, not the process; when it can be
+// again, the loop goes on.
 func TestLostLeaseIsCompetedForAgain(t *testing.T) {
+	var unreachable atomic.Bool
 	c := newCluster(t, func(cfg *Config) {
 		cfg.LeaderElect, cfg.Identity = true, "me"
 		cfg.lease = leaseTimes{duration: 400 * time.Millisecond, renewDeadline: 300 * time.Millisecond, retryPeriod: 20 * time.Millisecond}
+		cfg.Client.(*fake.Clientset).PrependReactor("update", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return unreachable.Load(), nil, errors.New("the apiserver is not there")
+		})
 	}, makeNode("n", "4"))
 	c.create(makePod("first", "1"))
 	if got := c.next(c.bound); got != "first -> n" {
 		t.Fatalf("bound %s", got)
 	}
-	leases := c.client.CoordinationV1().Leases(leaseNamespace)
-	lease, err := leases.Get(t.Context(), leaseName, metav1.GetOptions{})
+	lease, err := c.client.CoordinationV1().Leases(leaseNamespace).Get(t.Context(), leaseName, metav1.GetOptions{})
 	if err != nil || *lease.Spec.HolderIdentity != "me" {
 		t.Fatalf("lease %+v, %v", lease, err)
 	}
-	before := *lease.Spec.LeaseTransitions
 
-	// Another holder, whose time is over at once (0 seconds).
-	lease.Spec.HolderIdentity, lease.Spec.LeaseDurationSeconds = new("other"), new(int32(0))
-	if err := c.client.Tracker().Update(coordinationv1.SchemeGroupVersion.WithResource("leases"), lease, leaseNamespace); err != nil {
-		t.Fatal(err)
-	}
-	c.create(makePod("second", "1"))
-	if got := c.next(c.bound); got != "second -> n" {
-		t.Fatalf("bound %s", got)
-	}
-	err = wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		lease, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
-		return err == nil && *lease.Spec.HolderIdentity == "me" && *lease.Spec.LeaseTransitions > before, err
+	unreachable.Store(true)
+	err = wait.PollUntilContextTimeout(t.Context(), time.Millisecond, patience, true, func(context.Context) (bool, error) {
+		return !c.sched.leading.isLeading(), nil
 	})
 	if err != nil {
-		t.Errorf("the lease was not taken back: %v", err)
+		t.Fatal("the loop goes on without the lease")
 	}
-	c.create(makePod("third", "1"))
-	if got := c.next(c.bound); got != "third -> n" {
+	c.create(makePod("second", "1"))
+	if len(c.bound) != 0 {
+		t.Errorf("bound %s without the lease", <-c.bound)
+	}
+	unreachable.Store(false)
+	if got := c.next(c.bound); got != "second -> n" {
 		t.Errorf("bound %s", got)
 	}
 }
