@@ -1,0 +1,156 @@
+// Package api_test checks the kinds of the smaller groups.
+package api_test
+
+import (
+	"testing"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	v1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/diff"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	hpa "hyperkube/api/autoscaling/horizontalpodautoscaler"
+	"hyperkube/api/coordination/lease"
+	"hyperkube/api/discovery/endpointslice"
+	"hyperkube/api/networking/ingress"
+	"hyperkube/api/networking/networkpolicy"
+	"hyperkube/api/policy/poddisruptionbudget"
+	"hyperkube/api/rule/ruletest"
+	"hyperkube/api/scheduling/priorityclass"
+	"hyperkube/api/storage/storageclass"
+)
+
+func TestEndpointSlice(t *testing.T) {
+	s := &discoveryv1.EndpointSlice{AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.1"}}}, Ports: []discoveryv1.EndpointPort{{Port: ptr.To[int32](80)}}}
+	endpointslice.SetDefaults(s)
+	if *s.Ports[0].Name != "" || *s.Ports[0].Protocol != v1.ProtocolTCP {
+		t.Errorf("defaults: %+v", s.Ports)
+	}
+	ruletest.Expect(t, endpointslice.Validate(s))
+	other := s.DeepCopy()
+	other.AddressType, other.Endpoints = discoveryv1.AddressTypeFQDN, nil
+	ruletest.Expect(t, endpointslice.ValidateUpdate(other, s), "addressType: Invalid value … field is immutable")
+	s.Endpoints = []discoveryv1.Endpoint{{}, {Addresses: []string{"127.0.0.1"}}}
+	ruletest.Expect(t, endpointslice.Validate(s), "endpoints[0].addresses: Required value: must contain at least 1 address", "endpoints[1].addresses[0]: Invalid value … loopback")
+	s.Endpoints, s.AddressType = make([]discoveryv1.Endpoint, 1001), ""
+	ruletest.Expect(t, endpointslice.Validate(s), "addressType: Required value", "endpoints: Too many: 1001: must have at most 1000 items")
+}
+
+func TestLease(t *testing.T) {
+	l := &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{LeaseDurationSeconds: ptr.To[int32](40)}}
+	ruletest.Expect(t, lease.Validate(l))
+	l.Spec.LeaseDurationSeconds, l.Spec.LeaseTransitions = ptr.To[int32](0), ptr.To[int32](-1)
+	ruletest.Expect(t, lease.Validate(l), "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0", "spec.leaseTransitions: Invalid value: -1")
+}
+
+func TestPodDisruptionBudget(t *testing.T) {
+	half := intstr.FromString("50%")
+	pdb := &policyv1.PodDisruptionBudget{Spec: policyv1.PodDisruptionBudgetSpec{MinAvailable: &half}}
+	ruletest.Expect(t, poddisruptionbudget.Validate(pdb))
+	pdb.Spec.MaxUnavailable = &half
+	ruletest.Expect(t, poddisruptionbudget.Validate(pdb), "spec: Invalid value … minAvailable and maxUnavailable cannot be both set")
+}
+
+func TestPriorityClass(t *testing.T) {
+	for _, class := range priorityclass.SystemPriorityClasses() {
+		ruletest.Expect(t, priorityclass.Validate(class))
+	}
+	pc := &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "high"}, Value: 1000000001}
+	priorityclass.SetDefaults(pc)
+	ruletest.Expect(t, priorityclass.Validate(pc), "value: Forbidden: maximum allowed value of a user defined priority is 1000000000")
+	pc.Name, pc.Value = "system-mine", 5
+	ruletest.Expect(t, priorityclass.Validate(pc), "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only")
+	old := pc.DeepCopy()
+	old.Value = 6
+	ruletest.Expect(t, priorityclass.ValidateUpdate(pc, old), "value: Forbidden: may not be changed in an update.")
+}
+
+func TestStorageClass(t *testing.T) {
+	c := &storagev1.StorageClass{Provisioner: "example.com/a"}
+	storageclass.SetDefaults(c)
+	if *c.ReclaimPolicy != v1.PersistentVolumeReclaimDelete || *c.VolumeBindingMode != storagev1.VolumeBindingImmediate {
+		t.Errorf("defaults: %+v", c)
+	}
+	ruletest.Expect(t, storageclass.Validate(c))
+	other := c.DeepCopy()
+	other.Provisioner = "example.com/b"
+	ruletest.Expect(t, storageclass.ValidateUpdate(other, c), "provisioner: Forbidden: updates to provisioner are forbidden.")
+}
+
+func TestHorizontalPodAutoscaler(t *testing.T) {
+	a := &autoscalingv2.HorizontalPodAutoscaler{Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
+		MaxReplicas: 3, ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{Kind: "Deployment", Name: "web"},
+		Behavior: &autoscalingv2.HorizontalPodAutoscalerBehavior{},
+	}}
+	hpa.SetDefaults(a)
+	if *a.Spec.MinReplicas != 1 || *a.Spec.Metrics[0].Resource.Target.AverageUtilization != 80 || len(a.Spec.Behavior.ScaleUp.Policies) != 2 || a.Spec.Behavior.ScaleDown.StabilizationWindowSeconds != nil {
+		t.Errorf("defaults: %+v", a.Spec)
+	}
+	ruletest.Expect(t, hpa.Validate(a))
+	a.Spec.MinReplicas = ptr.To[int32](5)
+	ruletest.Expect(t, hpa.Validate(a), "spec.maxReplicas: Invalid value: 3: must be greater than or equal to `minReplicas`")
+	a.Spec.MinReplicas, a.Spec.ScaleTargetRef.Name, a.Spec.Metrics[0].Resource = nil, "", nil
+	ruletest.Expect(t, hpa.Validate(a), "spec.scaleTargetRef.name: Required value", "spec.metrics[0].resource: Required value")
+}
+
+// v1 shows less, and loses nothing.
+func TestHorizontalPodAutoscalerConversion(t *testing.T) {
+	a := &autoscalingv2.HorizontalPodAutoscaler{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "autoscaling/v2", Kind: "HorizontalPodAutoscaler"},
+		ObjectMeta: metav1.ObjectMeta{Name: "a", Annotations: map[string]string{"b": "c"}},
+		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{MaxReplicas: 3, ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{Kind: "Deployment", Name: "web"}, Metrics: []autoscalingv2.MetricSpec{
+			{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{Name: v1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: ptr.To[int32](50)}}},
+			{Type: autoscalingv2.PodsMetricSourceType, Pods: &autoscalingv2.PodsMetricSource{Metric: autoscalingv2.MetricIdentifier{Name: "m"}, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.AverageValueMetricType, AverageValue: ptr.To(resource.MustParse("5"))}}},
+		}},
+		Status: autoscalingv2.HorizontalPodAutoscalerStatus{CurrentReplicas: 2, Conditions: []autoscalingv2.HorizontalPodAutoscalerCondition{{Type: autoscalingv2.AbleToScale, Status: v1.ConditionTrue}}},
+	}
+	one := hpa.ToV1(a)
+	if *one.Spec.TargetCPUUtilizationPercentage != 50 || len(a.Annotations) != 1 {
+		t.Errorf("v1: %+v", one)
+	}
+	if back := hpa.ToV2(one); !equality.Semantic.DeepEqual(a, back) {
+		t.Error(diff.Diff(a, back))
+	}
+}
+
+func TestIngress(t *testing.T) {
+	path := networkingv1.HTTPIngressPath{Path: "/a", PathType: ptr.To(networkingv1.PathTypePrefix), Backend: networkingv1.IngressBackend{
+		Service: &networkingv1.IngressServiceBackend{Name: "web", Port: networkingv1.ServiceBackendPort{Number: 80}}}}
+	with := func(host string, change func(*networkingv1.HTTPIngressPath)) *networkingv1.Ingress {
+		p := *path.DeepCopy()
+		change(&p)
+		return &networkingv1.Ingress{Spec: networkingv1.IngressSpec{Rules: []networkingv1.IngressRule{{Host: host, IngressRuleValue: networkingv1.IngressRuleValue{
+			HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{p}}}}}}}
+	}
+	same := func(*networkingv1.HTTPIngressPath) {}
+	ruletest.Expect(t, ingress.Validate(with("*.example.com", same)))
+	ruletest.Expect(t, ingress.Validate(&networkingv1.Ingress{}), "spec: Invalid value … either `defaultBackend` or `rules` must be specified")
+	ruletest.Expect(t, ingress.Validate(with("10.0.0.1", same)), "spec.rules[0].host: Invalid value … must be a DNS name, not an IP address")
+	ruletest.Expect(t, ingress.Validate(with("", func(p *networkingv1.HTTPIngressPath) { p.Path = "a" })), "spec.rules[0].http.paths[0].path: Invalid value … must be an absolute path")
+	ruletest.Expect(t, ingress.Validate(with("", func(p *networkingv1.HTTPIngressPath) { p.PathType = nil })), "spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified")
+	ruletest.Expect(t, ingress.Validate(with("", func(p *networkingv1.HTTPIngressPath) { p.Backend.Service.Port.Number = 0 })), "spec.rules[0].http.paths[0].backend: Required value: port name or number is required")
+}
+
+func TestNetworkPolicy(t *testing.T) {
+	p := &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{Egress: []networkingv1.NetworkPolicyEgressRule{{Ports: []networkingv1.NetworkPolicyPort{{Port: ptr.To(intstr.FromInt32(80))}}}}}}
+	networkpolicy.SetDefaults(p)
+	if len(p.Spec.PolicyTypes) != 2 || *p.Spec.Egress[0].Ports[0].Protocol != v1.ProtocolTCP {
+		t.Errorf("defaults: %+v", p.Spec)
+	}
+	ruletest.Expect(t, networkpolicy.Validate(p))
+	p.Spec.Egress[0].To = []networkingv1.NetworkPolicyPeer{{}, {IPBlock: &networkingv1.IPBlock{CIDR: "10.0.0.0/8", Except: []string{"11.0.0.0/16"}}}}
+	p.Spec.Egress[0].Ports[0].EndPort = ptr.To[int32](79)
+	ruletest.Expect(t, networkpolicy.Validate(p), "spec.egress[0].to[0]: Required value: must specify a peer",
+		"spec.egress[0].to[1].ipBlock.except[0]: Invalid value … must be a strict subset of `cidr`", "spec.egress[0].ports[0].endPort: Invalid value: 79")
+}
