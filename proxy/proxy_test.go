@@ -15,12 +15,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/klog/v2"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"hyperkube/proxy/iptables"
 	"hyperkube/proxy/tracker"
 )
 
@@ -202,5 +205,45 @@ func TestHealthCheckNodePort(t *testing.T) {
 	if conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 		conn.Close()
 		t.Error("the port of a Service that is gone is still open")
+	}
+}
+
+// The contract of components: 20 lives in one process leave no goroutine behind.
+func TestRunLeavesNothingBehind(t *testing.T) {
+	registry, client := prometheus.NewRegistry(), fake.NewClientset()
+	live := func() {
+		written := make(chan iptables.SyncReport, 10)
+		p, err := New(Config{
+			Client: client, NodeName: "n", Metrics: registry, sysctlRoot: sysctlDir(t),
+			RulesChanged: func(r iptables.SyncReport) { written <- r },
+			run:          func(context.Context, string, ...string) (string, error) { return "", nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- p.Run(ctx) }()
+		select {
+		case <-written:
+		case <-time.After(10 * time.Second):
+			t.Error("no rules were written")
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	live()
+	before := runtime.NumGoroutine()
+	for range 19 {
+		live()
+	}
+	err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
+		return runtime.NumGoroutine() <= before, nil
+	})
+	if err != nil {
+		buffer := make([]byte, 1<<20)
+		t.Errorf("%d goroutines, before %d:\n%s", runtime.NumGoroutine(), before, buffer[:runtime.Stack(buffer, true)])
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http/httptest"
+	goruntime "runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -366,5 +367,38 @@ func TestConfigIsValidated(t *testing.T) {
 	}
 	if _, err := New(Config{Client: fake.NewClientset(), PercentageOfNodesToScore: 101}); err == nil {
 		t.Error("101 % is accepted")
+	}
+}
+
+// The contract of components: 20 lives in one process leave no goroutine behind.
+func TestRunLeavesNothingBehind(t *testing.T) {
+	registry, client := prometheus.NewRegistry(), fake.NewClientset(makeNode("n", "4"), makePod("web", "1"))
+	live := func() {
+		sched, err := New(Config{Client: client, LeaderElect: true, Metrics: registry})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- sched.Run(ctx) }()
+		err = wait.PollUntilContextTimeout(ctx, time.Millisecond, patience, true, func(context.Context) (bool, error) {
+			return sched.leading.isLeading(), nil
+		})
+		cancel()
+		if err := errors.Join(err, <-done); err != nil {
+			t.Fatal(err)
+		}
+	}
+	live() // what the process keeps once and for all, such as the client's
+	before := goruntime.NumGoroutine()
+	for range 19 {
+		live()
+	}
+	err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+		return goruntime.NumGoroutine() <= before, nil
+	})
+	if err != nil {
+		buffer := make([]byte, 1<<20)
+		t.Errorf("%d goroutines, before %d:\n%s", goruntime.NumGoroutine(), before, buffer[:goruntime.Stack(buffer, true)])
 	}
 }

@@ -9,11 +9,20 @@
 // Update tells whether a change matters for rules at all; annotations, heartbeats
 // and the like do not, and cause no sync.
 //
+// # Nouns
+//
+//   - ServicePortName: one port of one Service; what rules are made for
+//   - ready, serving, terminating: the three conditions of an endpoint; those that
+//     leave are used only when none is ready
+//   - local: on this node
+//
 // # Invariants
 //
 //   - Only IPv4 is tracked.
 //   - Equal objects give equal maps, in equal order, however they arrived.
 //   - It knows nothing of iptables, nor of the API beyond the two types.
+//
+// Read first: ServicePort in service.go, CategorizeEndpoints in topology.go.
 //
 // The trackers are not safe for concurrent use: the proxy's lock guards them.
 //
