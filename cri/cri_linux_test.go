@@ -204,6 +204,37 @@ func TestPodsOutliveTheRuntime(t *testing.T) {
 	}
 }
 
+// R71: a kill -9 in the middle of RunPodSandbox leaves a parent, a network and a
+// cgroup that nobody was told of: the next start takes them apart.
+func TestHalfMadeSandboxIsTakenApart(t *testing.T) {
+	n := startNode(t)
+	config := n.podConfig("p")
+	pod := n.runPod(config)
+	id := n.run(pod, config, tools("wait"))
+	record := filepath.Join(n.cfg.Root, "pods", pod, sandboxFile)
+	client := &podparent.Client{Dir: filepath.Dir(record)}
+	n.halt()
+	data, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(record, bytes.Replace(data, []byte(`"phase": "ready"`), []byte(`"phase": "creating"`), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.start()
+	if pods, err := n.ListPodSandbox(ctx, &runtimeapi.ListPodSandboxRequest{}); err != nil || len(pods.Items) != 0 {
+		t.Errorf("pods %v %v", pods, err)
+	}
+	if _, err := n.ContainerStatus(ctx, &runtimeapi.ContainerStatusRequest{ContainerId: id}); status.Code(err) != codes.NotFound {
+		t.Errorf("its container: %v", err)
+	}
+	if _, alive, _ := client.State(); alive {
+		t.Error("its parent lives")
+	}
+	n.halt()
+	n.checkMountsAndLinks(1) // the bridge stays
+}
+
 // A parent that is killed takes its containers along, and the kubelet learns it.
 func TestDeadParentBreaksTheSandbox(t *testing.T) {
 	n := startNode(t)
@@ -328,6 +359,13 @@ func TestStatsEventsAndLists(t *testing.T) {
 		if !strings.Contains(got, want) {
 			t.Errorf("events %s lack %s", got, want)
 		}
+	}
+	streamed, err := n.StreamPodSandboxes(ctx, &runtimeapi.StreamPodSandboxesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := streamed.Recv(); err != io.EOF {
+		t.Errorf("a stream of no sandboxes: %v", err)
 	}
 	filesystems, err := n.images.ImageFsInfo(ctx, &runtimeapi.ImageFsInfoRequest{})
 	if err != nil || filesystems.ImageFilesystems[0].UsedBytes.Value == 0 {

@@ -45,7 +45,9 @@ func TestMain(m *testing.M) {
 		cmd.Env = append(os.Environ(), "CRI_TEST_INSIDE=1")
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET}
-		if err := cmd.Run(); err != nil {
+		err := cmd.Run()
+		os.RemoveAll(filepath.Join(os.TempDir(), fmt.Sprintf("cri-test-images-%d", os.Getpid())))
+		if err != nil {
 			os.Exit(1)
 		}
 	default:
@@ -143,6 +145,7 @@ func startNode(t *testing.T) *node {
 	cfg := Config{Root: filepath.Join(t.TempDir(), "cri"), NodeName: "n", PodCIDR: "10.244.7.0/24",
 		CgroupRoot: fmt.Sprintf("hyperkube-test-%d", os.Getpid()), SelfExe: "/proc/self/exe", Box: "/proc/self/exe"}
 	n := &node{t: t, cfg: cfg}
+	n.shareImages()
 	n.start()
 	t.Cleanup(func() {
 		n.halt()
@@ -155,6 +158,27 @@ func startNode(t *testing.T) *node {
 		n.checkNothingLeft()
 	})
 	return n
+}
+
+// shareImages gives a node the image store that the first node made, as hard
+// links: the demo image of these tests is large, being the test binary.
+func (n *node) shareImages() {
+	n.t.Helper()
+	template := filepath.Join(os.TempDir(), fmt.Sprintf("cri-test-images-%d", os.Getppid()))
+	if _, err := os.Stat(template); err != nil {
+		n.start()
+		n.halt()
+		if out, err := exec.Command("cp", "-al", filepath.Join(n.cfg.Root, "images"), template).CombinedOutput(); err != nil {
+			n.t.Fatalf("%s %v", out, err)
+		}
+		return
+	}
+	if err := os.MkdirAll(n.cfg.Root, 0o755); err != nil {
+		n.t.Fatal(err)
+	}
+	if out, err := exec.Command("cp", "-al", template, filepath.Join(n.cfg.Root, "images")).CombinedOutput(); err != nil {
+		n.t.Fatalf("%s %v", out, err)
+	}
 }
 
 // start begins a life of the runtime; halt ends it without touching the pods, as
@@ -198,16 +222,8 @@ func (n *node) start() {
 }
 
 func (n *node) checkNothingLeft() {
-	mounts, _ := os.ReadFile("/proc/self/mountinfo")
-	if bytes.Contains(mounts, []byte(n.cfg.Root)) {
-		n.t.Errorf("mounts are left:\n%s", mounts)
-	}
-	links, _ := net.Interfaces()
-	for _, l := range links {
-		if strings.HasPrefix(l.Name, "veth") || strings.HasPrefix(l.Name, "hk") {
-			n.t.Errorf("link %s is left", l.Name)
-		}
-	}
+	n.t.Helper()
+	n.checkMountsAndLinks(0)
 	cgroups, _ := filepath.Glob("/sys/fs/cgroup/*/" + n.cfg.CgroupRoot)
 	unified, _ := filepath.Glob("/sys/fs/cgroup/" + n.cfg.CgroupRoot)
 	if len(cgroups)+len(unified) > 0 {
@@ -216,6 +232,25 @@ func (n *node) checkNothingLeft() {
 	rules, _ := exec.Command("iptables-save").Output()
 	if bytes.Contains(rules, []byte("HK-")) {
 		n.t.Errorf("iptables rules are left:\n%s", rules)
+	}
+}
+
+// checkMountsAndLinks looks for what pods had; some links may stay.
+func (n *node) checkMountsAndLinks(allowed int) {
+	n.t.Helper()
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	if bytes.Contains(mounts, []byte(n.cfg.Root)) {
+		n.t.Errorf("mounts are left:\n%s", mounts)
+	}
+	links, _ := net.Interfaces()
+	var left []string
+	for _, l := range links {
+		if strings.HasPrefix(l.Name, "veth") || strings.HasPrefix(l.Name, "hk") {
+			left = append(left, l.Name)
+		}
+	}
+	if len(left) > allowed {
+		n.t.Errorf("links are left: %v", left)
 	}
 }
 

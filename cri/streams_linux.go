@@ -199,6 +199,9 @@ func (p *pipes) close() {
 
 // followSize gives a terminal the size of the client's window.
 func followSize(console *os.File, sizes <-chan remotecommand.TerminalSize) {
+	if sizes == nil {
+		return // reading from it would never end
+	}
 	for size := range sizes {
 		raw, err := console.SyscallConn()
 		if err != nil {
