@@ -416,7 +416,10 @@ func TestStreamingExecAttachAndPortForward(t *testing.T) {
 	var answer *http.Response
 	n.eventually("the forwarded port answers", func() bool {
 		near, far := net.Pipe()
-		go s.PortForward(ctx, pod, 8080, far)
+		go func() {
+			s.PortForward(ctx, pod, 8080, far)
+			far.Close() // as the stream server does
+		}()
 		defer near.Close()
 		near.SetDeadline(time.Now().Add(5 * time.Second))
 		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return near, nil }}}
