@@ -143,6 +143,56 @@ func TestEviction(t *testing.T) {
 	}
 }
 
+// A budget that allows nothing answers 429 with its reason; one that allows a pod pays for it.
+func TestEvictionWithBudget(t *testing.T) {
+	client, ctx := start(t), context.Background()
+	pods, budgets := client.CoreV1().Pods("default"), client.PolicyV1().PodDisruptionBudgets("default")
+	pod := demoPod("web")
+	pod.Spec.NodeName = "node-1"
+	pod, err := pods.Create(ctx, pod, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod.Status.Phase = v1.PodRunning
+	pod.Status.Conditions = []v1.PodCondition{{Type: v1.PodReady, Status: v1.ConditionTrue}}
+	if _, err := pods.UpdateStatus(ctx, pod, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	one := intstr.FromInt32(1)
+	budget, err := budgets.Create(ctx, &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Name: "b"}, Spec: policyv1.PodDisruptionBudgetSpec{
+		MinAvailable: &one, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
+	}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eviction := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default"}}
+	// Not pods.EvictV1: client-go would wait, as the answer asks, and try again.
+	once := client.CoreV1().RESTClient().Post().Namespace("default").Resource("pods").Name("web").SubResource("eviction").Body(eviction).MaxRetries(0)
+	if err := once.Do(ctx).Error(); !errors.IsTooManyRequests(err) || !errors.HasStatusCause(err, policyv1.DisruptionBudgetCause) {
+		t.Errorf("before the budget's controller has looked: %v, want 429", err)
+	}
+	budget.Status = policyv1.PodDisruptionBudgetStatus{ObservedGeneration: 1, CurrentHealthy: 1, DesiredHealthy: 1, ExpectedPods: 1}
+	if budget, err = budgets.UpdateStatus(ctx, budget, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := pods.EvictV1(ctx, eviction); !errors.IsTooManyRequests(err) {
+		t.Errorf("the last healthy pod: %v, want 429", err)
+	}
+	budget.Status.DisruptionsAllowed = 1
+	if _, err = budgets.UpdateStatus(ctx, budget, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := pods.EvictV1(ctx, eviction); err != nil {
+		t.Fatal(err)
+	}
+	if budget, err = budgets.Get(ctx, "b", metav1.GetOptions{}); err != nil || budget.Status.DisruptionsAllowed != 0 || len(budget.Status.DisruptedPods) != 1 {
+		t.Errorf("the budget has %+v left, %v", budget.Status, err)
+	}
+	if pod, err = pods.Get(ctx, "web", metav1.GetOptions{}); err != nil || pod.DeletionTimestamp == nil || pod.Status.Conditions[1].Type != v1.DisruptionTarget {
+		t.Errorf("the evicted pod: %+v, %v", pod.Status.Conditions, err)
+	}
+}
+
 func service(name string, change func(*v1.ServiceSpec)) *v1.Service {
 	s := &v1.Service{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1.ServiceSpec{
 		Selector: map[string]string{"app": "web"}, Ports: []v1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(8080)}},
@@ -277,5 +327,31 @@ func TestSecretStringData(t *testing.T) {
 	secret, err := client.CoreV1().Secrets("default").Create(ctx, &v1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}, StringData: map[string]string{"key": "value"}}, metav1.CreateOptions{})
 	if err != nil || string(secret.Data["key"]) != "value" || secret.Type != v1.SecretTypeOpaque {
 		t.Fatalf("%+v, %v", secret, err)
+	}
+}
+
+// Many at once: no address and no port is given out twice.
+func TestAllocationIsExclusive(t *testing.T) {
+	client, ctx := start(t), context.Background()
+	const many = 30
+	results := make(chan *v1.Service, many)
+	for range many {
+		go func() {
+			s := service("", func(s *v1.ServiceSpec) { s.Type = v1.ServiceTypeNodePort })
+			s.GenerateName = "s-"
+			created, err := client.CoreV1().Services("default").Create(ctx, s, metav1.CreateOptions{})
+			if err != nil {
+				t.Error(err)
+			}
+			results <- created
+		}()
+	}
+	ips, ports := map[string]bool{}, map[int32]bool{}
+	for range many {
+		s := <-results
+		ips[s.Spec.ClusterIP], ports[s.Spec.Ports[0].NodePort] = true, true
+	}
+	if len(ips) != many || len(ports) != many {
+		t.Errorf("%d services have %d addresses and %d ports", many, len(ips), len(ports))
 	}
 }
