@@ -45,24 +45,7 @@ func validatePodOnly(pod *v1.Pod) field.ErrorList {
 		}
 		return true
 	})
-	if pod.Spec.ServiceAccountName == "" && hasTokenVolume(&pod.Spec) && IsMirrorPod(pod) {
-		errs = append(errs, field.Forbidden(path.Child("volumes"), "a mirror pod may not have a service account token"))
-	}
 	return errs
-}
-
-func hasTokenVolume(spec *v1.PodSpec) bool {
-	for _, volume := range spec.Volumes {
-		if volume.Projected == nil {
-			continue
-		}
-		for _, source := range volume.Projected.Sources {
-			if source.ServiceAccountToken != nil {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // ValidatePodTemplateSpec checks the template of a workload.
