@@ -112,7 +112,7 @@ func (m *kubeGenericRuntimeManager) SyncPod(ctx context.Context, pod *v1.Pod, po
 	defer m.Changed()
 
 	// Step 2: kill the pod sandbox if necessary, and with it all containers.
-	if actions.KillPod {
+	if actions.KillPod && len(podStatus.SandboxStatuses)+len(podStatus.ContainerStatuses) > 0 {
 		logger.V(1).Info("SyncPod step 2: kill the pod sandbox", "createsNewOne", actions.CreateSandbox)
 		if err := m.KillPod(ctx, pod, podStatus.RunningPod(), nil); err != nil {
 			result.Add(kubecontainer.KillPodSandbox, pod.Name, kubecontainer.ErrKillPodSandbox, err.Error())
