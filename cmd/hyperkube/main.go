@@ -1,3 +1,14 @@
+// Command hyperkube is a whole Kubernetes in one executable. This file is its table
+// of contents: the components in the order in which `all` starts them, and the
+// commands that look at them. Each has a file of its own here, in which its command
+// line becomes its package's Config: options → Complete → Validate → Run.
+//
+// This is the only package that knows all components. They do not know each other.
+//
+// # In Kubernetes
+//
+// The same is one binary a component: cmd/kube-apiserver, cmd/kubelet and so on, each
+// with app/server.go and app/options. Upstream had a hyperkube too, until v1.19.
 package main
 
 import (

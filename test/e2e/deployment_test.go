@@ -149,10 +149,10 @@ func TestKubectlVerbs(t *testing.T) {
 				{"get deployment web -o yaml", "kind: Deployment"},
 				{"get deployment web -o jsonpath={.spec.replicas}", "2"},
 				{"describe deployment web", "ScalingReplicaSet"},
-				{"describe pods", "Successfully assigned"},
+				{"get events --field-selector=reason=Scheduled", "Successfully assigned"},
 				{"explain pod.spec.containers", "FIELD: containers"},
 				{"api-resources", "deployments"},
-				{"logs deploy/web", "listening on port 8080"},
+				{"logs -l app=web", "listening on port 8080"},
 				{"exec deploy/web -- hostname", "web-"},
 				{"auth can-i create pods", "yes"},
 				{"label deployment web tier=front", "labeled"},
@@ -160,7 +160,6 @@ func TestKubectlVerbs(t *testing.T) {
 				{"patch deployment web -p {\"spec\":{\"replicas\":1}}", "patched"},
 				{"patch deployment web --type=json -p [{\"op\":\"replace\",\"path\":\"/spec/replicas\",\"value\":2}]", "patched"},
 				{"patch deployment web --type=merge -p {\"spec\":{\"replicas\":1}}", "patched"},
-				{"get events", "Scheduled"},
 				{"delete deployment web", "deleted"},
 			} {
 				if out := k(strings.Split(want.args, " ")...); !strings.Contains(out, want.text) {

@@ -16,6 +16,12 @@ const (
 // another dispatcher of the same kind, with its reason here.
 var dispatchers = map[string]bool{}
 
+// imposed are methods whose parameters a library's interface prescribes.
+var imposed = map[string]bool{
+	"cri/streams_linux.go:streamRuntime.Exec":   true, // k8s.io/cri-streaming Runtime
+	"cri/streams_linux.go:streamRuntime.Attach": true,
+}
+
 // TestBudgets holds the sizes that keep the tree readable: it is the tail that
 // hurts, not the median.
 func TestBudgets(t *testing.T) {
@@ -40,7 +46,7 @@ func TestBudgets(t *testing.T) {
 			case lines > maxFunction:
 				t.Errorf("%s has %d lines; the budget is %d", name, lines, maxFunction)
 			}
-			if n := f.Type.Params.NumFields(); n > maxParams {
+			if n := f.Type.Params.NumFields(); n > maxParams && !imposed[name] {
 				t.Errorf("%s has %d parameters; the budget is %d, then a struct", name, n, maxParams)
 			}
 		}
