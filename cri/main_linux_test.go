@@ -3,6 +3,7 @@ package cri
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"fmt"
 	"io"
 	"net"
@@ -40,6 +41,8 @@ func TestMain(m *testing.M) {
 		os.Exit(tool(os.Args[1:]))
 	case os.Getuid() != 0:
 		fmt.Println("SKIP: these tests run containers, which needs root")
+	case dynamicallyLinked():
+		fmt.Println("SKIP: this test binary needs libc, which containers lack: run with CGO_ENABLED=0")
 	case os.Getenv("CRI_TEST_INSIDE") == "":
 		cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 		cmd.Env = append(os.Environ(), "CRI_TEST_INSIDE=1")
@@ -61,6 +64,16 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(m.Run())
 	}
+}
+
+// dynamicallyLinked says whether this program needs a loader.
+func dynamicallyLinked() bool {
+	f, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return f.Section(".interp") != nil
 }
 
 // tool is what containers run in these tests; without arguments it is a server.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"debug/elf"
 	"fmt"
 	"io"
 	"net"
@@ -32,6 +33,9 @@ func TestMain(m *testing.M) {
 	case os.Getuid() != 0:
 		fmt.Println("SKIP: these tests make namespaces and mounts, which needs root")
 		os.Exit(0)
+	case dynamicallyLinked():
+		fmt.Println("SKIP: this test binary needs libc, which containers lack: run with CGO_ENABLED=0")
+		os.Exit(0)
 	case os.Getenv("PODPARENT_TEST_INSIDE") == "":
 		cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 		cmd.Env = append(os.Environ(), "PODPARENT_TEST_INSIDE=1")
@@ -47,6 +51,16 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
+}
+
+// dynamicallyLinked says whether this program needs a loader.
+func dynamicallyLinked() bool {
+	f, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return f.Section(".interp") != nil
 }
 
 // tool is the program that the containers run.
