@@ -305,7 +305,7 @@ func TestCommandThatCannotStartIsAnError(t *testing.T) {
 		{"absent", func(s *ContainerSpec) { s.Args = []string{"/absent"} }, `exec: "/absent": no such file or directory`},
 		{"plain", func(s *ContainerSpec) { s.Args = []string{"/etc/passwd"} }, `exec: "/etc/passwd": permission denied`},
 		{"user", func(s *ContainerSpec) { s.Process.User.Name = "nobody" }, "unable to find user nobody"},
-		{"cwd", func(s *ContainerSpec) { s.Cwd = "/nowhere" }, "working directory /nowhere"},
+		{"cwd", func(s *ContainerSpec) { s.Cwd = "/etc/passwd/x" }, "working directory /etc/passwd/x"},
 		{"mount", func(s *ContainerSpec) {
 			s.Mounts = append(s.Mounts, Mount{Type: "bind", Source: "/no/such", Target: "/x"})
 		}, "mount source /no/such"},

@@ -154,6 +154,8 @@ func mountAll(spec *ContainerSpec, sources []source) error {
 			return err
 		}
 	}
+	// A working directory that nobody has made is made; if it cannot be, changing to it will say so.
+	os.MkdirAll(spec.Cwd, 0o755)
 	if spec.Root.Readonly {
 		return remount("/", unix.MS_RDONLY)
 	}
