@@ -284,9 +284,14 @@ func (kl *Kubelet) stopPods(ctx context.Context) {
 	if err := kl.manager.GarbageCollect(ctx, kuberuntime.GCPolicy{Gone: func(types.UID) bool { return true }}); err != nil {
 		logger.Error(err, "Removing the sandboxes of stopped pods")
 	}
-	uids, _ := kl.volumes.PodsOnDisk()
+	uids, err := kl.volumes.PodsOnDisk()
+	if err != nil {
+		logger.Error(err, "Listing the volumes of stopped pods")
+	}
 	for _, uid := range uids {
-		kl.volumes.UnmountPod(uid)
+		if err := kl.volumes.UnmountPod(uid); err != nil {
+			logger.Error(err, "Unmounting the volumes of a stopped pod", "podUID", uid)
+		}
 	}
 	kl.cgroups.RemoveOrphans(func(types.UID) bool { return true })
 	kl.cgroups.RemoveRoot()

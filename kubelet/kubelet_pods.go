@@ -240,10 +240,13 @@ func (kl *Kubelet) ensureMirror(ctx context.Context, pod *v1.Pod) {
 		}
 		return // its removal, seen by the watch, brings the pod here again
 	}
-	if mirror == nil && kl.mux.AllReady() {
-		if err := kubepod.CreateMirror(ctx, kl.Client, pod, kl.node()); err != nil {
-			logger.Error(err, "Static pod runs, but cannot be shown in the API", "pod", klog.KObj(pod))
-		}
+	if mirror != nil {
+		return
+	}
+	if !kl.mux.AllReady() || kl.node() == nil {
+		kl.queue.Enqueue(pod.UID, time.Second) // the mirror's owner is the node: it has to exist first
+	} else if err := kubepod.CreateMirror(ctx, kl.Client, pod, kl.node()); err != nil {
+		logger.Error(err, "Static pod runs, but cannot be shown in the API", "pod", klog.KObj(pod))
 	}
 }
 

@@ -21,12 +21,15 @@ func newWorkQueue(c clock.Clock) *workQueue {
 	return &workQueue{clock: c, due: map[types.UID]time.Time{}}
 }
 
-// Enqueue has the pod looked at in delay. The newest wish counts: it comes from a
-// sync that knew more than the one before.
+// Enqueue has the pod looked at in delay at the latest. The earliest wish counts:
+// otherwise the usual minute would push away a deadline that comes sooner.
 func (q *workQueue) Enqueue(uid types.UID, delay time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.due[uid] = q.clock.Now().Add(delay)
+	at := q.clock.Now().Add(delay)
+	if before, known := q.due[uid]; !known || at.Before(before) {
+		q.due[uid] = at
+	}
 }
 
 // GetWork takes out all pods that are due.

@@ -110,7 +110,7 @@ func (w *worker) doProbe(ctx context.Context) (goOn bool) {
 		// A container that will not come back needs no probe.
 		return c.State.Terminated == nil || w.pod.Spec.RestartPolicy != v1.RestartPolicyNever
 	}
-	if int32(w.manager.Clock.Since(c.State.Running.StartedAt.Time).Seconds()) < w.probe.InitialDelaySeconds {
+	if w.manager.Clock.Since(c.State.Running.StartedAt.Time) < time.Duration(w.probe.InitialDelaySeconds)*time.Second {
 		return true
 	}
 	started := c.Started != nil && *c.Started
