@@ -103,3 +103,42 @@ func readAt(lines []string, path string) string {
 	}
 	return best
 }
+
+// TestDependenciesAreNamed: each direct requirement of go.mod stands in
+// docs/dependencies.md with its reason, and all k8s.io modules that are released
+// together are on one minor.
+func TestDependenciesAreNamed(t *testing.T) {
+	module, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := os.ReadFile(filepath.Join(root, "docs/dependencies.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	minors := map[string]string{}
+	for _, line := range strings.Split(string(module), "\n") {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || !strings.HasPrefix(fields[1], "v") || !strings.Contains(fields[0], ".") {
+			continue
+		}
+		path, version := fields[0], fields[1]
+		if strings.HasPrefix(path, "k8s.io/") && strings.HasPrefix(version, "v0.") && !strings.HasPrefix(version, "v0.0.") {
+			minors[strings.Join(strings.Split(version, ".")[:2], ".")] = path
+		}
+		if strings.HasSuffix(line, "// indirect") {
+			continue
+		}
+		named++
+		if !strings.Contains(string(document), path+",") && !strings.Contains(string(document), path+" ") {
+			t.Errorf("%s is required by go.mod and has no reason in docs/dependencies.md", path)
+		}
+	}
+	if named < 20 {
+		t.Errorf("only %d requirements found in go.mod: has its form changed?", named)
+	}
+	if len(minors) != 1 {
+		t.Errorf("k8s.io modules are on several minors: %v", minors)
+	}
+}
