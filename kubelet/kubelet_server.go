@@ -3,7 +3,6 @@ package kubelet
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"sort"
 	"sync"
@@ -90,7 +89,7 @@ func (kl *Kubelet) GetPodByName(namespace, name string) (*v1.Pod, bool) {
 }
 
 // GetKubeletContainerLogs writes the log of a container, running or not.
-func (kl *Kubelet) GetKubeletContainerLogs(ctx context.Context, pod *v1.Pod, container string, options *v1.PodLogOptions, stdout, stderr io.Writer) error {
+func (kl *Kubelet) GetKubeletContainerLogs(ctx context.Context, pod *v1.Pod, container string, options *v1.PodLogOptions, to logs.Streams) error {
 	if kubecontainer.GetContainerSpec(pod, container) == nil {
 		return apierrors.NewBadRequest(fmt.Sprintf("container %q not found in pod %q", container, pod.Name))
 	}
@@ -106,7 +105,7 @@ func (kl *Kubelet) GetKubeletContainerLogs(ctx context.Context, pod *v1.Pod, con
 		response, err := kl.runtime.ContainerStatus(ctx, &runtimeapi.ContainerStatusRequest{ContainerId: status.ID.ID})
 		return err == nil && response.Status.State == runtimeapi.ContainerState_CONTAINER_RUNNING
 	}
-	return logs.ReadLogs(ctx, status.LogPath, logs.NewOptions(options, kl.Clock.Now()), running, stdout, stderr)
+	return logs.ReadLogs(ctx, status.LogPath, logs.NewOptions(options, kl.Clock.Now()), running, to)
 }
 
 // logStatus finds the instance of a container whose log is meant.

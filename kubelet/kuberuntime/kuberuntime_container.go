@@ -14,6 +14,7 @@ import (
 	"k8s.io/klog/v2"
 
 	kubecontainer "hyperkube/kubelet/container"
+	"hyperkube/kubelet/lifecycle"
 )
 
 // minimumGracePeriodInSeconds is what a container gets for its shutdown however
@@ -68,7 +69,7 @@ func (m *kubeGenericRuntimeManager) startContainer(ctx context.Context, s *conta
 		return "", nil
 	}
 	id := m.containerID(created.ContainerId)
-	if err := m.Hooks.Run(ctx, id, pod, container, container.Lifecycle.PostStart, s.podIPs); err != nil {
+	if err := m.Hooks.Run(ctx, lifecycle.Target{ID: id, Pod: pod, Container: container, PodIPs: s.podIPs}, container.Lifecycle.PostStart); err != nil {
 		m.event(pod, container, v1.EventTypeWarning, "FailedPostStartHook", err.Error())
 		killErr := m.killContainer(ctx, pod, killRequest{id: id, name: container.Name, message: "FailedPostStartHook", reason: reasonFailedPostHook})
 		return errors.Join(err, killErr).Error(), kubecontainer.ErrPostStartHook
@@ -168,7 +169,7 @@ func (m *kubeGenericRuntimeManager) executePreStopHook(ctx context.Context, pod 
 	start := m.Clock.Now()
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(grace)*time.Second)
 	defer cancel()
-	if err := m.Hooks.Run(ctx, id, pod, container, container.Lifecycle.PreStop, nil); err != nil {
+	if err := m.Hooks.Run(ctx, lifecycle.Target{ID: id, Pod: pod, Container: container}, container.Lifecycle.PreStop); err != nil {
 		m.event(pod, container, v1.EventTypeWarning, "FailedPreStopHook", err.Error())
 	}
 	return int64(m.Clock.Since(start).Seconds())

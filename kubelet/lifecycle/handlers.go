@@ -41,11 +41,21 @@ func NewHandlerRunner(commands CommandRunner, podIPs func(context.Context, *v1.P
 	return &HandlerRunner{commands: commands, podIPs: podIPs, clock: c, client: &http.Client{Transport: transport, CheckRedirect: noForeignRedirect}}
 }
 
+// Target is the container whose hook runs.
+type Target struct {
+	ID        kubecontainer.ContainerID
+	Pod       *v1.Pod
+	Container *v1.Container
+	// PodIPs, if known; otherwise they are asked for when a hook needs them.
+	PodIPs []string
+}
+
 // Run performs one hook and waits for its end, or for that of ctx.
-func (r *HandlerRunner) Run(ctx context.Context, id kubecontainer.ContainerID, pod *v1.Pod, container *v1.Container, handler *v1.LifecycleHandler, podIPs []string) error {
+func (r *HandlerRunner) Run(ctx context.Context, target Target, handler *v1.LifecycleHandler) error {
+	pod, container, podIPs := target.Pod, target.Container, target.PodIPs
 	switch {
 	case handler.Exec != nil:
-		output, err := r.commands.RunInContainer(ctx, id, handler.Exec.Command, 0)
+		output, err := r.commands.RunInContainer(ctx, target.ID, handler.Exec.Command, 0)
 		if err != nil {
 			return fmt.Errorf("Exec lifecycle hook (%v) for Container %q in Pod %q failed - error: %v, message: %q", handler.Exec.Command, container.Name, pod.Namespace+"/"+pod.Name, err, output)
 		}

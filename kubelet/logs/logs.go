@@ -60,6 +60,9 @@ func NewOptions(api *v1.PodLogOptions, now time.Time) Options {
 	return o
 }
 
+// Streams are where a container's two outputs go.
+type Streams struct{ Stdout, Stderr io.Writer }
+
 // errMaximumWrite ends reading when LimitBytes is reached.
 var errMaximumWrite = errors.New("maximum write")
 
@@ -93,9 +96,9 @@ func parse(line []byte) (entry, error) {
 	return e, nil
 }
 
-// ReadLogs copies the log at path to stdout and stderr as o asks. When it
+// ReadLogs copies the log at path to the streams as o asks. When it
 // follows, running says whether the container may still write.
-func ReadLogs(ctx context.Context, path string, o Options, running func() bool, stdout, stderr io.Writer) error {
+func ReadLogs(ctx context.Context, path string, o Options, running func() bool, to Streams) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("failed to try resolving symlinks in path %q: %w", path, err)
@@ -110,7 +113,7 @@ func ReadLogs(ctx context.Context, path string, o Options, running func() bool, 
 			return err
 		}
 	}
-	out := &writer{o: o, stdout: stdout, stderr: stderr, left: o.Bytes}
+	out := &writer{o: o, to: to, left: o.Bytes}
 	reader := bufio.NewReaderSize(file, 32<<10)
 	var pending []byte // an entry whose end is not written yet
 	for {
@@ -180,10 +183,10 @@ func waitForMore(ctx context.Context, file *os.File, path string, ended bool) (*
 
 // writer filters and formats entries.
 type writer struct {
-	o              Options
-	stdout, stderr io.Writer
-	left           int64 // bytes; negative means no limit
-	continued      bool  // the last entry was partial: no second time stamp
+	o         Options
+	to        Streams
+	left      int64 // bytes; negative means no limit
+	continued bool  // the last entry was partial: no second time stamp
 }
 
 func (w *writer) write(line []byte) error {
@@ -206,9 +209,9 @@ func (w *writer) write(line []byte) error {
 	if limited {
 		text = text[:w.left]
 	}
-	target := w.stdout
+	target := w.to.Stdout
 	if e.stream == "stderr" {
-		target = w.stderr
+		target = w.to.Stderr
 	}
 	n, err := target.Write(text)
 	if err != nil {
@@ -258,7 +261,7 @@ func findTail(file io.ReadSeeker, n int64) (int64, error) {
 // Tail returns the text of the last entries of a log, at most lines and at most limit bytes.
 func Tail(path string, lines, limit int64) (string, error) {
 	var out bytes.Buffer
-	err := ReadLogs(context.Background(), path, Options{Tail: lines, Bytes: -1}, func() bool { return false }, &out, &out)
+	err := ReadLogs(context.Background(), path, Options{Tail: lines, Bytes: -1}, func() bool { return false }, Streams{&out, &out})
 	if errors.Is(err, os.ErrNotExist) {
 		return "", nil
 	}

@@ -49,7 +49,7 @@ func TestReadLogs(t *testing.T) {
 		}), "2026-01-01T00:00:03Z three\n2"},
 	} {
 		var out bytes.Buffer
-		if err := ReadLogs(context.Background(), path, c.o, func() bool { return false }, &out, &out); err != nil {
+		if err := ReadLogs(context.Background(), path, c.o, func() bool { return false }, Streams{&out, &out}); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}
 		if out.String() != c.want {
@@ -77,7 +77,7 @@ func TestFollowThroughRotation(t *testing.T) {
 		return false
 	}
 	var out bytes.Buffer
-	if err := ReadLogs(context.Background(), path, Options{Tail: -1, Bytes: -1, Follow: true}, running, &out, &out); err != nil {
+	if err := ReadLogs(context.Background(), path, Options{Tail: -1, Bytes: -1, Follow: true}, running, Streams{&out, &out}); err != nil {
 		t.Fatal(err)
 	}
 	if out.String() != "before\nafter\n" {

@@ -21,7 +21,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -38,6 +37,8 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/klog/v2"
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
+
+	"hyperkube/kubelet/logs"
 )
 
 // HostInterface is what the server asks of the kubelet (S0-22). Its implementer
@@ -48,7 +49,7 @@ type HostInterface interface {
 	GetRunningPods(ctx context.Context) ([]*v1.Pod, error)
 	GetPodByName(namespace, name string) (*v1.Pod, bool)
 	// GetKubeletContainerLogs writes a container's log.
-	GetKubeletContainerLogs(ctx context.Context, pod *v1.Pod, container string, options *v1.PodLogOptions, stdout, stderr io.Writer) error
+	GetKubeletContainerLogs(ctx context.Context, pod *v1.Pod, container string, options *v1.PodLogOptions, to logs.Streams) error
 	// RunInContainer runs a command and returns what it wrote.
 	RunInContainer(ctx context.Context, pod *v1.Pod, container string, command []string) ([]byte, error)
 	// GetExec, GetAttach and GetPortForward return a URL of the runtime's streaming server.

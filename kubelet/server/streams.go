@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/proxy"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"hyperkube/kubelet/logs"
 )
 
 // exec, attach and portForward are the same in three steps: find the pod, ask the
@@ -125,7 +127,7 @@ func (s *Server) getContainerLogs(r *restful.Request, w *restful.Response) {
 		flusher.Flush()
 		out.wrote = true
 	}
-	if err := s.Host.GetKubeletContainerLogs(r.Request.Context(), pod, container, options, out, out); err != nil && !out.wrote {
+	if err := s.Host.GetKubeletContainerLogs(r.Request.Context(), pod, container, options, logs.Streams{Stdout: out, Stderr: out}); err != nil && !out.wrote {
 		if _, ok := err.(apierrors.APIStatus); !ok {
 			err = apierrors.NewBadRequest(err.Error())
 		}

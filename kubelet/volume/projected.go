@@ -92,7 +92,7 @@ func (p projectedPlugin) SetUp(ctx context.Context, spec Spec) (string, error) {
 		case source.DownwardAPI != nil:
 			err = addDownwardAPI(p.host, spec.Pod, payload, source.DownwardAPI.Items, defaultMode)
 		case source.ServiceAccountToken != nil:
-			err = addToken(ctx, p.host, spec.Pod, payload, source.ServiceAccountToken, defaultMode)
+			err = addToken(ctx, p.host, spec.Pod, payload, tokenSource{source.ServiceAccountToken, defaultMode})
 		default:
 			err = fmt.Errorf("a source of projected volume %q is of a kind this kubelet does not know", spec.Volume.Name)
 		}
@@ -237,9 +237,15 @@ func podIPs(pod *v1.Pod) []string {
 	return ips
 }
 
+// tokenSource is a token that a volume asks for, and the mode of its file.
+type tokenSource struct {
+	*v1.ServiceAccountTokenProjection
+	mode int32
+}
+
 // addToken writes a token bound to this pod: it dies with it. Only those who may
 // use it can read it.
-func addToken(ctx context.Context, host Host, pod *v1.Pod, payload map[string]FileProjection, source *v1.ServiceAccountTokenProjection, defaultMode int32) error {
+func addToken(ctx context.Context, host Host, pod *v1.Pod, payload map[string]FileProjection, source tokenSource) error {
 	expiration := int64(3600)
 	if source.ExpirationSeconds != nil {
 		expiration = *source.ExpirationSeconds
@@ -260,7 +266,7 @@ func addToken(ctx context.Context, host Host, pod *v1.Pod, payload map[string]Fi
 	if err != nil {
 		return err
 	}
-	file := FileProjection{Data: []byte(token), Mode: defaultMode}
+	file := FileProjection{Data: []byte(token), Mode: source.mode}
 	if user := onlyUser(pod); user != nil {
 		file.FsUser, file.Mode = user, 0o600
 	} else if fsGroup(pod) != nil {
