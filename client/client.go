@@ -37,6 +37,7 @@ func Load(kubeconfig, componentName, contentType string) (*rest.Config, error) {
 	}
 	config.UserAgent = fmt.Sprintf("hyperkube/%s (%s/%s)", componentName, runtime.GOOS, runtime.GOARCH)
 	config.QPS, config.Burst = -1, -1
+	TellCauses(config)
 	if contentType != "" && contentType != ContentTypeJSON {
 		config.ContentType = contentType
 		config.AcceptContentTypes = contentType + "," + ContentTypeJSON

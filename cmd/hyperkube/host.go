@@ -41,11 +41,15 @@ func nodeName() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the host's name: %w; set one with --hostname-override", err)
 	}
-	name := strings.Trim(notInNames.ReplaceAllString(strings.ToLower(host), "-"), "-.")
+	name := nameOfHost(host)
 	if name == "" {
 		return "", fmt.Errorf("the host's name %q has no letter or digit: set one with --hostname-override", host)
 	}
 	return name, nil
+}
+
+func nameOfHost(host string) string {
+	return strings.Trim(notInNames.ReplaceAllString(strings.ToLower(host), "-"), "-.")
 }
 
 // nodeWatch asks whether the nodes of a cluster are Ready, with one client for all its questions.
