@@ -65,6 +65,8 @@ type Limits struct {
 type tree interface {
 	ensure(path string, limits Limits) error
 	remove(path string) error
+	// removeEmpty removes a group that has neither processes nor groups below it.
+	removeEmpty(path string)
 	// children lists the names of the groups below path.
 	children(path string) []string
 }
@@ -155,6 +157,10 @@ func (c *podCgroups) RemoveRoot() {
 		if err := c.tree.remove(path.Join(c.root, name)); err != nil {
 			c.logger.V(2).Info("Removing a cgroup", "cgroup", name, "err", err)
 		}
+	}
+	// The groups above are shared with the runtime: they go if they are empty.
+	for above := path.Dir(c.root); above != "/"; above = path.Dir(above) {
+		c.tree.removeEmpty(above)
 	}
 }
 

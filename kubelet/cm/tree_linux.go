@@ -58,6 +58,16 @@ func (kernelTree) remove(path string) error {
 	return m.Destroy()
 }
 
+func (kernelTree) removeEmpty(path string) {
+	m, _, err := open(path, Limits{})
+	if err != nil {
+		return
+	}
+	for _, dir := range m.GetPaths() {
+		_ = os.Remove(dir) // rmdir refuses what is in use, which is what is wanted
+	}
+}
+
 func (kernelTree) children(path string) []string {
 	m, _, err := open(path, Limits{})
 	if err != nil {

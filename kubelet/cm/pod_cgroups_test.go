@@ -1,0 +1,73 @@
+package cm
+
+import (
+	"sort"
+	"strings"
+	"testing"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+)
+
+// fakeTree is a cgroup file system in memory.
+type fakeTree map[string]Limits
+
+func (f fakeTree) ensure(path string, limits Limits) error { f[path] = limits; return nil }
+func (f fakeTree) remove(path string) error                { delete(f, path); return nil }
+func (f fakeTree) removeEmpty(string)                      {}
+func (f fakeTree) children(path string) []string {
+	var names []string
+	for p := range f {
+		if rest, ok := strings.CutPrefix(p, path+"/"); ok && !strings.Contains(rest, "/") {
+			names = append(names, rest)
+		}
+	}
+	return names
+}
+
+func podOf(uid string, requests, limits string) *v1.Pod {
+	list := func(s string) v1.ResourceList {
+		if s == "" {
+			return nil
+		}
+		cpu, memory, _ := strings.Cut(s, "/")
+		return v1.ResourceList{v1.ResourceCPU: resource.MustParse(cpu), v1.ResourceMemory: resource.MustParse(memory)}
+	}
+	return &v1.Pod{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid)}, Spec: v1.PodSpec{Containers: []v1.Container{{Name: "m", Resources: v1.ResourceRequirements{Requests: list(requests), Limits: list(limits)}}}}}
+}
+
+// A pod's cgroup lies under its QoS level, with the sums of its containers.
+func TestPodCgroups(t *testing.T) {
+	tree := fakeTree{}
+	c := &podCgroups{logger: klog.Background(), root: "/hyperkube/n1/kubepods", tree: tree}
+	for _, pod := range []*v1.Pod{podOf("g", "500m/64Mi", "500m/64Mi"), podOf("b", "100m/1Mi", ""), podOf("e", "", "")} {
+		if err := c.EnsureExists(pod); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := tree[c.Parent(pod)]; !ok {
+			t.Errorf("Parent %s was not made", c.Parent(pod))
+		}
+	}
+	want := fakeTree{
+		"/hyperkube/n1/kubepods/podg":            {CPUShares: 512, CPUQuota: 50000, Memory: 64 << 20},
+		"/hyperkube/n1/kubepods/burstable/podb":  {CPUShares: 102},
+		"/hyperkube/n1/kubepods/besteffort/pode": {CPUShares: 2},
+	}
+	for path, limits := range want {
+		if tree[path] != limits {
+			t.Errorf("%s: %+v, want %+v", path, tree[path], limits)
+		}
+	}
+	c.RemoveOrphans(func(uid types.UID) bool { return uid == "b" })
+	var left []string
+	for path := range tree {
+		left = append(left, path[strings.LastIndexByte(path, '/')+1:])
+	}
+	sort.Strings(left)
+	if strings.Join(left, " ") != "pode podg" {
+		t.Errorf("left: %v", left)
+	}
+}
