@@ -73,11 +73,7 @@ var table = []entry{
 		}},
 	{"garbagecollector", "garbage-collector-controller", "deletes objects whose owners are gone", coreGroup.WithResource("pods"),
 		func(t *term) (controller, error) {
-			shared, err := t.sharedInformers()
-			if err != nil {
-				return nil, err
-			}
-			return garbagecollector.New(garbagecollector.Config{Metadata: t.metadata, Discovery: t.client.Discovery(), Shared: shared},
+			return garbagecollector.New(garbagecollector.Config{Metadata: t.metadata, Discovery: t.client.Discovery(), Shared: t.sharedInformers()},
 				t.recorder("garbage-collector-controller"), t.options(10)), nil
 		}},
 	{"serviceaccount", "serviceaccount-controller", "gives each namespace its default account", coreGroup.WithResource("serviceaccounts"),

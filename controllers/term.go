@@ -6,7 +6,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	discoveryclient "k8s.io/client-go/discovery"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -16,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"hyperkube/client/informers"
 	"hyperkube/reconcile"
 )
 
@@ -73,30 +73,31 @@ func (t *term) options(workers int) reconcile.Options {
 	return reconcile.Options{Workers: workers, Clock: t.config.Clock, Metrics: t.config.Metrics, Gate: t.config.Gate}
 }
 
-// shared are the kinds that controllers hold whole anyway.
-var shared = []schema.GroupVersionResource{
-	coreGroup.WithResource("pods"), coreGroup.WithResource("nodes"), coreGroup.WithResource("namespaces"), coreGroup.WithResource("services"),
-	coreGroup.WithResource("endpoints"), coreGroup.WithResource("configmaps"), coreGroup.WithResource("serviceaccounts"),
-	coreGroup.WithResource("replicationcontrollers"), appsGroup.WithResource("deployments"), appsGroup.WithResource("replicasets"),
-	discoveryGroup.WithResource("endpointslices"), coordinationGroup.WithResource("leases"),
-	rbacGroup.WithResource("clusterroles"),
-}
-
-// sharedInformers are those of the shared kinds, for the garbage collector to use
-// instead of holding the same objects twice.
-func (t *term) sharedInformers() (map[schema.GroupVersionResource]cache.SharedIndexInformer, error) {
+// sharedInformers are those of the kinds that controllers hold whole anyway, for
+// the garbage collector to use instead of holding the same objects twice.
+func (t *term) sharedInformers() map[schema.GroupVersionResource]cache.SharedIndexInformer {
+	core, apps := t.informers.Core().V1(), t.informers.Apps().V1()
 	all := map[schema.GroupVersionResource]cache.SharedIndexInformer{}
-	for _, gvr := range shared {
-		if !t.served[gvr] {
-			continue
+	for gvr, informer := range map[schema.GroupVersionResource]func() cache.SharedIndexInformer{
+		coreGroup.WithResource("pods"):                   core.Pods().Informer,
+		coreGroup.WithResource("nodes"):                  core.Nodes().Informer,
+		coreGroup.WithResource("namespaces"):             core.Namespaces().Informer,
+		coreGroup.WithResource("services"):               core.Services().Informer,
+		coreGroup.WithResource("endpoints"):              core.Endpoints().Informer,
+		coreGroup.WithResource("configmaps"):             core.ConfigMaps().Informer,
+		coreGroup.WithResource("serviceaccounts"):        core.ServiceAccounts().Informer,
+		coreGroup.WithResource("replicationcontrollers"): core.ReplicationControllers().Informer,
+		appsGroup.WithResource("deployments"):            apps.Deployments().Informer,
+		appsGroup.WithResource("replicasets"):            apps.ReplicaSets().Informer,
+		discoveryGroup.WithResource("endpointslices"):    t.informers.Discovery().V1().EndpointSlices().Informer,
+		coordinationGroup.WithResource("leases"):         t.informers.Coordination().V1().Leases().Informer,
+		rbacGroup.WithResource("clusterroles"):           t.informers.Rbac().V1().ClusterRoles().Informer,
+	} {
+		if t.served[gvr] {
+			all[gvr] = informer()
 		}
-		informer, err := t.informers.ForResource(gvr)
-		if err != nil {
-			return nil, err
-		}
-		all[gvr] = informer.Informer()
 	}
-	return all, nil
+	return all
 }
 
 // stripManagedFields keeps the caches small: no controller reads them, and they

@@ -11,9 +11,10 @@ import (
 	"github.com/miekg/dns"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+
+	"hyperkube/client/informers"
 )
 
 // ttl is how long, in seconds, a client may keep an answer. It bounds how long a

@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	coordinationlisters "k8s.io/client-go/listers/coordination/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -21,6 +20,7 @@ import (
 	"k8s.io/utils/clock"
 
 	podutil "hyperkube/api/core/pod"
+	"hyperkube/client/informers"
 	"hyperkube/controllers/podcontrol"
 	"hyperkube/reconcile"
 )

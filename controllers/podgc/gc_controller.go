@@ -26,7 +26,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/klog/v2"
@@ -34,6 +33,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	podutil "hyperkube/api/core/pod"
+	"hyperkube/client/informers"
 	"hyperkube/controllers/podcontrol"
 	"hyperkube/reconcile"
 )

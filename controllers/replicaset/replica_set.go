@@ -33,7 +33,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
@@ -42,6 +41,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	podutil "hyperkube/api/core/pod"
+	"hyperkube/client/informers"
 	"hyperkube/controllers/podcontrol"
 	"hyperkube/reconcile"
 )
