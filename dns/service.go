@@ -41,9 +41,13 @@ func keepService(ctx context.Context, config Config, port int32) {
 
 func applyService(ctx context.Context, config Config, port int32) error {
 	services := config.Client.CoreV1().Services(serviceNamespace)
-	_, err := services.Create(ctx, kubeDNSService(config.ServiceAddress), metav1.CreateOptions{})
+	// Asked first: creating a Service whose address is taken is Invalid before it is AlreadyExists.
+	_, err := services.Get(ctx, serviceName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		_, err = services.Create(ctx, kubeDNSService(config.ServiceAddress), metav1.CreateOptions{})
+	}
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("creating service %s: %w", serviceName, err)
+		return fmt.Errorf("keeping service %s: %w", serviceName, err)
 	}
 	wanted := kubeDNSSlice(config.AdvertiseAddress, port)
 	slices := config.Client.DiscoveryV1().EndpointSlices(serviceNamespace)
