@@ -95,7 +95,7 @@ func (s *Server) proxyStream(w *restful.Response, r *restful.Request, location s
 		return
 	}
 	handler := proxy.NewUpgradeAwareHandler(target, nil, false, true, responder{})
-	handler.ServeHTTP(w.ResponseWriter, r.Request)
+	handler.ServeHTTP(w.ResponseWriter, r.Request.WithContext(component.Demoted(r.Request.Context())))
 }
 
 type responder struct{}

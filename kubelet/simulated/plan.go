@@ -95,8 +95,8 @@ func (p *plan) add(words []string) bool {
 		d, err := time.ParseDuration(words[1])
 		if err != nil {
 			seconds, err := strconv.ParseFloat(words[1], 64)
-			if err != nil {
-				return false // sleep infinity
+			if err != nil || seconds > 1e9 {
+				return false // sleep infinity, which is a number too
 			}
 			d = time.Duration(seconds * float64(time.Second))
 		}

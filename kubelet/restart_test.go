@@ -1,0 +1,135 @@
+package kubelet
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes/fake"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"hyperkube/kubelet/simulated"
+)
+
+// criServer is a runtime behind a unix socket that outlives the kubelet, and
+// writes down what is asked of it.
+type criServer struct {
+	socket string
+	mu     sync.Mutex
+	calls  []string
+}
+
+func startCRI(t *testing.T) *criServer {
+	t.Helper()
+	s := &criServer{socket: filepath.Join(t.TempDir(), "cri.sock")}
+	ctx, cancel := context.WithCancel(context.Background())
+	books, err := simulated.Start(ctx, simulated.Config{PodCIDR: "10.244.0.0/24", OnCall: func(method string, request any) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		switch r := request.(type) {
+		case *runtimeapi.CreateContainerRequest:
+			s.calls = append(s.calls, method+" "+r.Config.Metadata.Name)
+		case *runtimeapi.RunPodSandboxRequest, *runtimeapi.StartContainerRequest, *runtimeapi.StopContainerRequest, *runtimeapi.StopPodSandboxRequest:
+			s.calls = append(s.calls, method)
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("unix", s.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer(grpc.UnaryInterceptor(books.Intercept))
+	runtimeapi.RegisterRuntimeServiceServer(server, books)
+	runtimeapi.RegisterImageServiceServer(server, books)
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { server.Stop(); cancel(); books.Stop() })
+	return s
+}
+
+func (s *criServer) seen() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string{}, s.calls...)
+}
+
+// R24: what is asked of the runtime for a pod with an init container, in order.
+// R71: the next kubelet finds what runs and asks for nothing.
+func TestCallsToTheRuntimeAndAdoption(t *testing.T) {
+	cri := startCRI(t)
+	client := fake.NewClientset()
+	over := func(c *Config) {
+		c.ContainerRuntime, c.RuntimeEndpoint, c.Client = "remote", "unix://"+cri.socket, client
+	}
+	n := startNode(t, over)
+	n.client = client
+	n.create(newPod("web", func(pod *v1.Pod) {
+		pod.Spec.InitContainers = []v1.Container{{Name: "init", Image: "i", Command: []string{"true"}}}
+	}))
+	pod := n.wait("web", "runs", running)
+	want := []string{"RunPodSandbox", "CreateContainer init", "StartContainer", "CreateContainer main", "StartContainer"}
+	if got := cri.seen(); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("calls %v, want %v", got, want)
+	}
+	n.stop()
+	second := startNode(t, over)
+	second.client = client
+	second.eventually("the second kubelet knows the pod", func() error {
+		for _, p := range second.kl.GetPods() {
+			return running(p)
+		}
+		return fmt.Errorf("no pods")
+	})
+	again := second.wait("web", "still runs", running)
+	if got := cri.seen(); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("the second kubelet changed something: calls %v", got)
+	}
+	if again.Status.ContainerStatuses[0].ContainerID != pod.Status.ContainerStatuses[0].ContainerID || again.Status.ContainerStatuses[0].RestartCount != 0 {
+		t.Errorf("container %+v became %+v", pod.Status.ContainerStatuses[0], again.Status.ContainerStatuses[0])
+	}
+}
+
+// Start and stop many times in one process: nothing is left running.
+func TestNoGoroutineIsLeft(t *testing.T) {
+	run := func() {
+		n := startNode(t, nil)
+		n.eventually("node is ready", func() error { return n.kl.state.readyError() })
+		n.stop()
+	}
+	run()
+	before := settled(0)
+	for range 10 {
+		run()
+	}
+	if after := settled(before); after > before+5 {
+		buffer := make([]byte, 1<<20)
+		t.Errorf("%d goroutines before, %d after\n%s", before, after, buffer[:runtime.Stack(buffer, true)])
+	}
+}
+
+// settled waits until the number of goroutines stands still, or is at most enough.
+func settled(enough int) int {
+	last, same := runtime.NumGoroutine(), 0
+	for i := 0; i < 500 && same < 20; i++ {
+		time.Sleep(5 * time.Millisecond)
+		now := runtime.NumGoroutine()
+		if now == last {
+			same++
+		} else {
+			last, same = now, 0
+		}
+		if now <= enough {
+			return now
+		}
+	}
+	return last
+}
