@@ -64,7 +64,8 @@ func builtin(line string) string {
 	return ""
 }
 
-// processes are those of ours that run in this network namespace, or in one below it.
+// processes are those that a cluster of this test has started: their command lines
+// name its temporary directory. Others may run at the same time.
 func processes(t *testing.T) []string {
 	t.Helper()
 	entries, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -77,7 +78,7 @@ func processes(t *testing.T) []string {
 		if err != nil {
 			continue
 		}
-		if command := strings.ReplaceAll(string(data), "\x00", " "); strings.Contains(command, "podparent") || strings.Contains(command, "hyperkube all") {
+		if command := strings.ReplaceAll(string(data), "\x00", " "); strings.Contains(command, "/"+strings.Split(t.Name(), "/")[0]) {
 			found = append(found, filepath.Base(filepath.Dir(entry))+" "+command)
 		}
 	}
