@@ -25,7 +25,8 @@ const leaseName = "kube-controller-manager"
 // attempt follows at once, and finds our own name in the Lease.
 func (m *Manager) runElected(ctx context.Context) error {
 	logger := klog.FromContext(ctx)
-	events := record.NewBroadcaster(record.WithContext(ctx))
+	// It outlives ctx: that the leader stepped down is the last event.
+	events := record.NewBroadcaster(record.WithContext(context.WithoutCancel(ctx)))
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: m.config.Client.CoreV1().Events("")})
 	lock := &resourcelock.LeaseLock{

@@ -35,7 +35,7 @@ func newTerm(ctx context.Context, config Config, metadataClient metadata.Interfa
 	t := &term{
 		config: config, client: config.Client, metadata: metadataClient,
 		informers: informers.NewSharedInformerFactoryWithOptions(config.Client, 0, informers.WithTransform(stripManagedFields)),
-		events:    record.NewBroadcaster(record.WithContext(ctx)),
+		events:    record.NewBroadcaster(record.WithContext(context.WithoutCancel(ctx))), // end ends it, after the last who may record
 	}
 	t.events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: config.Client.CoreV1().Events("")})
 	return t

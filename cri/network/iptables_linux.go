@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 
 	current "github.com/containernetworking/cni/pkg/types/100"
 )
@@ -37,6 +38,10 @@ func iptablesSuffix(ctx context.Context) string {
 
 // iptables is the program of the chosen kind.
 type iptables struct{ suffix string }
+
+// jumps makes looking for a rule and adding it one step: pods start side by
+// side, and both would find it missing, and add it.
+var jumps sync.Mutex
 
 func findIptables(ctx context.Context) (*iptables, error) {
 	if _, err := exec.LookPath("iptables"); err != nil {
@@ -67,6 +72,8 @@ func (t *iptables) restore(ctx context.Context, text string) error {
 // jump makes a built-in chain lead to one of ours, once: at its end (position 0)
 // or at a position counted from 1.
 func (t *iptables) jump(ctx context.Context, table, from string, position int, rule ...string) error {
+	jumps.Lock()
+	defer jumps.Unlock()
 	if t.run(ctx, append([]string{"-t", table, "-C", from}, rule...)...) == nil {
 		return nil
 	}

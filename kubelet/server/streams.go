@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/proxy"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"hyperkube/component"
 	"hyperkube/kubelet/logs"
 )
 

@@ -31,6 +31,7 @@ import (
 	"hyperkube/apiserver/lister"
 	"hyperkube/apiserver/registry"
 	"hyperkube/apiserver/request"
+	"hyperkube/component"
 )
 
 // allMethods are what a proxied program may be asked with.
@@ -218,7 +219,7 @@ func (c *connector) passUpgrade(location *url.URL, w http.ResponseWriter, r *htt
 	}
 	var failure errorCatcher
 	handler := utilproxy.NewUpgradeAwareHandler(location, transport, false, true, &failure)
-	handler.ServeHTTP(unwrap(w), r)
+	handler.ServeHTTP(unwrap(w), r.WithContext(component.Demoted(r.Context())))
 	return failure.err
 }
 

@@ -18,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	utilproxy "k8s.io/apimachinery/pkg/util/proxy"
+
+	"hyperkube/component"
 )
 
 // proxyPod goes to [scheme:]name[:port]; the port is by default the first that the pod declares.
@@ -174,6 +176,6 @@ func proxyTo(location *url.URL, transport http.RoundTripper, w http.ResponseWrit
 	}
 	var failure errorCatcher
 	handler := utilproxy.NewUpgradeAwareHandler(location, transport, true, false, &failure)
-	handler.ServeHTTP(unwrap(w), r)
+	handler.ServeHTTP(unwrap(w), r.WithContext(component.Demoted(r.Context())))
 	return failure.err
 }

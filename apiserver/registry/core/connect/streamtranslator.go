@@ -19,6 +19,8 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/streaming/pkg/httpstream/spdy"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
+
+	"hyperkube/component"
 )
 
 // Channels of a WebSocket of exec and attach, by their numbers in each frame.
@@ -52,7 +54,7 @@ func (c *connector) translateStreams(location *url.URL, opts streamOptions, w ht
 	conn := wsstream.NewConn(map[string]wsstream.ChannelProtocolConfig{
 		remotecommandconsts.StreamProtocolV5Name: {Binary: true, Channels: channels(opts)},
 	})
-	_, streams, err := conn.Open(unwrap(w), r)
+	_, streams, err := conn.Open(unwrap(w), r.WithContext(component.Demoted(r.Context())))
 	if err != nil {
 		// The WebSocket handshake has answered already.
 		klog.FromContext(r.Context()).Info("WebSocket could not be opened", "path", r.URL.Path, "err", err)

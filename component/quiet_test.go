@@ -1,0 +1,25 @@
+package component
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
+)
+
+// TestDemoted: what a library calls an error is told at level 2 only, with its cause.
+func TestDemoted(t *testing.T) {
+	for level, want := range map[int]string{0: "", 2: "kubelet I "} {
+		out, text := testOutput()
+		out.levels[""] = level
+		ctx := klog.NewContext(context.Background(), logr.New(&sink{component: "kubelet", out: out}))
+		klog.FromContext(Demoted(ctx)).WithValues("pod", "a").Error(errors.New("broken pipe"), "Copying")
+		got := text.String()
+		if !strings.HasPrefix(got, want) || (got == "") != (want == "") || want != "" && !strings.Contains(got, `pod="a"  err="broken pipe"`) {
+			t.Errorf("level %d: %q", level, got)
+		}
+	}
+}
