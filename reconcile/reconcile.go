@@ -205,9 +205,9 @@ func (l *Loop) handleResult(ctx context.Context, logger klog.Logger, key string,
 		verdict = "error"
 		l.causes.putBack(key, o.why)
 		l.queue.AddRateLimited(key)
-		if apierrors.IsConflict(o.err) {
-			// Someone else wrote first. The informer will bring their version; to
-			// report this would be noise.
+		if apierrors.IsConflict(o.err) || apierrors.IsAlreadyExists(o.err) && l.queue.NumRequeues(key) < 3 {
+			// Someone else wrote first, or our own write has not come back yet. The
+			// informer will bring it; to report this would be noise.
 			verdict = "conflict"
 			logger.V(3).Info("Conflict, will retry", "err", o.err)
 		} else {
