@@ -213,7 +213,9 @@ func (c converter) withoutRuntime(container *v1.Container, old *v1.ContainerStat
 			}
 		}
 	}
-	if c.in.Terminal {
+	// A container that had to wait for init containers to the end was never tried:
+	// there is nothing to be unknown about.
+	if c.in.Terminal && c.waiting != "PodInitializing" {
 		status.State.Terminated = &v1.ContainerStateTerminated{Reason: "ContainerStatusUnknown", Message: "The container could not be located when the pod was terminated", ExitCode: 137}
 		return status
 	}
@@ -311,6 +313,8 @@ func phase(pod *v1.Pod, in Input, status *v1.PodStatus) v1.PodPhase {
 		}
 	}
 	switch {
+	case in.Terminal && waiting > 0: // ended before its init containers had
+		return v1.PodFailed
 	case initPending && running+stopped == 0, waiting > 0:
 		return v1.PodPending
 	case running > 0:
