@@ -87,7 +87,7 @@ func begin(spec *ContainerSpec, dir string, pidNS *os.File, stdio [3]*os.File) (
 	// Step 2: join the cgroups, while the child waits: nothing of the container runs outside its limits.
 	err = joinCgroups(spec.Cgroup, pid)
 	if err == nil {
-		err = os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte(strconv.Itoa(spec.OOMScore)), 0)
+		err = setOOMScore(pid, spec.OOMScore)
 	}
 	// Step 3: give the word.
 	if err == nil {
@@ -98,6 +98,18 @@ func begin(spec *ContainerSpec, dir string, pidNS *os.File, stdio [3]*os.File) (
 		return nil, err
 	}
 	return child, nil
+}
+
+// setOOMScore says how soon the kernel is to kill the process for want of memory.
+// On a host where root may not lower the score (without CAP_SYS_RESOURCE, as in
+// another container) the inherited one stays: a pod that runs with less
+// protection is better than none.
+func setOOMScore(pid, score int) error {
+	err := os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte(strconv.Itoa(score)), 0)
+	if errors.Is(err, os.ErrPermission) && score < 0 {
+		return nil
+	}
+	return err
 }
 
 // await is Step 13: the child's socket closes at execve; before that it has

@@ -43,7 +43,7 @@ func (p *Parent) start(conn *Conn, id string) error {
 	child, err := p.bringUp(c)
 	if err != nil {
 		c.out.close()
-		return err
+		return errors.Join(err, p.stillborn(c, err))
 	}
 	err = child.await()
 	if child.console != nil {
@@ -64,6 +64,22 @@ func (p *Parent) start(conn *Conn, id string) error {
 	return conn.Send(Response{Pid: child.pid})
 }
 
+// errStartedBefore is no end of the container that it was said to.
+var errStartedBefore = errors.New("was started before")
+
+// stillborn writes down the end of a container that never had a process. Otherwise
+// it would look as if nobody had tried to start it, and be tried without any back-off.
+func (p *Parent) stillborn(c *container, cause error) error {
+	if errors.Is(cause, errStartedBefore) {
+		return nil
+	}
+	p.mu.Lock()
+	c.status.FinishedAt = time.Now().UnixNano()
+	c.status.ExitCode, c.status.Reason, c.status.Message = startFailCode, "StartError", cause.Error()
+	p.mu.Unlock()
+	return p.record(c)
+}
+
 // bringUp clones the container's process and enters it into the books.
 func (p *Parent) bringUp(c *container) (*birth, error) {
 	stdio, closeTheirs, err := c.makeStdio()
@@ -74,7 +90,7 @@ func (p *Parent) bringUp(c *container) (*birth, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if old := p.containers[c.spec.ID]; old != nil {
-		return nil, fmt.Errorf("container %s was started before", c.spec.ID)
+		return nil, fmt.Errorf("container %s %w", c.spec.ID, errStartedBefore)
 	}
 	pidNS, release, err := p.pidNamespace(c.spec)
 	if err != nil {
