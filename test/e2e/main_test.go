@@ -68,7 +68,7 @@ func cannotRun() string {
 	return ""
 }
 
-// again runs these tests once more in new network and mount namespaces.
+// again runs these tests once more in new network, mount and host name namespaces.
 func again() (int, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -77,7 +77,7 @@ func again() (int, error) {
 	cmd := exec.Command(self, os.Args[1:]...)
 	cmd.Env = append(os.Environ(), inside+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS, Pdeathsig: syscall.SIGKILL}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	if err := cmd.Start(); err != nil {
@@ -97,8 +97,13 @@ func again() (int, error) {
 }
 
 // prepareNamespaces makes mounts private, sets loopback up, and adds a link with
-// an address, as a machine has one.
+// an address, as a machine has one. The host name is this run's own: the node is
+// called so, and its cgroups after it. Otherwise a run that ends beside
+// another one on the machine would kill the other's containers.
 func prepareNamespaces() error {
+	if err := syscall.Sethostname(fmt.Appendf(nil, "e2e-%d", os.Getpid())); err != nil {
+		return fmt.Errorf("setting the host name: %w", err)
+	}
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("making mounts private: %w", err)
 	}
