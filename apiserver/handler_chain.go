@@ -22,6 +22,7 @@ import (
 	"hyperkube/apiserver/authn"
 	"hyperkube/apiserver/authz"
 	"hyperkube/apiserver/endpoints"
+	"hyperkube/apiserver/flowapi"
 	"hyperkube/apiserver/request"
 )
 
@@ -69,9 +70,15 @@ func (s *Server) withRequest(next http.Handler) http.Handler {
 		w.Header().Set("Audit-Id", id)
 		w.Header().Set("Cache-Control", "no-cache, private")
 		answer := &answerWriter{ResponseWriter: w, warnings: warnings}
-		done := s.metrics.begin(info, isLongRunning(info, r))
+		longRunning := isLongRunning(info, r)
+		done := s.metrics.begin(info, longRunning)
+		if !longRunning {
+			info.Flow = flowapi.Begin(s.record, r, info, id, start)
+		}
 		next.ServeHTTP(answer, r.WithContext(ctx))
-		done(answer.code, time.Since(start))
+		took := time.Since(start)
+		done(answer.code, took)
+		s.record.End(info.Flow, answer.code, took)
 		klog.FromContext(ctx).V(3).Info("Request", "verb", info.Verb, "URI", r.URL.RequestURI(), "code", answer.code,
 			"latency", time.Since(start), "userAgent", r.UserAgent(), "remote", r.RemoteAddr, "auditID", id)
 	})
@@ -142,9 +149,11 @@ func (s *Server) withAuthentication(next http.Handler) http.Handler {
 func (s *Server) withAuthorization(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
-		attributes := request.InfoFrom(ctx).Attributes(request.UserFrom(ctx))
+		info := request.InfoFrom(ctx)
+		attributes := info.Attributes(request.UserFrom(ctx))
 		decision, reason, err := s.env.Authorizer.Authorize(ctx, attributes)
 		if decision == request.Allow {
+			defer flowapi.Allowed(s.record, r, info, attributes.User, reason)()
 			next.ServeHTTP(w, r)
 			return
 		}

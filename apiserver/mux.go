@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/version"
 
 	"hyperkube/apiserver/endpoints"
+	"hyperkube/apiserver/flowapi"
 	"hyperkube/apiserver/openapi"
 )
 
@@ -44,6 +45,9 @@ func (s *Server) buildMux() (http.Handler, error) {
 	m.paths["/version"] = http.HandlerFunc(serveVersion)
 	if gatherer, ok := s.config.Metrics.(prometheus.Gatherer); ok {
 		m.paths["/metrics"] = promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{})
+	}
+	if s.record != nil {
+		m.prefixes["/debug/flow/"] = flowapi.Handler(s.record)
 	}
 	for path, handler := range s.issuer.DiscoveryHandlers("https://" + s.jwksHost()) {
 		m.paths[path] = handler

@@ -19,10 +19,12 @@ import (
 
 	"hyperkube/apiserver/authn/serviceaccount"
 	"hyperkube/apiserver/endpoints"
+	"hyperkube/apiserver/flowapi"
 	"hyperkube/apiserver/openapi"
 	"hyperkube/apiserver/registry"
 	"hyperkube/apiserver/storage"
 	"hyperkube/component"
+	"hyperkube/flow"
 )
 
 // Config is what an apiserver is made of.
@@ -59,6 +61,9 @@ type Config struct {
 	StorageMediaType string
 	// RequestTimeout ends a request that is no watch and no connection. Default 60 s.
 	RequestTimeout time.Duration
+	// FlowBuffer is how much memory the record of requests, writes and deliveries may take, in bytes. Default 64 MiB;
+	// less than 0: nothing is recorded.
+	FlowBuffer int
 	// Clock default: the real one.
 	Clock clock.WithTicker
 	// Metrics takes the metrics, and serves them at /metrics if it is a Gatherer too. Default: a registry of its own.
@@ -115,6 +120,7 @@ type Server struct {
 	env    *registry.Env
 	issuer *serviceaccount.Issuer
 	groups []*endpoints.APIGroupVersion
+	record *flow.Record
 
 	handler http.Handler
 	metrics *metrics
@@ -133,7 +139,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{config: cfg, ready: make(chan struct{}), stopping: make(chan struct{})}
+	s := &Server{config: cfg, ready: make(chan struct{}), stopping: make(chan struct{}), record: flow.NewRecord(cfg.FlowBuffer)}
 	var err error
 	if s.env, err = newEnv(&cfg); err != nil {
 		return nil, err
@@ -146,7 +152,7 @@ func New(cfg Config) (*Server, error) {
 	s.warm = converter.Warm
 	s.hub, err = storage.New(storage.Config{
 		Endpoints: cfg.EtcdServers, CAFile: cfg.EtcdCAFile, CertFile: cfg.EtcdCertFile, KeyFile: cfg.EtcdKeyFile,
-		Clock: cfg.Clock, Metrics: cfg.Metrics,
+		Clock: cfg.Clock, Metrics: cfg.Metrics, OnWrite: flowapi.OnWrite(s.record),
 	})
 	if err != nil {
 		return nil, err

@@ -68,8 +68,31 @@ func (c *Causes) add(cause Cause) {
 
 type causesKey struct{}
 
-func withCauses(ctx context.Context, c Causes) context.Context {
+// WithCauses returns a context whose requests are made because of c. Loops that are
+// none of this package's (the scheduler's, the kubelet's) say so where they take work
+// from their queues.
+func WithCauses(ctx context.Context, c Causes) context.Context {
 	return context.WithValue(ctx, causesKey{}, c)
+}
+
+// Because returns a context whose requests are made because of one object's version.
+func Because(ctx context.Context, verb string, object metav1.Object) context.Context {
+	return WithCauses(ctx, Causes{List: []Cause{{Kind: kindOf(object), Verb: verb, Namespace: object.GetNamespace(), Name: object.GetName(),
+		ResourceVersion: object.GetResourceVersion()}}})
+}
+
+// Run is one run of a loop: which, and on which key.
+type Run struct{ Loop, Key string }
+
+type runKey struct{}
+
+// WithRun returns a context of a run.
+func WithRun(ctx context.Context, r Run) context.Context { return context.WithValue(ctx, runKey{}, r) }
+
+// RunFrom returns the run that ctx belongs to; the zero Run outside of one.
+func RunFrom(ctx context.Context) Run {
+	r, _ := ctx.Value(runKey{}).(Run)
+	return r
 }
 
 // CausesFrom returns the causes of the run that ctx belongs to. The transport in

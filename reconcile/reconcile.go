@@ -178,7 +178,7 @@ func (l *Loop) processNextWorkItem(ctx context.Context) bool {
 	logger := klog.LoggerWithValues(klog.FromContext(ctx), "key", key)
 	started := l.options.Clock.Now()
 	l.status.begin(key)
-	result, err := l.syncSafely(withCauses(klog.NewContext(ctx, logger), why), key)
+	result, err := l.syncSafely(WithRun(WithCauses(klog.NewContext(ctx, logger), why), Run{l.name, key}), key)
 	elapsed := l.options.Clock.Since(started)
 	l.status.end(key, started, elapsed, err)
 	l.handleResult(ctx, logger, key, outcome{result, err, elapsed, why})

@@ -75,6 +75,7 @@ func New(cfg Config) (*Chain, error) {
 func (c *Chain) Admit(ctx context.Context, a *request.AdmissionAttributes) error {
 	for i := range c.Plugins {
 		if p := &c.Plugins[i]; p.Admit != nil && p.Handles(a) {
+			request.FlowFrom(ctx).Admitted(p.Name)
 			if err := p.Admit(ctx, a); err != nil {
 				return err
 			}

@@ -15,7 +15,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 
+	"hyperkube/apiserver/request"
 	"hyperkube/apiserver/storage"
+	"hyperkube/flow"
 )
 
 // isWatch says whether a GET asks to stay open.
@@ -49,7 +51,7 @@ func watchResource(s *Scope, w http.ResponseWriter, r *http.Request, options *me
 		return err
 	}
 	defer watcher.Stop()
-	stream := &eventStream{scope: s, form: f, w: w, flusher: http.NewResponseController(w), first: true}
+	stream := &eventStream{scope: s, form: f, w: w, flusher: http.NewResponseController(w), first: true, seen: request.InfoFrom(r.Context()).Watch}
 	stream.start()
 	return stream.copy(ctx, watcher)
 }
@@ -75,6 +77,7 @@ type eventStream struct {
 	first   bool // the next Table is the first: it carries the columns
 	object  []byte
 	frame   []byte
+	seen    *flow.Watch // records what was sent; may be nil
 }
 
 // start answers at once, so that the client knows the watch is open before anything happens.
@@ -104,6 +107,9 @@ func (e *eventStream) copy(ctx context.Context, watcher storage.Watcher) error {
 				if !e.send(event) {
 					return nil
 				}
+				if event.Object != nil {
+					e.seen.Sent(event.Object.ResourceVersion)
+				}
 				select {
 				case event, open = <-events:
 				default:
@@ -113,6 +119,7 @@ func (e *eventStream) copy(ctx context.Context, watcher storage.Watcher) error {
 			if e.flusher.Flush() != nil {
 				return nil
 			}
+			e.seen.Flushed()
 		}
 	}
 }

@@ -1,12 +1,15 @@
 package request
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"hyperkube/flow"
 )
 
 // Info is what a request asks for, read from its method, path and query alone.
@@ -35,6 +38,20 @@ type Info struct {
 
 	FieldSelector string
 	LabelSelector string
+
+	// Flow is what is recorded of the request; nil when nothing is. Its methods may be
+	// called on nil.
+	Flow *flow.Request
+	// Watch is what is recorded of a watch; likewise.
+	Watch *flow.Watch
+}
+
+// FlowFrom returns what is recorded of the request that ctx belongs to, or nil.
+func FlowFrom(ctx context.Context) *flow.Request {
+	if info := InfoFrom(ctx); info != nil {
+		return info.Flow
+	}
+	return nil
 }
 
 // namespaceSubresources follow /namespaces/NAME directly, where otherwise a namespaced resource stands.

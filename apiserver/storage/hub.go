@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 )
@@ -31,6 +32,18 @@ type Config struct {
 	Clock clock.WithTicker
 	// Metrics takes this package's metrics; nil: none.
 	Metrics prometheus.Registerer
+	// OnWrite hears of every write that etcd has committed; it must not block. nil: nobody does.
+	OnWrite func(ctx context.Context, w Written)
+}
+
+// Written is a write that has been committed: an object of Kind went from Old to New.
+type Written struct {
+	Kind     schema.GroupVersionKind
+	Key      string
+	Revision int64
+	Deleted  bool
+	// Old and New are the values in etcd, shared: read only. Old is nil for a new object, New for a deleted one.
+	Old, New []byte
 }
 
 func (c *Config) complete() error {

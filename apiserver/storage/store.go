@@ -36,7 +36,15 @@ func (r *resource) Create(ctx context.Context, key string, obj runtime.Object, t
 		}
 		return nil, err
 	}
+	r.written(ctx, key, response.Header.Revision, nil, data)
 	return r.finish(ctx, w, response.Header.Revision)
+}
+
+// written tells who asked for it about a write.
+func (r *resource) written(ctx context.Context, key string, revision int64, before, after []byte) {
+	if tell := r.hub.config.OnWrite; tell != nil {
+		tell(ctx, Written{Kind: r.config.Kind, Key: key, Revision: revision, Deleted: after == nil, Old: before, New: after})
+	}
 }
 
 // putOptions attaches a lease where the object is to expire.
@@ -154,8 +162,10 @@ func (r *resource) retry(ctx context.Context, key string, decide func(*Object) (
 		case newest != nil: // somebody else was faster
 			current, cached = newest, false
 		case w != nil:
+			r.written(ctx, key, revision, current.value.data, w.data)
 			return r.finish(ctx, w, revision)
 		default:
+			r.written(ctx, key, revision, current.value.data, nil)
 			r.settle(ctx, revision)
 			return shallowGone(current, revision), nil
 		}

@@ -26,12 +26,13 @@ type allOptions struct {
 	Runtime         string
 	Pods            string
 	Service         string
+	FlowBuffer      string
 }
 
 func newAllOptions() *allOptions {
 	defaults := pki.DefaultCluster()
 	return &allOptions{shared: newShared(), Ports: "default", Name: defaults.Name, Runtime: "embedded",
-		Pods: defaults.PodCIDR, Service: defaults.ServiceCIDR}
+		Pods: defaults.PodCIDR, Service: defaults.ServiceCIDR, FlowBuffer: defaultFlowBuffer}
 }
 
 func (o *allOptions) AddFlags(flags *pflag.FlagSet) {
@@ -43,6 +44,7 @@ func (o *allOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.RuntimeEndpoint, "container-runtime-endpoint", o.RuntimeEndpoint, "CRI socket of another runtime, unix:///run/containerd/containerd.sock, instead of ours")
 	flags.StringVar(&o.Pods, "cluster-cidr", o.Pods, "address range of pods")
 	flags.StringVar(&o.Service, "service-cluster-ip-range", o.Service, "address range of Services")
+	flags.StringVar(&o.FlowBuffer, "flow-buffer", o.FlowBuffer, "memory for the record that hyperkube trace reads, at the most; 0: none")
 }
 
 // Complete opens the data directory, which makes the cluster's description on the first start.
@@ -68,6 +70,9 @@ func (o *allOptions) Validate() error {
 	}
 	if o.Runtime != "embedded" && o.Runtime != "simulated" {
 		return fmt.Errorf("--container-runtime=%s: must be embedded or simulated", o.Runtime)
+	}
+	if _, err := flowBytes(o.FlowBuffer); err != nil {
+		return err
 	}
 	for _, name := range o.Disable {
 		if c := find(name); c == nil || c.options == nil {
@@ -166,6 +171,11 @@ func (o *allOptions) parts() []*part {
 // extraArgs is what a component's command line needs beside the data directory.
 func (o *allOptions) extraArgs(name string) []string {
 	switch name {
+	case "apiserver":
+		if o.FlowBuffer == defaultFlowBuffer {
+			return nil
+		}
+		return []string{"--flow-buffer=" + o.FlowBuffer}
 	case "kubelet":
 		if o.simulated() {
 			return []string{"--container-runtime=simulated"}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"hyperkube/apiserver"
 	"hyperkube/component"
@@ -27,6 +28,7 @@ type apiserverOptions struct {
 	EtcdKeyFile      string
 	NodePortRange    string
 	StorageMediaType string
+	FlowBuffer       string
 
 	cert, kubelet pki.Pair
 	// ownEtcd: the etcd of this data directory, whose port is known only once it runs.
@@ -34,7 +36,22 @@ type apiserverOptions struct {
 }
 
 func newAPIServerOptions() component.Options {
-	return &apiserverOptions{shared: newShared(), BindAddress: "0.0.0.0", SecurePort: -1, NodePortRange: "30000-32767", StorageMediaType: "application/json"}
+	return &apiserverOptions{shared: newShared(), BindAddress: "0.0.0.0", SecurePort: -1, NodePortRange: "30000-32767", StorageMediaType: "application/json", FlowBuffer: defaultFlowBuffer}
+}
+
+// defaultFlowBuffer is enough for some hundred thousand writes of small objects.
+const defaultFlowBuffer = "64Mi"
+
+// flowBytes reads --flow-buffer; 0 turns the record off, which apiserver.Config calls -1.
+func flowBytes(text string) (int, error) {
+	quantity, err := resource.ParseQuantity(text)
+	switch {
+	case err != nil || quantity.Sign() < 0:
+		return 0, fmt.Errorf("--flow-buffer=%s: must be an amount of memory, as 64Mi, or 0", text)
+	case quantity.IsZero():
+		return -1, nil
+	}
+	return int(quantity.Value()), nil
 }
 
 func (o *apiserverOptions) AddFlags(flags *pflag.FlagSet) {
@@ -48,6 +65,7 @@ func (o *apiserverOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.EtcdKeyFile, "etcd-keyfile", o.EtcdKeyFile, "its key")
 	flags.StringVar(&o.NodePortRange, "service-node-port-range", o.NodePortRange, "ports for Services of type NodePort")
 	flags.StringVar(&o.StorageMediaType, "storage-media-type", o.StorageMediaType, "how objects are written to etcd: application/json, which can be read, or application/vnd.kubernetes.protobuf")
+	flags.StringVar(&o.FlowBuffer, "flow-buffer", o.FlowBuffer, "memory for the record that hyperkube trace reads, at the most; 0: none")
 }
 
 // Complete finds etcd and the host's address, and signs the certificates.
@@ -101,6 +119,9 @@ func (o *apiserverOptions) Validate() error {
 	if net.ParseIP(o.AdvertiseAddress) == nil {
 		return fmt.Errorf("--advertise-address=%s: must be an IP address", o.AdvertiseAddress)
 	}
+	if _, err := flowBytes(o.FlowBuffer); err != nil {
+		return err
+	}
 	if (o.EtcdCertFile == "") != (o.EtcdKeyFile == "") {
 		return errors.New("--etcd-certfile and --etcd-keyfile go together")
 	}
@@ -115,6 +136,10 @@ func (o *apiserverOptions) Run(ctx context.Context, env *component.Env) error {
 		}
 	}
 	cluster := o.dir.Cluster
+	buffer, err := flowBytes(o.FlowBuffer)
+	if err != nil {
+		return err
+	}
 	server, err := apiserver.New(apiserver.Config{
 		BindAddress: net.JoinHostPort(o.BindAddress, strconv.Itoa(o.SecurePort)), AdvertiseAddress: o.AdvertiseAddress,
 		CertFile: o.cert.CertFile, KeyFile: o.cert.KeyFile, ClientCAFile: o.dir.CAFile(),
@@ -123,7 +148,7 @@ func (o *apiserverOptions) Run(ctx context.Context, env *component.Env) error {
 		ReservedNodePorts: []int{o.SecurePort, cluster.EtcdPort, kubeletPort},
 		EtcdServers:       o.EtcdServers, EtcdCAFile: o.EtcdCAFile, EtcdCertFile: o.EtcdCertFile, EtcdKeyFile: o.EtcdKeyFile,
 		KubeletClientCertFile: o.kubelet.CertFile, KubeletClientKeyFile: o.kubelet.KeyFile, KubeletCAFile: o.dir.CAFile(),
-		StorageMediaType: o.StorageMediaType, Metrics: env.Metrics, Health: env.Health,
+		StorageMediaType: o.StorageMediaType, FlowBuffer: buffer, Metrics: env.Metrics, Health: env.Health,
 	})
 	if err != nil {
 		return err

@@ -53,6 +53,7 @@ func commands() []command {
 		{name: "status", summary: "how each component is; --wait=60s, -o json", run: runStatus},
 		{name: "stop", summary: "stop COMPONENT of a running `all`", run: runStop},
 		{name: "start", summary: "start COMPONENT of a running `all` again", run: runStart},
+		{name: "trace", summary: "what happened to TYPE/NAME, who did it and why, and where the code is; --follow", run: runTrace},
 		{name: "image", summary: "the runtime's images: load|ls|pull|rm", run: runImage},
 		{name: "certs", summary: "make the certificates and kubeconfig files", run: runCerts},
 		{name: "reset", summary: "remove everything of ours from this host", run: runReset},

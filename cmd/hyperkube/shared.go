@@ -13,6 +13,7 @@ import (
 
 	"hyperkube/client"
 	"hyperkube/component"
+	"hyperkube/flow"
 	"hyperkube/pki"
 )
 
@@ -70,6 +71,8 @@ type apiClient struct {
 	// name, user and groups are the identity whose kubeconfig is made when none is given.
 	name, user string
 	groups     []string
+	// set is what connect returned.
+	set kubernetes.Interface
 }
 
 func newAPIClient(name, user string, groups ...string) apiClient {
@@ -121,8 +124,28 @@ func (a *apiClient) connect(ctx context.Context) (*rest.Config, kubernetes.Inter
 	if err != nil {
 		return nil, nil, err
 	}
-	set, err := kubernetes.NewForConfig(config)
-	return config, set, err
+	a.set, err = kubernetes.NewForConfig(config)
+	return config, a.set, err
+}
+
+// serveAndRun is that of shared, in a context in which the component's effects reach
+// the apiserver.
+func (a *apiClient) serveAndRun(ctx context.Context, env *component.Env, address string, run func(context.Context) error) error {
+	if a.set == nil {
+		return a.shared.serveAndRun(ctx, env, address, run)
+	}
+	effects := client.NewEffects(env.Name, a.set.Discovery().RESTClient())
+	ended := make(chan struct{})
+	posting, stop := context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		defer close(ended)
+		effects.Run(posting)
+	}()
+	defer func() {
+		stop()
+		<-ended
+	}()
+	return a.shared.serveAndRun(flow.WithSink(ctx, effects), env, address, run)
 }
 
 // dataDirFlag takes --data-dir out of the arguments of a command that has few

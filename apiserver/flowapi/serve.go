@@ -1,0 +1,79 @@
+package flowapi
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"hyperkube/apiserver/request"
+	"hyperkube/flow"
+)
+
+// maxBody bounds a POST of effects.
+const maxBody = 4 << 20
+
+// Handler serves /debug/flow/:
+//
+//	GET  status                                how full the record is
+//	GET  trace?group=&kind=&namespace=&name=&since=RFC3339   a flow.Story
+//	GET  connections                           the open watches
+//	POST effects                               a list of flow.Effect
+func Handler(record *flow.Record) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /debug/flow/status", func(w http.ResponseWriter, r *http.Request) { answer(w, record.Status()) })
+	mux.HandleFunc("GET /debug/flow/connections", func(w http.ResponseWriter, r *http.Request) { answer(w, record.Open()) })
+	mux.HandleFunc("GET /debug/flow/trace", func(w http.ResponseWriter, r *http.Request) { serveTrace(record, w, r) })
+	mux.HandleFunc("POST /debug/flow/effects", func(w http.ResponseWriter, r *http.Request) { takeEffects(record, w, r) })
+	return mux
+}
+
+func serveTrace(record *flow.Record, w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	target := flow.Target{
+		Kind:      schema.GroupKind{Group: query.Get("group"), Kind: query.Get("kind")},
+		Namespace: query.Get("namespace"), Name: query.Get("name"),
+	}
+	if target.Kind.Kind == "" || target.Name == "" {
+		http.Error(w, "kind and name are needed", http.StatusBadRequest)
+		return
+	}
+	if since := query.Get("since"); since != "" {
+		var err error
+		if target.Since, err = time.Parse(time.RFC3339Nano, since); err != nil {
+			http.Error(w, "since: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+	}
+	answer(w, record.Trace(target))
+}
+
+// takeEffects records what a component did. Its name is taken from who it is, so that
+// nobody can report in another's name.
+func takeEffects(record *flow.Record, w http.ResponseWriter, r *http.Request) {
+	var effects []flow.Effect
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&effects); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	user := ""
+	if u := request.UserFrom(r.Context()); u != nil {
+		user = u.Name
+	}
+	for _, effect := range effects {
+		effect.Component = flow.ComponentOf(user, effect.Component)
+		record.Effect(effect)
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func answer(w http.ResponseWriter, value any) {
+	data, err := json.Marshal(value)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(data)
+}

@@ -1,0 +1,457 @@
+package flow
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Target is the object whose story is asked for.
+type Target struct {
+	Kind            schema.GroupKind
+	Namespace, Name string
+	// Since leaves out what began earlier; zero: everything that is still recorded.
+	Since time.Time
+}
+
+func (t Target) key() string { return keyOf(t.Namespace, t.Name) }
+
+func keyOf(namespace, name string) string {
+	if namespace == "" {
+		return name
+	}
+	return namespace + "/" + name
+}
+
+// Link says how it is known why something was done.
+type Link string
+
+const (
+	Observed Link = "observed" // the component said so
+	Inferred Link = "inferred" // it was told of that version before it wrote
+	Claimed  Link = "claimed"  // a client that is no component said so
+)
+
+// Node is one line of a story: a write, a refused write, or an effect, with all that
+// it caused.
+type Node struct {
+	Time time.Time     `json:"time"`
+	Took time.Duration `json:"took,omitempty"`
+	// Component is the program; with a loop, the controller: "controller-manager/deployment".
+	Component string `json:"component"`
+	User      string `json:"user,omitempty"`
+	// What is the verb of a request, or the name of an effect.
+	What   string `json:"what"`
+	Detail string `json:"detail,omitempty"`
+	Error  string `json:"error,omitempty"`
+	// Object is "Kind namespace/name".
+	Object   string `json:"object,omitempty"`
+	Revision int64  `json:"revision,omitempty"`
+	Code     int    `json:"code,omitempty"`
+	// Allowed is the authorizer's reason, Admission the plugins that were asked.
+	Allowed   string   `json:"allowed,omitempty"`
+	Admission []string `json:"admission,omitempty"`
+	Diff      []string `json:"diff,omitempty"`
+	// Causes are the versions that made it happen; the node hangs under the newest.
+	Causes     []string   `json:"causes,omitempty"`
+	Link       Link       `json:"link,omitempty"`
+	Source     Source     `json:"source,omitzero"`
+	TraceID    string     `json:"traceID,omitempty"`
+	Deliveries []Delivery `json:"deliveries,omitempty"`
+	Children   []*Node    `json:"children,omitempty"`
+}
+
+// Delivery is a watch event of the write that was sent to a client.
+type Delivery struct {
+	Component string        `json:"component"`
+	Resource  string        `json:"resource"`
+	After     time.Duration `json:"after"`
+}
+
+// Story is what happened to an object, and because of it.
+type Story struct {
+	Object string  `json:"object"`
+	Roots  []*Node `json:"roots"`
+	// Lost is true when the record has dropped entries: the story may begin in the middle.
+	Lost   bool   `json:"lost,omitempty"`
+	Status Status `json:"status"`
+}
+
+// step is an entry while a story is put together: one write of a request, a request
+// that was refused, or an effect.
+type step struct {
+	request *Request
+	write   *Write
+	effect  *Effect
+
+	parent   *step
+	link     Link
+	children []*step
+	chosen   bool // it is part of the story
+	whole    bool // and so is all that it caused
+}
+
+func (s *step) revision() int64 {
+	if s.write == nil {
+		return 0
+	}
+	return s.write.Revision
+}
+
+func (s *step) when() time.Time {
+	switch {
+	case s.effect != nil:
+		return s.effect.Time
+	case s.write != nil && len(s.request.others) > 0:
+		return s.write.Time // of many, each has its own
+	}
+	return s.request.Start
+}
+
+// Trace tells the story of an object:
+//
+//	Step 1: make steps of the entries, and find each write by its revision.
+//	Step 2: hang each step under the newest write that caused it.
+//	Step 3: choose those about the object, all that they caused, and what caused them.
+//	Step 4: make nodes of the chosen ones, with diffs and deliveries.
+func (r *Record) Trace(t Target) Story {
+	story := Story{Object: t.Kind.Kind + " " + t.key(), Roots: []*Node{}, Status: r.Status()}
+	if r == nil {
+		return story
+	}
+	story.Lost = story.Status.Dropped > 0
+	// Step 1: make steps of the entries, and find each write by its revision.
+	b := newBuilder(r)
+	// Step 2: hang each step under the newest write that caused it.
+	for _, s := range b.steps {
+		b.hang(s)
+	}
+	// Step 3: choose those about the object, all that they caused, and what caused them.
+	for _, s := range b.steps {
+		if t.isAbout(s) {
+			s.choose()
+			for up := s.parent; up != nil && !up.chosen; up = up.parent {
+				up.chosen = true
+			}
+		}
+	}
+	// Step 4: make nodes of the chosen ones, with diffs and deliveries.
+	b.receipts = r.watches.deliveries(func(revision int64) bool {
+		s := b.byRevision[revision]
+		return s != nil && s.chosen
+	})
+	for _, s := range b.steps {
+		if s.chosen && (s.parent == nil || !s.parent.chosen) {
+			story.Roots = append(story.Roots, b.node(s))
+		}
+	}
+	slices.SortStableFunc(story.Roots, byTime)
+	return story
+}
+
+func byTime(a, b *Node) int { return a.Time.Compare(b.Time) }
+
+// builder puts one story together.
+type builder struct {
+	steps      []*step
+	byRevision map[int64]*step
+	// byObject are the writes of each object ("Kind ns/name"), oldest first.
+	byObject map[string][]*step
+	receipts map[int64][]receipt
+	// told: when each client (its User-Agent and user) was told of which revision.
+	told map[string]map[int64]time.Time
+}
+
+func newBuilder(r *Record) *builder {
+	b := &builder{byRevision: map[int64]*step{}, byObject: map[string][]*step{}}
+	for _, e := range r.snapshot() {
+		switch e := e.(type) {
+		case *Effect:
+			b.steps = append(b.steps, &step{effect: e})
+		case *Request:
+			b.addRequest(e)
+		}
+	}
+	slices.SortStableFunc(b.steps, func(x, y *step) int { return x.when().Compare(y.when()) })
+	for _, s := range b.steps {
+		if s.write != nil {
+			b.byRevision[s.write.Revision] = s
+			object := s.write.Kind.Kind + " " + s.write.Key
+			b.byObject[object] = append(b.byObject[object], s)
+		}
+	}
+	b.told = map[string]map[int64]time.Time{}
+	for revision, receipts := range r.watches.deliveries(func(revision int64) bool { return b.byRevision[revision] != nil }) {
+		for _, receipt := range receipts {
+			client := receipt.watch.UserAgent + "\n" + receipt.watch.User
+			if b.told[client] == nil {
+				b.told[client] = map[int64]time.Time{}
+			}
+			b.told[client][revision] = receipt.at
+		}
+	}
+	return b
+}
+
+func (b *builder) addRequest(q *Request) {
+	writes := q.Writes()
+	for i := range writes {
+		b.steps = append(b.steps, &step{request: q, write: &writes[i]})
+	}
+	if len(writes) == 0 && q.Code >= 400 && isWriteVerb(q.Verb) {
+		b.steps = append(b.steps, &step{request: q})
+	}
+}
+
+func isWriteVerb(verb string) bool {
+	return verb != "get" && verb != "list" && verb != "watch"
+}
+
+// hang finds the parent of a step: the newest of the versions by which its component
+// says it acts; else, of those that the client had been told of, the newest version of
+// the same object or of its owner.
+func (b *builder) hang(s *step) {
+	header := ""
+	link := Observed
+	switch {
+	case s.effect != nil:
+		header = s.effect.Cause
+	default:
+		header = s.request.Cause
+		if !isComponent(s.request.User) {
+			link = Claimed
+		}
+	}
+	for _, cause := range parseCauses(header).List {
+		revision, err := strconv.ParseInt(cause.ResourceVersion, 10, 64)
+		parent := b.byRevision[revision]
+		if err != nil || parent == nil || s.write != nil && revision >= s.write.Revision {
+			continue
+		}
+		if key := keyOf(cause.Namespace, cause.Name); parent.write.Key != key || parent.write.Kind.Kind != cause.Kind {
+			continue // the header names another object's version: believe nothing of it
+		}
+		if s.parent == nil || revision > s.parent.revision() {
+			s.parent, s.link = parent, link
+		}
+	}
+	if s.parent == nil {
+		if s.parent = b.infer(s); s.parent != nil {
+			s.link = Inferred
+		}
+	}
+	if s.parent != nil {
+		s.parent.children = append(s.parent.children, s)
+	}
+}
+
+// infer guesses what a step without a known cause answers.
+func (b *builder) infer(s *step) *step {
+	if s.effect != nil {
+		return newest(b.byObject[s.effect.Kind+" "+keyOf(s.effect.Namespace, s.effect.Name)], func(w *step) bool { return !w.when().After(s.effect.Time) })
+	}
+	if s.write == nil {
+		return nil
+	}
+	if revision := regarding(s.write); revision != 0 && revision < s.write.Revision {
+		return b.byRevision[revision] // an Event names the version it is about
+	}
+	told := b.told[s.request.UserAgent+"\n"+s.request.User]
+	if told == nil {
+		return nil // who does not listen is not made to write by what happens
+	}
+	knew := func(w *step) bool {
+		at, was := told[w.write.Revision]
+		return was && w.write.Revision < s.write.Revision && !at.After(s.when().Add(s.request.Took))
+	}
+	candidates := newest(b.byObject[s.write.Kind.Kind+" "+s.write.Key], knew)
+	if candidates == nil {
+		candidates = newest(b.byObject[ownerOf(s.write)], knew)
+	}
+	return candidates
+}
+
+// newest is the last of steps (in order) that holds.
+func newest(steps []*step, holds func(*step) bool) *step {
+	for _, s := range slices.Backward(steps) {
+		if holds(s) {
+			return s
+		}
+	}
+	return nil
+}
+
+// owned is what of a stored object tells whom it belongs to.
+func metadataOf(w *Write) map[string]any {
+	data := w.New
+	if data == nil {
+		data = w.Old
+	}
+	value, err := decodeValue(data)
+	if err != nil {
+		return nil
+	}
+	object, _ := value.(map[string]any)
+	return object
+}
+
+// ownerOf names the controlling owner of a written object: "Kind ns/name".
+func ownerOf(w *Write) string {
+	metadata, _ := metadataOf(w)["metadata"].(map[string]any)
+	owners, _ := metadata["ownerReferences"].([]any)
+	for _, o := range owners {
+		owner, _ := o.(map[string]any)
+		kind, _ := owner["kind"].(string)
+		name, _ := owner["name"].(string)
+		if controls, _ := owner["controller"].(bool); controls {
+			namespace, _ := metadata["namespace"].(string)
+			return kind + " " + keyOf(namespace, name)
+		}
+	}
+	return ""
+}
+
+// regarding is the revision of the object that a written Event is about; 0: it is no
+// Event, or does not say.
+func regarding(w *Write) int64 {
+	if w.Kind.Kind != "Event" {
+		return 0
+	}
+	object := metadataOf(w)
+	for _, field := range []string{"involvedObject", "regarding"} {
+		about, _ := object[field].(map[string]any)
+		text, _ := about["resourceVersion"].(string)
+		if revision, err := strconv.ParseInt(text, 10, 64); err == nil {
+			return revision
+		}
+	}
+	return 0
+}
+
+// isAbout says whether a step is part of the object's own history.
+func (t Target) isAbout(s *step) bool {
+	if s.when().Before(t.Since) {
+		return false
+	}
+	switch {
+	case s.effect != nil:
+		return s.effect.Kind == t.Kind.Kind && s.effect.Namespace == t.Namespace && s.effect.Name == t.Name
+	case s.write != nil:
+		return s.write.Kind.Kind == t.Kind.Kind && s.write.Kind.Group == t.Kind.Group && s.write.Key == t.key()
+	}
+	return strings.EqualFold(strings.TrimSuffix(s.request.Resource, "s"), t.Kind.Kind) && s.request.Group == t.Kind.Group &&
+		s.request.Namespace == t.Namespace && s.request.Name == t.Name
+}
+
+// choose takes a step and all that it caused.
+func (s *step) choose() {
+	if s.whole {
+		return
+	}
+	s.chosen, s.whole = true, true
+	for _, child := range s.children {
+		child.choose()
+	}
+}
+
+// node makes the line of a chosen step, and those below it.
+func (b *builder) node(s *step) *Node {
+	var n *Node
+	if s.effect != nil {
+		n = s.effect.node()
+	} else {
+		n = s.request.node(s.write)
+		n.Time = s.when()
+	}
+	if s.parent != nil {
+		n.Link = s.link
+	}
+	if s.write != nil {
+		n.Deliveries = deliveriesOf(s.write, b.receipts[s.write.Revision])
+	}
+	for _, child := range s.children {
+		if child.chosen {
+			n.Children = append(n.Children, b.node(child))
+		}
+	}
+	slices.SortStableFunc(n.Children, byTime)
+	return n
+}
+
+func (e *Effect) node() *Node {
+	n := &Node{Time: e.Time, Took: e.Took, Component: e.Component, What: e.What, Detail: e.Detail, Error: e.Error, Source: parseSource(e.Source)}
+	if e.Kind != "" {
+		n.Object = e.Kind + " " + keyOf(e.Namespace, e.Name)
+	}
+	n.Causes = causeTexts(e.Cause)
+	n.Component = withLoop(n.Component, n.Source)
+	return n
+}
+
+func (q *Request) node(w *Write) *Node {
+	n := &Node{Time: q.Start, Took: q.Took, Component: componentOf(q.UserAgent), User: q.User, What: q.Verb, Code: q.Code,
+		Allowed: q.Reason, Admission: q.Admission(), Causes: causeTexts(q.Cause), Source: parseSource(q.Source), TraceID: q.traceID()}
+	n.Component = withLoop(n.Component, n.Source)
+	if q.Subresource != "" {
+		n.What += " " + q.Subresource
+	}
+	if w == nil {
+		n.Object = q.Resource + " " + keyOf(q.Namespace, q.Name)
+		return n
+	}
+	n.Object, n.Revision, n.Diff = w.Kind.Kind+" "+w.Key, w.Revision, w.diff()
+	if w.Deleted && q.Verb != "delete" {
+		n.What += " (gone)"
+	}
+	return n
+}
+
+func withLoop(component string, s Source) string {
+	if s.Loop == "" || s.Loop == component {
+		return component
+	}
+	return component + "/" + s.Loop
+}
+
+func causeTexts(header string) []string {
+	var texts []string
+	causes := parseCauses(header)
+	for _, c := range causes.List {
+		texts = append(texts, c.String())
+	}
+	if causes.More > 0 {
+		texts = append(texts, "and "+strconv.Itoa(causes.More)+" more")
+	}
+	return texts
+}
+
+// traceID is the request's W3C trace id: that of its traceparent, else its audit id,
+// which has the same 128 bits.
+func (q *Request) traceID() string {
+	if parts := strings.Split(q.TraceParent, "-"); len(parts) == 4 && len(parts[1]) == 32 {
+		return parts[1]
+	}
+	return strings.ReplaceAll(q.AuditID, "-", "")
+}
+
+func deliveriesOf(w *Write, receipts []receipt) []Delivery {
+	// The watch may be told before the writer has etcd's answer: the write was then, too.
+	stored := w.Time
+	for _, r := range receipts {
+		if r.at.Before(stored) {
+			stored = r.at
+		}
+	}
+	var deliveries []Delivery
+	for _, r := range receipts {
+		deliveries = append(deliveries, Delivery{Component: componentOf(r.watch.UserAgent), Resource: r.watch.Resource, After: r.at.Sub(stored)})
+	}
+	slices.SortFunc(deliveries, func(a, b Delivery) int {
+		return cmp.Or(cmp.Compare(a.After, b.After), strings.Compare(a.Component, b.Component))
+	})
+	return deliveries
+}
