@@ -8,10 +8,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"hyperkube/controllers/clusterroleaggregation"
+	"hyperkube/controllers/cronjob"
 	"hyperkube/controllers/deployment"
 	"hyperkube/controllers/endpoints"
 	"hyperkube/controllers/endpointslice"
 	"hyperkube/controllers/garbagecollector"
+	"hyperkube/controllers/job"
 	"hyperkube/controllers/namespace"
 	"hyperkube/controllers/nodeipam"
 	"hyperkube/controllers/nodelifecycle"
@@ -20,6 +22,7 @@ import (
 	"hyperkube/controllers/rootcacertpublisher"
 	"hyperkube/controllers/serviceaccount"
 	"hyperkube/controllers/tainteviction"
+	"hyperkube/controllers/ttlafterfinished"
 )
 
 // entry is one line of the table of controllers.
@@ -38,8 +41,10 @@ type entry struct {
 }
 
 var (
-	coreGroup         = schema.GroupVersion{Version: "v1"}
-	appsGroup         = schema.GroupVersion{Group: "apps", Version: "v1"}
+	coreGroup  = schema.GroupVersion{Version: "v1"}
+	appsGroup  = schema.GroupVersion{Group: "apps", Version: "v1"}
+	batchGroup = schema.GroupVersion{Group: "batch", Version: "v1"}
+
 	discoveryGroup    = schema.GroupVersion{Group: "discovery.k8s.io", Version: "v1"}
 	rbacGroup         = schema.GroupVersion{Group: "rbac.authorization.k8s.io", Version: "v1"}
 	coordinationGroup = schema.GroupVersion{Group: "coordination.k8s.io", Version: "v1"}
@@ -58,6 +63,18 @@ var table = []entry{
 	{"replicationcontroller", "replicationcontroller-controller", "the same for ReplicationControllers", coreGroup.WithResource("replicationcontrollers"),
 		func(t *term) (controller, error) {
 			return replicaset.NewReplicationManager(t.client, t.informers, t.recorder("replication-controller"), t.options(2))
+		}},
+	{"job", "job-controller", "runs pods until enough have succeeded", batchGroup.WithResource("jobs"),
+		func(t *term) (controller, error) {
+			return job.New(t.client, t.informers, t.recorder("job-controller"), t.options(5))
+		}},
+	{"cronjob", "cronjob-controller", "makes Jobs by a schedule", batchGroup.WithResource("cronjobs"),
+		func(t *term) (controller, error) {
+			return cronjob.New(t.client, t.informers, t.recorder("cronjob-controller"), t.options(5)), nil
+		}},
+	{"ttlafterfinished", "ttl-after-finished-controller", "deletes Jobs some time after they ended", batchGroup.WithResource("jobs"),
+		func(t *term) (controller, error) {
+			return ttlafterfinished.New(t.client, t.informers, t.options(5)), nil
 		}},
 	{"endpointslice", "endpointslice-controller", "lists the addresses behind each Service", discoveryGroup.WithResource("endpointslices"),
 		func(t *term) (controller, error) {

@@ -33,10 +33,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/informers/apps"
+	"k8s.io/client-go/informers/batch"
 	"k8s.io/client-go/informers/coordination"
 	"k8s.io/client-go/informers/core"
 	"k8s.io/client-go/informers/discovery"
 	"k8s.io/client-go/informers/internalinterfaces"
+	"k8s.io/client-go/informers/policy"
 	"k8s.io/client-go/informers/rbac"
 	"k8s.io/client-go/informers/storage"
 	"k8s.io/client-go/kubernetes"
@@ -55,9 +57,11 @@ type SharedInformerFactory interface {
 	WaitForCacheSyncWithContext(ctx context.Context) cache.SyncResult
 
 	Apps() apps.Interface
+	Batch() batch.Interface
 	Coordination() coordination.Interface
 	Core() core.Interface
 	Discovery() discovery.Interface
+	Policy() policy.Interface
 	Rbac() rbac.Interface
 	Storage() storage.Interface
 }
@@ -176,6 +180,10 @@ func (f *sharedInformerFactory) Apps() apps.Interface {
 	return apps.New(f, metav1.NamespaceAll, f.tweak)
 }
 
+func (f *sharedInformerFactory) Batch() batch.Interface {
+	return batch.New(f, metav1.NamespaceAll, f.tweak)
+}
+
 func (f *sharedInformerFactory) Coordination() coordination.Interface {
 	return coordination.New(f, metav1.NamespaceAll, f.tweak)
 }
@@ -186,6 +194,10 @@ func (f *sharedInformerFactory) Core() core.Interface {
 
 func (f *sharedInformerFactory) Discovery() discovery.Interface {
 	return discovery.New(f, metav1.NamespaceAll, f.tweak)
+}
+
+func (f *sharedInformerFactory) Policy() policy.Interface {
+	return policy.New(f, metav1.NamespaceAll, f.tweak)
 }
 
 func (f *sharedInformerFactory) Rbac() rbac.Interface {

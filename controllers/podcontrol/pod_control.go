@@ -45,6 +45,11 @@ func (c PodControl) CreatePods(ctx context.Context, owner Owner, template *corev
 	if name != "" {
 		pod.GenerateName, pod.Name = "", name
 	}
+	return c.CreatePod(ctx, owner, pod)
+}
+
+// CreatePod creates a pod that the controller made itself from its template.
+func (c PodControl) CreatePod(ctx context.Context, owner Owner, pod *corev1.Pod) error {
 	created, err := c.Client.CoreV1().Pods(owner.GetNamespace()).Create(ctx, pod, metav1.CreateOptions{})
 	if err != nil {
 		// A namespace that is going takes no new pods; to say so for each would only
