@@ -13,20 +13,14 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// The Lease and its times are upstream's, so that an upstream kube-scheduler
-// beside this one stands by, and takes over when this one ends.
+// The Lease is upstream's, so that an upstream kube-scheduler beside this one
+// stands by, and takes over when this one ends.
 const (
 	leaseNamespace = "kube-system"
 	leaseName      = "kube-scheduler"
+	// expiryTolerance: a Lease that ran out longer ago while the loop goes on is unhealthy.
+	expiryTolerance = 15 * time.Second
 )
-
-// leaseTimes are how long a Lease holds after its renewal, how long renewing is
-// tried before the loop stops, and how often. Only tests change them.
-type leaseTimes struct {
-	duration, renewDeadline, retryPeriod time.Duration
-}
-
-var upstreamLeaseTimes = leaseTimes{duration: 15 * time.Second, renewDeadline: 10 * time.Second, retryPeriod: 2 * time.Second}
 
 // runWhileLeading runs the loop whenever this process holds the Lease, until ctx is
 // done.
@@ -62,7 +56,7 @@ func (sched *Scheduler) leadOnce(ctx context.Context) error {
 			Client:     sched.client.CoordinationV1(),
 			LockConfig: resourcelock.ResourceLockConfig{Identity: sched.cfg.Identity},
 		},
-		Name: leaseName, LeaseDuration: sched.cfg.lease.duration, RenewDeadline: sched.cfg.lease.renewDeadline, RetryPeriod: sched.cfg.lease.retryPeriod,
+		Name: leaseName, LeaseDuration: sched.cfg.LeaseDuration, RenewDeadline: sched.cfg.RenewDeadline, RetryPeriod: sched.cfg.RetryPeriod,
 		ReleaseOnCancel: true,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(ctx context.Context) {
@@ -129,7 +123,7 @@ func (l *leaderState) check() error {
 	if l.elector == nil || !l.leading {
 		return nil
 	}
-	if err := l.elector.Check(upstreamLeaseTimes.duration); err != nil {
+	if err := l.elector.Check(expiryTolerance); err != nil {
 		return fmt.Errorf("lease %s/%s: %w", leaseNamespace, leaseName, err)
 	}
 	return nil

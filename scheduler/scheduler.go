@@ -48,6 +48,10 @@ type Config struct {
 	LeaderElect bool
 	// Identity names this process in the Lease. Default: host name and a random part.
 	Identity string
+	// LeaseDuration is how long the Lease holds after its renewal, RenewDeadline how
+	// long renewing is tried before the loop stops, RetryPeriod how often. Default 15 s,
+	// 10 s, 2 s: upstream's, so that an upstream kube-scheduler beside this one stands by.
+	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 	// PercentageOfNodesToScore: once this share of the nodes (at least 100) fits, the
 	// search ends. Percent; default 0: between 50 and 5, falling with the number of nodes.
 	PercentageOfNodesToScore int32
@@ -61,8 +65,6 @@ type Config struct {
 	Metrics prometheus.Registerer
 	// Health gets the checks "informers-sync" and "leader-election". May be nil.
 	Health *component.Health
-
-	lease leaseTimes
 }
 
 func (c *Config) validate() error {
@@ -89,8 +91,8 @@ func (c *Config) complete() {
 	if c.Plugins == nil {
 		c.Plugins = plugins.NewInTreeRegistry()
 	}
-	if c.lease == (leaseTimes{}) {
-		c.lease = upstreamLeaseTimes
+	if c.LeaseDuration == 0 {
+		c.LeaseDuration, c.RenewDeadline, c.RetryPeriod = 15*time.Second, 10*time.Second, 2*time.Second
 	}
 	if c.ExplainAttempts == 0 {
 		c.ExplainAttempts = 512

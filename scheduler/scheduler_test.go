@@ -330,7 +330,7 @@ func TestLostLeaseIsCompetedForAgain(t *testing.T) {
 	var unreachable atomic.Bool
 	c := newCluster(t, func(cfg *Config) {
 		cfg.LeaderElect, cfg.Identity = true, "me"
-		cfg.lease = leaseTimes{duration: 400 * time.Millisecond, renewDeadline: 300 * time.Millisecond, retryPeriod: 20 * time.Millisecond}
+		cfg.LeaseDuration, cfg.RenewDeadline, cfg.RetryPeriod = 400*time.Millisecond, 300*time.Millisecond, 20*time.Millisecond
 		cfg.Client.(*fake.Clientset).PrependReactor("update", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
 			return unreachable.Load(), nil, errors.New("the apiserver is not there")
 		})

@@ -192,8 +192,9 @@ func (o *allOptions) extraArgs(name string) []string {
 		return []string{"--container-runtime-endpoint=" + endpoint}
 	case "scheduler", "controller-manager":
 		// The data directory is claimed: nobody else runs this cluster, so who comes back after a
-		// kill -9 takes up its own Lease at once.
-		return []string{"--leader-elect-identity=all"}
+		// kill -9 takes up its own Lease at once. Upstream's period of 2 s would be most of an
+		// idle cluster's writes; a component that is stopped gives its Lease back, so nobody waits longer.
+		return []string{"--leader-elect-identity=all", "--leader-elect-lease-duration=30s", "--leader-elect-renew-deadline=20s", "--leader-elect-retry-period=10s"}
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ type controllerManagerOptions struct {
 func newControllerManagerOptions() component.Options {
 	return &controllerManagerOptions{
 		apiClient:      newAPIClient("controller-manager", "system:kube-controller-manager"),
-		leaderElection: leaderElection{LeaderElect: true}, Controllers: []string{"*"},
+		leaderElection: newLeaderElection(), Controllers: []string{"*"},
 	}
 }
 
@@ -43,7 +43,8 @@ func (o *controllerManagerOptions) Run(ctx context.Context, env *component.Env) 
 	manager, err := controllers.New(controllers.Config{
 		Client: set, RESTConfig: config, Controllers: o.Controllers, RootCA: ca,
 		ClusterCIDR: o.dir.Cluster.PodCIDR, ServiceCIDR: o.dir.Cluster.ServiceCIDR,
-		LeaderElect: o.LeaderElect, Identity: o.identity(), Metrics: env.Metrics, Health: env.Health,
+		LeaderElect: o.LeaderElect, Identity: o.identity(), LeaseDuration: o.LeaseDuration, RenewDeadline: o.RenewDeadline, RetryPeriod: o.RetryPeriod,
+		Metrics: env.Metrics, Health: env.Health,
 	})
 	if err != nil {
 		return err

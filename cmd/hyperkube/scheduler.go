@@ -17,7 +17,7 @@ type schedulerOptions struct {
 }
 
 func newSchedulerOptions() component.Options {
-	return &schedulerOptions{apiClient: newAPIClient("scheduler", "system:kube-scheduler"), leaderElection: leaderElection{LeaderElect: true}}
+	return &schedulerOptions{apiClient: newAPIClient("scheduler", "system:kube-scheduler"), leaderElection: newLeaderElection()}
 }
 
 func (o *schedulerOptions) AddFlags(flags *pflag.FlagSet) {
@@ -34,6 +34,7 @@ func (o *schedulerOptions) Run(ctx context.Context, env *component.Env) error {
 	}
 	sched, err := scheduler.New(scheduler.Config{
 		Client: set, LeaderElect: o.LeaderElect, Identity: o.identity(), PercentageOfNodesToScore: o.PercentageOfNodesToScore,
+		LeaseDuration: o.LeaseDuration, RenewDeadline: o.RenewDeadline, RetryPeriod: o.RetryPeriod,
 		Metrics: env.Metrics, Health: env.Health,
 	})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/kubernetes"
@@ -185,12 +186,22 @@ func (s *shared) serveAndRun(ctx context.Context, env *component.Env, address st
 type leaderElection struct {
 	LeaderElect         bool
 	LeaderElectIdentity string
+	LeaseDuration       time.Duration
+	RenewDeadline       time.Duration
+	RetryPeriod         time.Duration
+}
+
+func newLeaderElection() leaderElection {
+	return leaderElection{LeaderElect: true, LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second}
 }
 
 func (l *leaderElection) AddFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&l.LeaderElect, "leader-elect", l.LeaderElect, "act only while holding the component's Lease in kube-system")
 	flags.StringVar(&l.LeaderElectIdentity, "leader-elect-identity", l.LeaderElectIdentity,
 		"name in the Lease (default: the host's name and the process's number); one that comes back under its old name goes on at once")
+	flags.DurationVar(&l.LeaseDuration, "leader-elect-lease-duration", l.LeaseDuration, "how long the Lease holds after its renewal")
+	flags.DurationVar(&l.RenewDeadline, "leader-elect-renew-deadline", l.RenewDeadline, "how long renewing is tried before the work stops")
+	flags.DurationVar(&l.RetryPeriod, "leader-elect-retry-period", l.RetryPeriod, "how often the Lease is renewed, or asked for")
 }
 
 func (l *leaderElection) identity() string {
