@@ -14,40 +14,41 @@ const module = "hyperkube/"
 // reader wants who called them.
 var passThrough = []string{module + "flow.", module + "client.", module + "reconcile."}
 
-// positions remembers what a program counter stands for: "" = not ours. There are
-// as many as there are places in the code that call something.
-var positions sync.Map // uintptr → string
+// positions remembers what a program counter stands for: several functions where one
+// was inlined into another, none if it is not ours. There are as many as there are
+// places in the code that call something.
+var positions sync.Map // uintptr → []string
 
 // Caller returns "FILE:LINE FUNCTION" of the innermost function of this module on
-// the stack that is not of the packages that only pass a call on; "" when there is
-// none, as in goroutines of a library.
-func Caller() string {
+// the stack that is not of the packages that only pass a call on, after leaving out
+// skip of them; "" when there is none, as in goroutines of a library.
+func Caller(skip int) string {
 	var pcs [48]uintptr
 	n := runtime.Callers(2, pcs[:])
 	for _, pc := range pcs[:n] {
-		position, known := positions.Load(pc)
-		if !known {
-			position = positionOf(pc)
-			positions.Store(pc, position)
+		known, ok := positions.Load(pc)
+		if !ok {
+			known = positionsOf(pc)
+			positions.Store(pc, known)
 		}
-		if p := position.(string); p != "" {
-			return p
+		ours := known.([]string)
+		if skip < len(ours) {
+			return ours[skip]
 		}
+		skip -= len(ours)
 	}
 	return ""
 }
 
-// positionOf looks at one program counter, which inlining may have made stand
-// for several functions.
-func positionOf(pc uintptr) string {
+func positionsOf(pc uintptr) (ours []string) {
 	frames := runtime.CallersFrames([]uintptr{pc})
 	for {
 		frame, more := frames.Next()
 		if p := position(frame.Function, frame.File, frame.Line); p != "" {
-			return p
+			ours = append(ours, p)
 		}
 		if !more {
-			return ""
+			return ours
 		}
 	}
 }

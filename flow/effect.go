@@ -2,6 +2,7 @@ package flow
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"hyperkube/reconcile"
@@ -19,6 +20,8 @@ type Effect struct {
 	What   string `json:"what"`
 	Detail string `json:"detail,omitempty"`
 	Error  string `json:"error,omitempty"`
+	// Lines are what was added ("+ …") or removed ("- …"), as rules; at most 20 are kept.
+	Lines []string `json:"lines,omitempty"`
 	// Kind, Namespace and Name: the object it was done for; may be empty.
 	Kind      string `json:"kind,omitempty"`
 	Namespace string `json:"namespace,omitempty"`
@@ -26,6 +29,9 @@ type Effect struct {
 	// Cause and Source as in the headers of a request.
 	Cause  string `json:"cause,omitempty"`
 	Source string `json:"source,omitempty"`
+	// Depth is how many functions around the call of Report are left out of Source: 1 for
+	// one that only reports.
+	Depth int `json:"-"`
 }
 
 // Sink takes effects. It must not block.
@@ -63,7 +69,7 @@ func Report(ctx context.Context, e Effect) {
 		e.Kind, e.Namespace, e.Name = c.Kind, c.Namespace, c.Name
 	}
 	if e.Source == "" {
-		e.Source = formatSource(Caller(), reconcile.RunFrom(ctx))
+		e.Source = formatSource(Caller(e.Depth), reconcile.RunFrom(ctx))
 	}
 	sink.Post(e)
 }
@@ -71,11 +77,13 @@ func Report(ctx context.Context, e Effect) {
 // Headers are the values of Flow-Cause and Flow-Source for a request made in ctx by
 // whoever calls. An empty one is not sent.
 func Headers(ctx context.Context) (cause, source string) {
-	return formatCauses(reconcile.CausesFrom(ctx)), formatSource(Caller(), reconcile.RunFrom(ctx))
+	return formatCauses(reconcile.CausesFrom(ctx)), formatSource(Caller(0), reconcile.RunFrom(ctx))
 }
 
 // maxDetail bounds each text of an effect that somebody posts.
 const maxDetail = 4096
+
+const maxLines = 20
 
 // Effect puts a posted effect into the record.
 func (r *Record) Effect(e Effect) {
@@ -87,11 +95,21 @@ func (r *Record) Effect(e Effect) {
 			*text = (*text)[:maxDetail]
 		}
 	}
+	if more := len(e.Lines) - maxLines; more > 0 {
+		e.Lines = append(e.Lines[:maxLines:maxLines], fmt.Sprintf("and %d more", more))
+	}
+	for i, line := range e.Lines {
+		e.Lines[i] = line[:min(len(line), maxDetail)]
+	}
 	r.add(&e)
 }
 
 func (e *Effect) size() int {
-	return 400 + len(e.What) + len(e.Detail) + len(e.Error) + len(e.Kind) + len(e.Namespace) + len(e.Name) + len(e.Cause) + len(e.Source)
+	n := 400
+	for _, line := range e.Lines {
+		n += len(line) + 16
+	}
+	return n + len(e.What) + len(e.Detail) + len(e.Error) + len(e.Kind) + len(e.Namespace) + len(e.Name) + len(e.Cause) + len(e.Source)
 }
 
 func (e *Effect) when() time.Time { return e.Time }

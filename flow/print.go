@@ -102,7 +102,10 @@ func (n *Node) details() []string {
 			lines = append(lines, "~ …")
 			break
 		}
-		lines = append(lines, "~ "+change)
+		if n.Revision != 0 {
+			change = "~ " + change
+		}
+		lines = append(lines, change)
 	}
 	if more := len(n.Causes) - 1; more > 0 && n.Link == Observed {
 		lines = append(lines, "because of "+strings.Join(n.Causes, ", "))

@@ -383,7 +383,7 @@ func (b *builder) node(s *step) *Node {
 }
 
 func (e *Effect) node() *Node {
-	n := &Node{Time: e.Time, Took: e.Took, Component: e.Component, What: e.What, Detail: e.Detail, Error: e.Error, Source: parseSource(e.Source)}
+	n := &Node{Time: e.Time, Took: e.Took, Component: e.Component, What: e.What, Detail: e.Detail, Error: e.Error, Diff: e.Lines, Source: parseSource(e.Source)}
 	if e.Kind != "" {
 		n.Object = e.Kind + " " + keyOf(e.Namespace, e.Name)
 	}

@@ -14,6 +14,7 @@ import (
 
 	kubecontainer "hyperkube/kubelet/container"
 	kubepod "hyperkube/kubelet/pod"
+	"hyperkube/reconcile"
 )
 
 // UpdateType is why a pod is to be looked at.
@@ -339,6 +340,7 @@ func (p *podWorkers) syncOnce(work podWork) (terminal bool, err error) {
 		}
 		return false, nil
 	}
+	ctx = reconcile.Because(ctx, "MODIFIED", work.pod)
 	podStatus, err := p.syncer.GetPodStatus(ctx, work.pod.UID, work.pod.Name, work.pod.Namespace)
 	if err != nil {
 		return false, err

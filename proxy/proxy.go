@@ -20,9 +20,11 @@ import (
 
 	"hyperkube/client/informers"
 	"hyperkube/component"
+	"hyperkube/flow"
 	"hyperkube/proxy/conntrack"
 	"hyperkube/proxy/iptables"
 	"hyperkube/proxy/tracker"
+	"hyperkube/reconcile"
 )
 
 // Config is what a proxy is made from.
@@ -111,6 +113,7 @@ type Proxy struct {
 	proxier *iptables.Proxier
 	sysctls *sysctls
 	runner  *boundedFrequencyRunner
+	causes  reconcile.Gatherer // what the next sync is for
 	metrics *proxyMetrics
 	health  *syncHealth
 	// healthPorts are the Services' health check ports.
@@ -192,13 +195,16 @@ func (p *Proxy) syncProxyRules(ctx context.Context) error {
 	p.mu.Unlock()
 	logger := klog.FromContext(ctx)
 
+	why := p.causes.Take()
 	report, err := p.proxier.SyncProxyRules(ctx, in)
 	if ctx.Err() != nil {
 		return nil // stopping; a killed iptables-restore is no failure
 	}
+	p.tell(reconcile.WithCauses(ctx, why), report, err)
 	p.metrics.noteSync(p.cfg.Clock.Now(), report, err)
 	p.health.note(p.cfg.Clock.Now(), err)
 	if err != nil {
+		p.causes.Back(why)
 		logger.Error(err, "Writing the rules failed, will try again")
 		return err
 	}
@@ -208,6 +214,25 @@ func (p *Proxy) syncProxyRules(ctx context.Context) error {
 	p.healthPorts.sync(logger, in.Services, in.Endpoints)
 	p.cleanConntrack(logger, in)
 	return nil
+}
+
+// tell lets the record of the cluster know which rules were written, and why.
+func (p *Proxy) tell(ctx context.Context, report iptables.SyncReport, err error) {
+	if flow.SinkFrom(ctx) == nil || !report.Written && err == nil {
+		return
+	}
+	effect := flow.Effect{What: "iptables-restore", Took: report.Duration, Depth: 1,
+		Detail: fmt.Sprintf("%d rules added, %d removed", len(report.Added), len(report.Removed))}
+	for _, rule := range report.Added {
+		effect.Lines = append(effect.Lines, "+ "+rule)
+	}
+	for _, rule := range report.Removed {
+		effect.Lines = append(effect.Lines, "- "+rule)
+	}
+	if err != nil {
+		effect.Error = err.Error()
+	}
+	flow.Report(ctx, effect)
 }
 
 // cleanConntrack comes after the rules: before, a packet in between would be sent
@@ -359,6 +384,7 @@ func (p *Proxy) handler(changed func(old, obj any) bool) cache.ResourceEventHand
 		matters := changed(old, obj)
 		p.mu.Unlock()
 		if matters {
+			p.causes.Add(eventOf(old, obj))
 			p.metrics.noteChange(p.cfg.Clock.Now())
 			p.runner.Run()
 		}
@@ -373,6 +399,14 @@ func (p *Proxy) handler(changed func(old, obj any) bool) cache.ResourceEventHand
 			handle(obj, nil)
 		},
 	}
+}
+
+// eventOf is a change as causes have it.
+func eventOf(old, obj any) reconcile.Event {
+	var e reconcile.Event
+	e.Old, _ = old.(metav1.Object)
+	e.New, _ = obj.(metav1.Object)
+	return e
 }
 
 func (p *Proxy) serviceChanged(old, obj any) bool {

@@ -102,6 +102,16 @@ func CausesFrom(ctx context.Context) Causes {
 	return c
 }
 
+// Gatherer collects the causes of a loop that does all its work in one run, as the
+// proxy does. The zero value is ready, and safe for concurrent use.
+type Gatherer struct{ causes causes }
+
+// Add notes an event; Take returns the causes since the last Take; Back returns those of a
+// run that failed.
+func (g *Gatherer) Add(e Event)   { g.causes.add("", e) }
+func (g *Gatherer) Take() Causes  { return g.causes.take("") }
+func (g *Gatherer) Back(c Causes) { g.causes.putBack("", c) }
+
 // causes collects, for each key that waits, why it does. An entry lives from
 // the event to the start of the key's next run.
 type causes struct {

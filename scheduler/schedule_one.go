@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/klog/v2"
 
+	"hyperkube/flow"
+	"hyperkube/reconcile"
 	"hyperkube/scheduler/framework"
 	"hyperkube/scheduler/framework/runtime"
 )
@@ -50,11 +52,14 @@ func (sched *Scheduler) ScheduleOne(ctx context.Context) {
 	}
 	logger.V(3).Info("Attempting to schedule pod", "pod", klog.KObj(pod))
 
+	ctx = reconcile.WithCauses(ctx, reconcile.Causes{List: []reconcile.Cause{
+		{Kind: "Pod", Verb: "ADDED", Namespace: pod.Namespace, Name: pod.Name, ResourceVersion: pod.ResourceVersion}}})
 	start := sched.cfg.Clock.Now()
 	attempt := sched.explanations.begin(podInfo, start)
 	state := framework.NewCycleState()
 	result, assumed, status := sched.schedulingCycle(ctx, state, podInfo, attempt)
 	attempt.finishCycle(result, status, sched.cfg.Clock.Since(start))
+	reportAttempt(ctx, result, status, sched.cfg.Clock.Since(start))
 	if !status.IsSuccess() {
 		sched.handleSchedulingFailure(ctx, assumed, status, result.nominatingInfo, start)
 		return
@@ -68,6 +73,20 @@ func (sched *Scheduler) ScheduleOne(ctx context.Context) {
 			sched.handleBindingCycleError(ctx, state, assumed, status, start)
 		}
 	})
+}
+
+// reportAttempt tells the record of the cluster what a scheduling cycle decided.
+func reportAttempt(ctx context.Context, result ScheduleResult, status *framework.Status, took time.Duration) {
+	if flow.SinkFrom(ctx) == nil {
+		return
+	}
+	effect := flow.Effect{What: "schedule", Took: took, Depth: 1}
+	if status.IsSuccess() {
+		effect.Detail = fmt.Sprintf("chose %s, of %d nodes looked at %d fit", result.SuggestedHost, result.EvaluatedNodes, result.FeasibleNodes)
+	} else {
+		effect.Error = status.Message()
+	}
+	flow.Report(ctx, effect)
 }
 
 // skipPodSchedule leaves out pods that are being deleted, and pods already on their

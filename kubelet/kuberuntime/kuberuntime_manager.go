@@ -16,6 +16,7 @@ import (
 	kubelettypes "k8s.io/kubelet/pkg/types"
 	"k8s.io/utils/clock"
 
+	"hyperkube/flow"
 	kubecontainer "hyperkube/kubelet/container"
 	"hyperkube/kubelet/images"
 	"hyperkube/kubelet/lifecycle"
@@ -106,6 +107,9 @@ func (m *kubeGenericRuntimeManager) SyncPod(ctx context.Context, pod *v1.Pod, po
 	}
 	result.Acted = true
 	logger.V(1).Info("SyncPod step 1: computed pod actions", "podActions", actions)
+	if flow.SinkFrom(ctx) != nil {
+		flow.Report(ctx, flow.Effect{What: "computePodActions", Detail: actions.String()})
+	}
 	if actions.CreateSandbox && actions.Attempt > 0 {
 		m.Recorder.Event(kubecontainer.GeneratePodRef(pod), v1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
 	}

@@ -21,9 +21,12 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/klog/v2"
+
+	"hyperkube/flow"
 )
 
 // maxMessageSize of one CRI answer: 16 MiB hold the lists of a full node.
@@ -95,11 +98,42 @@ func logCalls(logger klog.Logger) grpc.UnaryClientInterceptor {
 		}
 		start := time.Now()
 		err := invoke(ctx, method, request, reply, conn, options...)
+		if callLevel(name) <= 2 {
+			report(ctx, name, request, time.Since(start), err)
+		}
 		if log := logger.V(callLevel(name)); log.Enabled() {
 			log.Info("CRI "+name, "request", Redact(request), "took", time.Since(start).Round(time.Microsecond), "err", err)
 		}
 		return err
 	}
+}
+
+// report tells the record of the cluster about a call that changes the node: its name
+// and what it is about, never its environment, command or credentials.
+func report(ctx context.Context, name string, request any, took time.Duration, err error) {
+	if flow.SinkFrom(ctx) == nil {
+		return
+	}
+	effect := flow.Effect{What: "CRI " + name, Took: took, Depth: 2} // the interceptor and this
+	switch r := request.(type) {
+	case *runtimeapi.CreateContainerRequest:
+		effect.Detail = fmt.Sprintf("%s, image %s", r.Config.GetMetadata().GetName(), r.Config.GetImage().GetImage())
+	case *runtimeapi.PullImageRequest:
+		effect.Detail = r.Image.GetImage()
+	case *runtimeapi.StopContainerRequest:
+		effect.Detail = fmt.Sprintf("%.12s, within %d s", r.ContainerId, r.Timeout)
+	case interface{ GetContainerId() string }:
+		effect.Detail = fmt.Sprintf("%.12s", r.GetContainerId())
+	case interface{ GetPodSandboxId() string }:
+		effect.Detail = fmt.Sprintf("%.12s", r.GetPodSandboxId())
+	}
+	switch {
+	case err != nil && (name == "ExecSync" || name == "PullImage"):
+		effect.Error = status.Code(err).String() // the text may quote a command, or a registry's challenge
+	case err != nil:
+		effect.Error = err.Error()
+	}
+	flow.Report(ctx, effect)
 }
 
 // callLevel is the log level of a call: what changes the node is of interest

@@ -25,6 +25,7 @@ import (
 	"sync"
 	"time"
 
+	"hyperkube/reconcile"
 	v1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -59,6 +60,8 @@ type versioned struct {
 	finished bool
 	name     string
 	ns       string
+	// cause is the pod as it was when its status was decided on; the write comes later, elsewhere.
+	cause reconcile.Causes
 }
 
 // Manager holds the statuses of this node's pods. It is safe for concurrent use.
@@ -164,6 +167,7 @@ func (m *Manager) update(pod *v1.Pod, change func(old v1.PodStatus, known bool) 
 	}
 	next := change(v.status, m.statuses[pod.UID] != nil)
 	normalize(&next)
+	v.cause = reconcile.CausesFrom(reconcile.Because(context.Background(), "MODIFIED", pod))
 	same := m.statuses[pod.UID] != nil && apiequality.Semantic.DeepEqual(v.status, next)
 	m.statuses[pod.UID] = v
 	if same && v.finished == (v.finished || finished) {
@@ -258,6 +262,7 @@ func (m *Manager) syncPod(ctx context.Context, uid types.UID) {
 		m.mu.Unlock()
 		return
 	}
+	ctx = reconcile.WithCauses(ctx, v.cause)
 	snapshot, version, finished := *v.status.DeepCopy(), v.version, v.finished
 	base := api.Status
 	if v.base != nil && v.baseUID == api.UID {
