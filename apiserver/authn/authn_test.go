@@ -16,6 +16,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -188,6 +189,43 @@ func TestClientCAIsReloaded(t *testing.T) {
 	clock.Step(caCheckInterval)
 	if _, err := a.x509.authenticate([]*x509.Certificate{cert}); err != nil {
 		t.Errorf("a half written file takes the CA away: %v", err)
+	}
+}
+
+// What was verified once is not verified again, and yet is no longer known when the
+// certificate has run out or its CA is gone.
+func TestVerifiedChainIsForgottenInTime(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, file string, clock *testingclock.FakeClock){
+		"expired": func(_ *testing.T, _ string, clock *testingclock.FakeClock) { clock.Step(2 * time.Hour) },
+		"CA replaced": func(t *testing.T, file string, clock *testingclock.FakeClock) {
+			newCA(t).write(t, file)
+			later := time.Now().Add(time.Minute)
+			if err := os.Chtimes(file, later, later); err != nil {
+				t.Fatal(err)
+			}
+			clock.Step(caCheckInterval)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCA(t)
+			clock := testingclock.NewFakeClock(time.Now())
+			a, _, file := newAuthenticator(t, c, clock)
+			chain := []*x509.Certificate{c.leaf(t, pkix.Name{CommonName: "jane", Organization: []string{"devs"}}, x509.ExtKeyUsageClientAuth)}
+			for range 2 {
+				user, err := a.x509.authenticate(chain)
+				if err != nil || user.Name != "jane" || !slices.Equal(user.Groups, []string{"devs"}) {
+					t.Fatalf("%+v, %v", user, err)
+				}
+				user.Groups[0] = "a caller's own" // must not reach the next request
+			}
+			if len(a.x509.verified) != 1 {
+				t.Errorf("%d chains are remembered", len(a.x509.verified))
+			}
+			end(t, file, clock)
+			if user, err := a.x509.authenticate(chain); err == nil {
+				t.Errorf("still known: %+v", user)
+			}
+		})
 	}
 }
 
