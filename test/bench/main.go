@@ -4,19 +4,22 @@
 //	empty directory → API ready → node Ready → first pod Running → DNS answers
 //	idle memory (all processes) and CPU, binary size, memory of a pod's parent
 //
-// It repeats the start (-n) and prints medians. Times on a shared machine are
-// noisy: compare runs of one session, side by side.
+// It repeats the start (-n) and prints medians and least values. Times on a shared
+// machine are noisy: compare runs of one session, side by side. CPU is idle CPU:
+// nothing is asked of the cluster while it is taken.
 //
 // In Kubernetes the same questions are asked by test/e2e/scalability and
 // perf-tests, of clusters rather than of a laptop.
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -110,8 +113,10 @@ func prepareNetwork() error {
 type figures struct {
 	api, node, pod, dns time.Duration
 	idleCPU             float64 // share of one core
+	wakeups             float64 // times a second that one of its threads went to sleep
 	rss, parentRSS      int64   // bytes
 	processes           int
+	goroutines          string
 }
 
 func measure(binary string, withIdle bool, idle time.Duration) (*figures, error) {
@@ -225,37 +230,56 @@ func podRunning(ctx context.Context, set *kubernetes.Clientset) error {
 	return nil
 }
 
-// idle takes memory and CPU with no user pod but one, whose parent is told apart.
+// idle takes memory and CPU of a cluster without pods; before that, the memory of
+// the parent of one pod.
 func (f *figures) idle(binary, dir string, pid int, over time.Duration) error {
-	time.Sleep(5 * time.Second) // what the start has set off settles
-	for _, p := range parents() {
+	time.Sleep(2 * time.Second) // the parent has nothing more to do
+	for _, p := range parents(dir) {
 		f.parentRSS = max(f.parentRSS, rss(p))
 	}
 	if err := exec.Command(binary, "kubectl", "--data-dir="+dir, "delete", "pod", "bench", "--now").Run(); err != nil {
 		return err
 	}
-	time.Sleep(5 * time.Second)
-	pids := append(parents(), pid)
-	before := cpu(pids)
+	time.Sleep(15 * time.Second) // what start and deletion have set off settles
+	pids := append(parents(dir), pid)
+	cpuBefore, sleepsBefore := cpu(pids), sleeps(pid)
 	began := time.Now()
 	time.Sleep(over)
-	f.idleCPU = (cpu(pids) - before).Seconds() / time.Since(began).Seconds()
+	took := time.Since(began).Seconds()
+	f.idleCPU = (cpu(pids) - cpuBefore).Seconds() / took
+	f.wakeups = (sleeps(pid) - sleepsBefore) / took
 	for _, p := range pids {
 		f.rss += rss(p)
 	}
 	f.processes = len(pids)
-	return nil
+	var err error
+	f.goroutines, err = goroutines(filepath.Join(dir, "run", "etcd.sock"))
+	return err
 }
 
-// parents are the processes that hold pods.
-func parents() []int {
+// goroutines are those of the process behind a component's socket.
+func goroutines(socket string) (string, error) {
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+	response, err := client.Get("http://component/debug/pprof/goroutine?debug=1")
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	line, err := bufio.NewReader(response.Body).ReadString('\n') // goroutine profile: total 812
+	return strings.TrimSpace(line[strings.LastIndexByte(line, ' ')+1:]), err
+}
+
+// parents are the processes that hold the pods of the cluster in dir.
+func parents(dir string) []int {
 	var pids []int
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		return nil
 	}
 	for _, file := range files {
-		if data, err := os.ReadFile(file); err == nil && strings.Contains(string(data), "podparent") {
+		if data, err := os.ReadFile(file); err == nil && strings.HasPrefix(string(data), "podparent") && strings.Contains(string(data), dir) {
 			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
 				pids = append(pids, pid)
 			}
@@ -265,14 +289,32 @@ func parents() []int {
 }
 
 func rss(pid int) int64 {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	return status(fmt.Sprintf("/proc/%d/status", pid), "VmRSS:") << 10 // KiB
+}
+
+// sleeps is how often the threads of pid have gone to sleep so far: each time something woke them.
+func sleeps(pid int) float64 {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil {
+		return 0
+	}
+	sum := int64(0)
+	for _, file := range tasks {
+		sum += status(file, "voluntary_ctxt_switches:")
+	}
+	return float64(sum)
+}
+
+// status is a number of a process's or thread's status file; 0 when it has ended.
+func status(file, name string) int64 {
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return 0
 	}
 	for _, line := range strings.Split(string(data), "\n") {
-		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "VmRSS:" {
-			kib, _ := strconv.ParseInt(fields[1], 10, 64)
-			return kib << 10
+		if fields := strings.Fields(line); len(fields) >= 2 && fields[0] == name {
+			n, _ := strconv.ParseInt(fields[1], 10, 64)
+			return n
 		}
 	}
 	return 0
@@ -296,13 +338,23 @@ func cpu(pids []int) time.Duration {
 }
 
 func report(binary string, all []*figures) {
-	median := func(of func(*figures) time.Duration) float64 {
+	stages := []struct {
+		name string
+		of   func(*figures) time.Duration
+	}{
+		{"empty directory → API ready", func(f *figures) time.Duration { return f.api }},
+		{"                → node Ready", func(f *figures) time.Duration { return f.node }},
+		{"                → pod Running", func(f *figures) time.Duration { return f.pod }},
+		{"                → DNS answering", func(f *figures) time.Duration { return f.dns }},
+	}
+	fmt.Printf("%d starts                           median     least\n", len(all))
+	for _, stage := range stages {
 		var values []time.Duration
 		for _, f := range all {
-			values = append(values, of(f))
+			values = append(values, stage.of(f))
 		}
 		slices.Sort(values)
-		return values[len(values)/2].Seconds()
+		fmt.Printf("%-34s%6.2f s  %6.2f s\n", stage.name, values[len(values)/2].Seconds(), values[0].Seconds())
 	}
 	last := all[len(all)-1]
 	size := int64(0)
@@ -310,12 +362,8 @@ func report(binary string, all []*figures) {
 		size = info.Size()
 	}
 	const mib = 1 << 20
-	fmt.Printf("empty directory → API ready       %6.2f s\n", median(func(f *figures) time.Duration { return f.api }))
-	fmt.Printf("                → node Ready      %6.2f s\n", median(func(f *figures) time.Duration { return f.node }))
-	fmt.Printf("                → pod Running     %6.2f s\n", median(func(f *figures) time.Duration { return f.pod }))
-	fmt.Printf("                → DNS answering   %6.2f s   (medians of %d starts)\n", median(func(f *figures) time.Duration { return f.dns }), len(all))
 	fmt.Printf("idle memory, %d process(es)        %6.1f MiB RSS\n", last.processes, float64(last.rss)/mib)
-	fmt.Printf("idle CPU                          %6.2f %% of a core\n", 100*last.idleCPU)
+	fmt.Printf("idle CPU                          %6.2f %% of a core (%.0f wakeups/s, %s goroutines)\n", 100*last.idleCPU, last.wakeups, last.goroutines)
 	fmt.Printf("parent process of a pod           %6.1f MiB RSS\n", float64(last.parentRSS)/mib)
 	fmt.Printf("binary                            %6.1f MiB\n", float64(size)/mib)
 }
