@@ -7,7 +7,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net/http"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,12 +21,14 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/ktesting"
 
+	"hyperkube/apiserver"
 	"hyperkube/client"
 	"hyperkube/controllers"
 	"hyperkube/flow"
@@ -173,14 +180,157 @@ func TestCreateDeployment(t *testing.T) {
 		return nil
 	})
 	create(t, cluster, "web", 2)
-	story := trace(t, cluster, "apps", "Deployment", "default", "web")
-	var text strings.Builder
-	story.Print(&text)
-	got := edges(story)
-	var lines []string
-	for edge, n := range got {
-		lines = append(lines, fmt.Sprintf("%3d %s", n, edge))
+	// The last effects are on their way for a moment.
+	var missing []string
+	var story flow.Story
+	eventually(t, "the story is whole", func() error {
+		story = trace(t, cluster, "apps", "Deployment", "default", "web")
+		got := edges(story)
+		missing = missing[:0]
+		for edge, n := range createDeployment {
+			if got[edge] != n {
+				missing = append(missing, fmt.Sprintf("%d × %s, want %d", got[edge], edge, n))
+			}
+		}
+		if slices.Sort(missing); len(missing) > 0 {
+			var text strings.Builder
+			story.Print(&text)
+			return fmt.Errorf("\n%s\nthe story:\n%s", strings.Join(missing, "\n"), text.String())
+		}
+		return nil
+	})
+	if len(story.Roots) != 1 {
+		t.Errorf("%d roots, want kubectl's request alone", len(story.Roots))
 	}
-	slices.Sort(lines)
-	t.Logf("%s\n%s", text.String(), strings.Join(lines, "\n"))
+	root := story.Roots[0]
+	if root.User != "kubernetes-admin" || root.Allowed == "" || len(root.Admission) == 0 || len(root.Deliveries) == 0 || len(root.TraceID) != 32 {
+		t.Errorf("the request: user %q, allowed %q, admission %v, %d deliveries, trace id %q", root.User, root.Allowed, root.Admission, len(root.Deliveries), root.TraceID)
+	}
+	checkSources(t, story)
+}
+
+// createDeployment is the golden trace: who does what because of what, and how often.
+// What may come together or apart (status updates) is not in it.
+var createDeployment = map[string]int{
+	"kubectl: create Deployment default/web ← ":                                                                                1,
+	"controller-manager/deployment: create ReplicaSet default/web-X ← kubectl: create Deployment default/web":                  1,
+	"controller-manager/replicaset: create Pod default/web-X ← controller-manager/deployment: create ReplicaSet default/web-X": 2,
+	"scheduler: schedule Pod default/web-X ← controller-manager/replicaset: create Pod default/web-X":                          2,
+	"scheduler: create binding Pod default/web-X ← controller-manager/replicaset: create Pod default/web-X":                    2,
+	"kubelet: computePodActions Pod default/web-X ← scheduler: create binding Pod default/web-X":                               2,
+	"kubelet: CRI RunPodSandbox Pod default/web-X ← scheduler: create binding Pod default/web-X":                               2,
+	"kubelet: CRI CreateContainer Pod default/web-X ← scheduler: create binding Pod default/web-X":                             2,
+	"kubelet: CRI StartContainer Pod default/web-X ← scheduler: create binding Pod default/web-X":                              2,
+}
+
+// checkSources: every file:line of a story exists, and lies in the function it names (R21).
+func checkSources(t *testing.T, story flow.Story) {
+	t.Helper()
+	cited := 0
+	for _, n := range story.Flat() {
+		if n.Source.File == "" {
+			continue
+		}
+		cited++
+		name := n.Source.Function[strings.LastIndex(n.Source.Function, ".")+1:]
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, filepath.Join("../..", n.Source.File), nil, 0)
+		if err != nil {
+			t.Errorf("%s: %v", n.Source, err)
+			continue
+		}
+		inside := false
+		for _, d := range file.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			inside = inside || ok && f.Name.Name == name && set.Position(f.Pos()).Line <= n.Source.Line && n.Source.Line <= set.Position(f.End()).Line
+		}
+		if !inside {
+			t.Errorf("%s is not in that function", n.Source)
+		}
+	}
+	if cited < 10 {
+		t.Errorf("%d sources, want one in nearly every line", cited)
+	}
+}
+
+// A Secret's values are nowhere in its story, and only those who may read it can.
+func TestSecretsStayOut(t *testing.T) {
+	cluster := integration.Start(t)
+	secrets := cluster.Client.CoreV1().Secrets("default")
+	secret, err := secrets.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}, StringData: map[string]string{"password": "hunter2"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret.Data["password"] = []byte("hunter3")
+	if _, err := secrets.Update(t.Context(), secret, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	request := func(set kubernetes.Interface) ([]byte, error) {
+		return set.Discovery().RESTClient().Get().AbsPath("/debug/flow/trace").Param("kind", "Secret").Param("namespace", "default").Param("name", "s").DoRaw(t.Context())
+	}
+	data, err := request(cluster.Client)
+	if err != nil || !strings.Contains(string(data), "data.password: (redacted) → (redacted)") {
+		t.Errorf("%v: %s", err, data)
+	}
+	for _, value := range []string{"hunter", "aHVudGVy"} {
+		if strings.Contains(string(data), value) {
+			t.Errorf("%s is in the story: %s", value, data)
+		}
+	}
+	if _, err := request(kubernetes.NewForConfigOrDie(cluster.ConfigAs("jane"))); !apierrors.IsForbidden(err) {
+		t.Errorf("jane reads the record: %v", err)
+	}
+	if _, err := request(kubernetes.NewForConfigOrDie(cluster.ConfigAs("system:kube-scheduler"))); !apierrors.IsForbidden(err) {
+		t.Errorf("the scheduler reads the record: %v", err)
+	}
+}
+
+// With the record on, a write costs at most two allocations more (DESIGN.md section 5).
+func TestRecordCostsLittle(t *testing.T) {
+	header := http.Header{"User-Agent": {"kubectl/v1.37.2"}, flow.CauseHeader: {"ADDED Pod default/a@1"}, flow.SourceHeader: {"a.go:1 f"}}
+	write := flow.Write{Key: "default/a", Revision: 2, Old: make([]byte, 500), New: make([]byte, 500)}
+	record := flow.NewRecord(1 << 20)
+	watch := record.Watching(&flow.Watch{})
+	one := func() {
+		q := record.Begin(header, time.Unix(0, 0))
+		q.Allowed("u", "r")
+		q.Admitted("p")
+		q.Wrote(write)
+		record.End(q, 200, time.Millisecond)
+	}
+	for range 2000 {
+		one() // the ring is full
+	}
+	if n := testing.AllocsPerRun(1000, one); n > 2 {
+		t.Errorf("%.0f allocations a write, want 2 at most", n)
+	}
+	if n := testing.AllocsPerRun(1000, func() { watch.Sent(2); watch.Flushed() }); n > 0 {
+		t.Errorf("%.0f allocations a delivery, want none", n)
+	}
+}
+
+// BenchmarkWrites updates a ConfigMap through the whole apiserver, with the record on and off, and with a watch open.
+func BenchmarkWrites(b *testing.B) {
+	for _, buffer := range []int{-1, 0} {
+		b.Run(map[int]string{-1: "off", 0: "on"}[buffer], func(b *testing.B) {
+			cluster := integration.Start(b, func(c *apiserver.Config) { c.FlowBuffer = buffer })
+			maps := cluster.Client.CoreV1().ConfigMaps("default")
+			watcher, err := maps.Watch(b.Context(), metav1.ListOptions{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer watcher.Stop()
+			go func() {
+				for range watcher.ResultChan() {
+				}
+			}()
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("c", i)}}
+				if _, err := maps.Create(b.Context(), object, metav1.CreateOptions{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
