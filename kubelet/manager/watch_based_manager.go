@@ -12,10 +12,12 @@ import (
 	"fmt"
 	"sync"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
@@ -108,6 +110,10 @@ func (m *Manager) Get(ctx context.Context, namespace, name string) (runtime.Obje
 		}
 	}
 	object, err := m.source.Get(ctx, namespace, name)
+	if apierrors.IsNotFound(err) {
+		// Said as upstream says it: `configmap "x" not found`, once.
+		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: m.source.Kind}, name)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s %q: %w", m.source.Kind, name, err)
 	}
