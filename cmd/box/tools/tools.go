@@ -37,7 +37,7 @@ type call struct {
 func table() map[string]func(*call) int {
 	return map[string]func(*call) int{
 		"serve": serve, "sh": shell,
-		"cat": cat, "ls": ls, "stat": stat, "touch": touch, "rm": rm, "mkdir": mkdir, "mv": mv, "cp": cp, "ln": ln, "chmod": chmod, "mount": mount,
+		"cat": cat, "ls": ls, "stat": stat, "touch": touch, "rm": rm, "mkdir": mkdir, "mv": mv, "cp": cp, "tar": tarTool, "ln": ln, "chmod": chmod, "mount": mount,
 		"echo": echo, "printf": viaShell, "test": viaShell, "[": viaShell, "true": succeed, "false": fail, "seq": seq,
 		"grep": grep, "cut": cut, "sed": sed, "head": head, "tail": tail, "wc": wc, "sort": sortLines, "tr": tr,
 		"ps": ps, "kill": kill, "id": id, "env": env, "sleep": sleep, "date": date, "hostname": hostname,
