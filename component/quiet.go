@@ -13,12 +13,32 @@ import (
 // `kubectl exec` otherwise.
 func Demoted(ctx context.Context) context.Context {
 	logger := klog.FromContext(ctx)
-	return klog.NewContext(ctx, logger.WithSink(demoted{logger.GetSink()}))
+	return klog.NewContext(ctx, logger.WithSink(demoted{logger.GetSink(), nil}))
 }
 
-type demoted struct{ logr.LogSink }
+// Outliving returns a context that goes on when ctx has ended, but whose logger
+// tells errors as information then. It is for what says the last words of a
+// component, such as events of its stop: that some are cut off is as it should be.
+func Outliving(ctx context.Context) context.Context {
+	logger := klog.FromContext(ctx)
+	return klog.NewContext(context.WithoutCancel(ctx), logger.WithSink(demoted{logger.GetSink(), ctx.Done()}))
+}
+
+// demoted turns errors into information, once after is closed; always if it is nil.
+type demoted struct {
+	logr.LogSink
+	after <-chan struct{}
+}
 
 func (d demoted) Error(err error, msg string, keysAndValues ...any) {
+	if d.after != nil {
+		select {
+		case <-d.after:
+		default:
+			d.LogSink.Error(err, msg, keysAndValues...)
+			return
+		}
+	}
 	const level = 2
 	if d.Enabled(level) {
 		d.Info(level, msg, append(keysAndValues[:len(keysAndValues):len(keysAndValues)], "err", err)...)
@@ -26,7 +46,9 @@ func (d demoted) Error(err error, msg string, keysAndValues ...any) {
 }
 
 func (d demoted) WithValues(keysAndValues ...any) logr.LogSink {
-	return demoted{d.LogSink.WithValues(keysAndValues...)}
+	return demoted{d.LogSink.WithValues(keysAndValues...), d.after}
 }
 
-func (d demoted) WithName(name string) logr.LogSink { return demoted{d.LogSink.WithName(name)} }
+func (d demoted) WithName(name string) logr.LogSink {
+	return demoted{d.LogSink.WithName(name), d.after}
+}

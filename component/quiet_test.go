@@ -23,3 +23,19 @@ func TestDemoted(t *testing.T) {
 		}
 	}
 }
+
+// TestOutliving: errors are errors until the component ends, and the context goes on after that.
+func TestOutliving(t *testing.T) {
+	out, text := testOutput()
+	ctx, cancel := context.WithCancel(klog.NewContext(context.Background(), logr.New(&sink{component: "kubelet", out: out})))
+	outliving := Outliving(ctx)
+	klog.FromContext(outliving).Error(nil, "before")
+	cancel()
+	klog.FromContext(outliving).Error(nil, "after")
+	if got := text.String(); !strings.Contains(got, "kubelet E ") || !strings.Contains(got, "before") || strings.Contains(got, "after") {
+		t.Errorf("log: %q", got)
+	}
+	if outliving.Err() != nil {
+		t.Error("the context ended with its parent")
+	}
+}

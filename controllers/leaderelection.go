@@ -13,6 +13,8 @@ import (
 	"k8s.io/klog/v2"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"hyperkube/component"
 )
 
 // leaseName is the Lease, in kube-system, that upstream's manager competes for
@@ -26,7 +28,7 @@ const leaseName = "kube-controller-manager"
 func (m *Manager) runElected(ctx context.Context) error {
 	logger := klog.FromContext(ctx)
 	// It outlives ctx: that the leader stepped down is the last event.
-	events := record.NewBroadcaster(record.WithContext(context.WithoutCancel(ctx)))
+	events := record.NewBroadcaster(record.WithContext(component.Outliving(ctx)))
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: m.config.Client.CoreV1().Events("")})
 	lock := &resourcelock.LeaseLock{

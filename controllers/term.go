@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"hyperkube/client/informers"
+	"hyperkube/component"
 	"hyperkube/reconcile"
 )
 
@@ -35,7 +36,7 @@ func newTerm(ctx context.Context, config Config, metadataClient metadata.Interfa
 	t := &term{
 		config: config, client: config.Client, metadata: metadataClient,
 		informers: informers.NewSharedInformerFactoryWithOptions(config.Client, 0, informers.WithTransform(stripManagedFields)),
-		events:    record.NewBroadcaster(record.WithContext(context.WithoutCancel(ctx))), // end ends it, after the last who may record
+		events:    record.NewBroadcaster(record.WithContext(component.Outliving(ctx))), // end ends it, after the last who may record
 	}
 	t.events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: config.Client.CoreV1().Events("")})
 	return t

@@ -151,10 +151,8 @@ func (c *CRI) cleanUp(ctx context.Context) error {
 	for _, group := range parents {
 		c.cgroups.RemoveEmpty(group, "/")
 	}
-	if c.cgroups.Exists(c.cfg.CgroupRoot) {
-		errs = append(errs, c.cgroups.Remove(c.cfg.CgroupRoot))
-		c.cgroups.RemoveEmpty(filepath.Dir(c.cfg.CgroupRoot), "/")
-	}
+	errs = append(errs, c.cgroups.Remove(c.cfg.CgroupRoot))
+	c.cgroups.RemoveEmpty(filepath.Dir(c.cfg.CgroupRoot), "/")
 	errs = append(errs, c.network.CleanUp(ctx))
 	if err := os.Remove(c.cfg.Socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, err)

@@ -174,7 +174,7 @@ func (c *CRI) prepareImages(ctx context.Context) error {
 	if c.parentExe = parent; !ok {
 		c.parentExe = c.cfg.SelfExe
 	}
-	if err := c.ensureDemo(ctx, bin); err != nil {
+	if err := c.ensureDemo(ctx, bin); err != nil && ctx.Err() == nil {
 		// Other images work without it.
 		log.Error(err, "The demo image cannot be made")
 	}

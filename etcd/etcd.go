@@ -265,6 +265,12 @@ func startEtcd(config *embed.Config, fatal fatalHook) (*embed.Etcd, error) {
 	}
 	started := make(chan result, 1)
 	go func() {
+		// A log that is damaged makes it panic, without its logger.
+		defer func() {
+			if damage := recover(); damage != nil {
+				started <- result{err: fmt.Errorf("its data is damaged (%v): restore a backup, or remove %s to start from nothing", damage, config.Dir)}
+			}
+		}()
 		server, err := embed.StartEtcd(config)
 		started <- result{server, err}
 	}()

@@ -172,22 +172,30 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 
 // A broken store is an error of Run, not the end of the process.
 func TestBrokenStoreIsAnError(t *testing.T) {
-	dir := t.TempDir()
-	first := run(t, Config{DataDir: dir, ListenAddress: "127.0.0.1:0"}, logr.Discard())
-	if err := first.stop(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "member", "snap", "db"), bytes.Repeat([]byte("x"), 1<<16), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	e, err := New(Config{DataDir: dir, ListenAddress: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(klog.NewContext(t.Context(), logr.Discard()), 10*time.Second)
-	defer cancel()
-	if err := e.Run(ctx); err == nil {
-		t.Error("it ran")
+	for _, name := range []string{"member/snap/db", "member/wal/*.wal"} {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			dir := t.TempDir()
+			first := run(t, Config{DataDir: dir, ListenAddress: "127.0.0.1:0"}, logr.Discard())
+			if err := first.stop(); err != nil {
+				t.Fatal(err)
+			}
+			files, err := filepath.Glob(filepath.Join(dir, name))
+			if err != nil || len(files) == 0 {
+				t.Fatalf("no %s: %v", name, err)
+			}
+			if err := os.WriteFile(files[0], bytes.Repeat([]byte("x"), 1<<16), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			e, err := New(Config{DataDir: dir, ListenAddress: "127.0.0.1:0"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(klog.NewContext(t.Context(), logr.Discard()), 10*time.Second)
+			defer cancel()
+			if err := e.Run(ctx); err == nil || !strings.Contains(err.Error(), "remove "+dir) {
+				t.Errorf("it ran, or said too little: %v", err)
+			}
+		})
 	}
 }
 

@@ -91,7 +91,7 @@ func (c commandRunner) RunInContainer(ctx context.Context, id kubecontainer.Cont
 // newRecorder writes events to the API, or to the log alone when there is none.
 func (kl *Kubelet) newRecorder(ctx context.Context) record.EventRecorder {
 	// It outlives ctx: pods that a stop takes down have their last events then.
-	broadcaster := record.NewBroadcaster(record.WithContext(context.WithoutCancel(ctx)))
+	broadcaster := record.NewBroadcaster(record.WithContext(component.Outliving(ctx)))
 	logger := klog.FromContext(ctx)
 	broadcaster.StartEventWatcher(func(e *v1.Event) {
 		logger.V(3).Info("Event", "object", klog.KRef(e.InvolvedObject.Namespace, e.InvolvedObject.Name), "fieldPath", e.InvolvedObject.FieldPath, "type", e.Type, "reason", e.Reason, "message", e.Message)

@@ -205,7 +205,7 @@ func (l *Loop) handleResult(ctx context.Context, logger klog.Logger, key string,
 		verdict = "error"
 		l.causes.putBack(key, o.why)
 		l.queue.AddRateLimited(key)
-		if apierrors.IsConflict(o.err) || apierrors.IsAlreadyExists(o.err) && l.queue.NumRequeues(key) < 3 {
+		if apierrors.IsConflict(o.err) || (apierrors.IsAlreadyExists(o.err) || apierrors.IsNotFound(o.err)) && l.queue.NumRequeues(key) < 3 {
 			// Someone else wrote first, or our own write has not come back yet. The
 			// informer will bring it; to report this would be noise.
 			verdict = "conflict"

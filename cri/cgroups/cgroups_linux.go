@@ -34,6 +34,9 @@ type Host struct {
 	Unified string
 	// Trees are v1's mount points by controller. Controllers mounted together share one.
 	Trees map[string]string
+	// others are the mount points of trees without a controller of ours: the kubelet and
+	// systemd make groups there too, which Remove takes along.
+	others []string
 }
 
 // wanted are the controllers that limits and figures come from. The freezer and
@@ -60,10 +63,14 @@ func Detect() (*Host, error) {
 		case "cgroup2":
 			unified = point
 		case "cgroup":
+			ours := false
 			for _, option := range strings.Split(right[2], ",") {
 				if slices.Contains(wanted, option) {
-					h.Trees[option] = point
+					h.Trees[option], ours = point, true
 				}
+			}
+			if !ours {
+				h.others = append(h.others, point)
 			}
 		}
 	}
@@ -73,6 +80,8 @@ func Detect() (*Host, error) {
 		if unified == "" {
 			return nil, errors.New("no cgroup file system is mounted: mount one, for example: mount -t cgroup2 none /sys/fs/cgroup")
 		}
+	} else if unified != "" {
+		h.others = append(h.others, unified)
 	}
 	return h, nil
 }
@@ -232,11 +241,20 @@ func (h *Host) Pids(group string) []int {
 	return pids
 }
 
+// allDirs are Dirs and those of the same group in trees that we do not use.
+func (h *Host) allDirs(group string) []string {
+	dirs := h.Dirs(group)
+	for _, point := range h.others {
+		dirs = append(dirs, filepath.Join(point, group))
+	}
+	return dirs
+}
+
 // Remove kills what still runs in a group and in those below it, and removes
 // them. It is no error if there is none.
 func (h *Host) Remove(group string) error {
 	var errs []error
-	for _, dir := range h.Dirs(group) {
+	for _, dir := range h.allDirs(group) {
 		errs = append(errs, removeTree(dir))
 	}
 	return errors.Join(errs...)
@@ -246,7 +264,7 @@ func (h *Host) Remove(group string) error {
 // nothing else is in them.
 func (h *Host) RemoveEmpty(group, stop string) {
 	for ; len(group) > len(stop) && group != "/"; group = filepath.Dir(group) {
-		for _, dir := range h.Dirs(group) {
+		for _, dir := range h.allDirs(group) {
 			unix.Rmdir(dir)
 		}
 	}

@@ -154,3 +154,24 @@ func TestDevices(t *testing.T) {
 		})
 	}
 }
+
+// TestRemoveTakesUnusedTreesAlong: the kubelet and systemd make groups in trees that hold no limits;
+// after a kill -9 nobody else removes them (R72).
+func TestRemoveTakesUnusedTreesAlong(t *testing.T) {
+	memory, systemd := t.TempDir(), t.TempDir()
+	h := &Host{Trees: map[string]string{"memory": memory}, others: []string{systemd}}
+	for _, dir := range []string{memory, systemd} {
+		if err := os.MkdirAll(filepath.Join(dir, "hyperkube/node/kubepods"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.Remove("/hyperkube/node"); err != nil {
+		t.Fatal(err)
+	}
+	h.RemoveEmpty("/hyperkube", "/")
+	for _, dir := range []string{memory, systemd} {
+		if left, _ := os.ReadDir(dir); len(left) != 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	}
+}
