@@ -24,6 +24,7 @@ run: build host-tools ## build bin/hyperkube and run the whole cluster (needs ro
 build: ## build bin/hyperkube, one static file
 	@mkdir -p bin $(EMBEDDED)
 	@for p in podparent box; do $(GO) build $(SMALL) -o bin/$$p ./cmd/$$p; gzip -9 -n -c bin/$$p > bin/$$p.gz; cmp -s bin/$$p.gz $(EMBEDDED)/$$p.gz || cp bin/$$p.gz $(EMBEDDED)/$$p.gz; done
+	$(GO) run ./test/pack
 	$(GO) build $(SMALL) -o bin/hyperkube ./cmd/hyperkube
 	@ls -l bin/hyperkube | awk '{printf "bin/hyperkube: %.1f MiB\n", $$5/1048576}'
 

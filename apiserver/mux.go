@@ -52,6 +52,9 @@ func (s *Server) buildMux() (http.Handler, error) {
 	for path, handler := range s.issuer.DiscoveryHandlers("https://" + s.jwksHost()) {
 		m.paths[path] = handler
 	}
+	m.paths["/debug/routes"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, endpoints.Routes(m.resources.RegisteredWebServices()))
+	})
 	m.paths["/"] = http.HandlerFunc(m.serveIndex)
 	documents, err := openapi.New(m.resources.RegisteredWebServices(), Version().GitVersion)
 	if err != nil {

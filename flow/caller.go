@@ -2,6 +2,7 @@ package flow
 
 import (
 	"path"
+	"reflect"
 	"runtime"
 	"strconv"
 	"strings"
@@ -95,4 +96,15 @@ func isClosure(part string) bool {
 		part = strings.TrimPrefix(part, prefix)
 	}
 	return strings.Trim(part, "0123456789") == ""
+}
+
+// Position is "FILE:LINE FUNCTION" of a function of this module: where it begins.
+func Position(function any) string {
+	value := reflect.ValueOf(function)
+	if value.Kind() != reflect.Func || value.IsNil() {
+		return ""
+	}
+	f := runtime.FuncForPC(value.Pointer())
+	file, line := f.FileLine(f.Entry())
+	return position(f.Name(), file, line)
 }

@@ -58,7 +58,7 @@ func Report(ctx context.Context, e Effect) {
 		return
 	}
 	if e.Time.IsZero() {
-		e.Time = time.Now()
+		e.Time = time.Now().Add(-e.Took) // like a request's, it is that of the beginning
 	}
 	causes := reconcile.CausesFrom(ctx)
 	if e.Cause == "" {

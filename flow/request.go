@@ -146,8 +146,8 @@ func (q *Request) size() int {
 
 func (q *Request) when() time.Time { return q.Start }
 
-// component is the short name of the program that asked, from its User-Agent.
-func componentOf(userAgent string) string {
+// ProgramOf is the short name of the program that asked, from its User-Agent.
+func ProgramOf(userAgent string) string {
 	product, _, _ := strings.Cut(userAgent, " ")
 	name, version, found := strings.Cut(product, "/")
 	switch {
@@ -182,8 +182,8 @@ func ComponentOf(user, claimed string) string {
 	case "system:kube-dns":
 		return "dns"
 	}
-	if strings.HasPrefix(user, "system:node:") && (claimed == "kubelet" || claimed == "cri") {
-		return claimed
+	if node, found := strings.CutPrefix(user, "system:node:"); found && (claimed == "kubelet" || claimed == "cri") {
+		return claimed + "-" + node
 	}
 	return claimed + " (says " + user + ")"
 }

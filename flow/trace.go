@@ -393,7 +393,7 @@ func (e *Effect) node() *Node {
 }
 
 func (q *Request) node(w *Write) *Node {
-	n := &Node{Time: q.Start, Took: q.Took, Component: componentOf(q.UserAgent), User: q.User, What: q.Verb, Code: q.Code,
+	n := &Node{Time: q.Start, Took: q.Took, Component: ProgramOf(q.UserAgent), User: q.User, What: q.Verb, Code: q.Code,
 		Allowed: q.Reason, Admission: q.Admission(), Causes: causeTexts(q.Cause), Source: parseSource(q.Source), TraceID: q.traceID()}
 	n.Component = withLoop(n.Component, n.Source)
 	if q.Subresource != "" {
@@ -448,7 +448,7 @@ func deliveriesOf(w *Write, receipts []receipt) []Delivery {
 	}
 	var deliveries []Delivery
 	for _, r := range receipts {
-		deliveries = append(deliveries, Delivery{Component: componentOf(r.watch.UserAgent), Resource: r.watch.Resource, After: r.at.Sub(stored)})
+		deliveries = append(deliveries, Delivery{Component: ProgramOf(r.watch.UserAgent), Resource: r.watch.Resource, After: r.at.Sub(stored)})
 	}
 	slices.SortFunc(deliveries, func(a, b Delivery) int {
 		return cmp.Or(cmp.Compare(a.After, b.After), strings.Compare(a.Component, b.Component))

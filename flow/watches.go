@@ -143,8 +143,8 @@ func (s *watches) counts() (kept int, dropped int64, open int) {
 }
 
 // Open returns the open watches, by resource and client.
-func (r *Record) Open() []Watch {
-	open := []Watch{}
+func (r *Record) Open() []*Watch {
+	open := []*Watch{}
 	if r == nil {
 		return open
 	}
@@ -156,7 +156,7 @@ func (r *Record) Open() []Watch {
 		if w == nil || w.closed {
 			continue
 		}
-		open = append(open, Watch{ID: w.ID, User: w.User, UserAgent: w.UserAgent, Protocol: w.Protocol, Resource: w.Resource,
+		open = append(open, &Watch{ID: w.ID, User: w.User, UserAgent: w.UserAgent, Protocol: w.Protocol, Resource: w.Resource,
 			Namespace: w.Namespace, LabelSelector: w.LabelSelector, FieldSelector: w.FieldSelector, ResourceVersion: w.ResourceVersion,
 			Remote: w.Remote, Since: w.Since, Events: w.events.Load(), LastRevision: w.revision.Load()})
 	}

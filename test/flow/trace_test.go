@@ -80,7 +80,7 @@ func start(t *testing.T) *integration.Cluster {
 		t.Fatal(err)
 	}
 	run(t, "scheduler", schedulerSet, sched.Run)
-	kubeletSet := kubernetes.NewForConfigOrDie(as(cluster, "kubelet", "system:node:n1", "system:nodes"))
+	kubeletSet := kubernetes.NewForConfigOrDie(as(cluster, "kubelet-n1", "system:node:n1", "system:nodes"))
 	cert, err := cluster.Dir.ServingCert("kubelet-n1-serving", "n1", "127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
@@ -217,10 +217,10 @@ var createDeployment = map[string]int{
 	"controller-manager/replicaset: create Pod default/web-X ← controller-manager/deployment: create ReplicaSet default/web-X": 2,
 	"scheduler: schedule Pod default/web-X ← controller-manager/replicaset: create Pod default/web-X":                          2,
 	"scheduler: create binding Pod default/web-X ← controller-manager/replicaset: create Pod default/web-X":                    2,
-	"kubelet: computePodActions Pod default/web-X ← scheduler: create binding Pod default/web-X":                               2,
-	"kubelet: CRI RunPodSandbox Pod default/web-X ← scheduler: create binding Pod default/web-X":                               2,
-	"kubelet: CRI CreateContainer Pod default/web-X ← scheduler: create binding Pod default/web-X":                             2,
-	"kubelet: CRI StartContainer Pod default/web-X ← scheduler: create binding Pod default/web-X":                              2,
+	"kubelet-n1: computePodActions Pod default/web-X ← scheduler: create binding Pod default/web-X":                            2,
+	"kubelet-n1: CRI RunPodSandbox Pod default/web-X ← scheduler: create binding Pod default/web-X":                            2,
+	"kubelet-n1: CRI CreateContainer Pod default/web-X ← scheduler: create binding Pod default/web-X":                          2,
+	"kubelet-n1: CRI StartContainer Pod default/web-X ← scheduler: create binding Pod default/web-X":                           2,
 }
 
 // checkSources: every file:line of a story exists, and lies in the function it names (R21).
