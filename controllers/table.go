@@ -9,7 +9,9 @@ import (
 
 	"hyperkube/controllers/clusterroleaggregation"
 	"hyperkube/controllers/cronjob"
+	"hyperkube/controllers/daemonset"
 	"hyperkube/controllers/deployment"
+	"hyperkube/controllers/disruption"
 	"hyperkube/controllers/endpoints"
 	"hyperkube/controllers/endpointslice"
 	"hyperkube/controllers/garbagecollector"
@@ -21,6 +23,7 @@ import (
 	"hyperkube/controllers/replicaset"
 	"hyperkube/controllers/rootcacertpublisher"
 	"hyperkube/controllers/serviceaccount"
+	"hyperkube/controllers/statefulset"
 	"hyperkube/controllers/tainteviction"
 	"hyperkube/controllers/ttlafterfinished"
 )
@@ -45,6 +48,7 @@ var (
 	appsGroup  = schema.GroupVersion{Group: "apps", Version: "v1"}
 	batchGroup = schema.GroupVersion{Group: "batch", Version: "v1"}
 
+	policyGroup       = schema.GroupVersion{Group: "policy", Version: "v1"}
 	discoveryGroup    = schema.GroupVersion{Group: "discovery.k8s.io", Version: "v1"}
 	rbacGroup         = schema.GroupVersion{Group: "rbac.authorization.k8s.io", Version: "v1"}
 	coordinationGroup = schema.GroupVersion{Group: "coordination.k8s.io", Version: "v1"}
@@ -64,6 +68,14 @@ var table = []entry{
 		func(t *term) (controller, error) {
 			return replicaset.NewReplicationManager(t.client, t.informers, t.recorder("replication-controller"), t.options(2))
 		}},
+	{"daemonset", "daemonset-controller", "runs a pod on each node", appsGroup.WithResource("daemonsets"),
+		func(t *term) (controller, error) {
+			return daemonset.New(t.client, t.informers, t.recorder("daemonset-controller"), t.options(2))
+		}},
+	{"statefulset", "statefulset-controller", "keeps pods with names and storage of their own", appsGroup.WithResource("statefulsets"),
+		func(t *term) (controller, error) {
+			return statefulset.New(t.client, t.informers, t.recorder("statefulset-controller"), t.options(5))
+		}},
 	{"job", "job-controller", "runs pods until enough have succeeded", batchGroup.WithResource("jobs"),
 		func(t *term) (controller, error) {
 			return job.New(t.client, t.informers, t.recorder("job-controller"), t.options(5))
@@ -75,6 +87,10 @@ var table = []entry{
 	{"ttlafterfinished", "ttl-after-finished-controller", "deletes Jobs some time after they ended", batchGroup.WithResource("jobs"),
 		func(t *term) (controller, error) {
 			return ttlafterfinished.New(t.client, t.informers, t.options(5)), nil
+		}},
+	{"disruption", "disruption-controller", "says how many pods each budget lets go", policyGroup.WithResource("poddisruptionbudgets"),
+		func(t *term) (controller, error) {
+			return disruption.New(t.client, t.informers, t.recorder("controllermanager"), t.options(1)), nil
 		}},
 	{"endpointslice", "endpointslice-controller", "lists the addresses behind each Service", discoveryGroup.WithResource("endpointslices"),
 		func(t *term) (controller, error) {

@@ -77,7 +77,7 @@ func (t *term) options(workers int) reconcile.Options {
 // sharedInformers are those of the kinds that controllers hold whole anyway, for
 // the garbage collector to use instead of holding the same objects twice.
 func (t *term) sharedInformers() map[schema.GroupVersionResource]cache.SharedIndexInformer {
-	core, apps := t.informers.Core().V1(), t.informers.Apps().V1()
+	core, apps, batch := t.informers.Core().V1(), t.informers.Apps().V1(), t.informers.Batch().V1()
 	all := map[schema.GroupVersionResource]cache.SharedIndexInformer{}
 	for gvr, informer := range map[schema.GroupVersionResource]func() cache.SharedIndexInformer{
 		coreGroup.WithResource("pods"):                   core.Pods().Informer,
@@ -90,6 +90,12 @@ func (t *term) sharedInformers() map[schema.GroupVersionResource]cache.SharedInd
 		coreGroup.WithResource("replicationcontrollers"): core.ReplicationControllers().Informer,
 		appsGroup.WithResource("deployments"):            apps.Deployments().Informer,
 		appsGroup.WithResource("replicasets"):            apps.ReplicaSets().Informer,
+		appsGroup.WithResource("daemonsets"):             apps.DaemonSets().Informer,
+		appsGroup.WithResource("statefulsets"):           apps.StatefulSets().Informer,
+		appsGroup.WithResource("controllerrevisions"):    apps.ControllerRevisions().Informer,
+		batchGroup.WithResource("jobs"):                  batch.Jobs().Informer,
+		batchGroup.WithResource("cronjobs"):              batch.CronJobs().Informer,
+		policyGroup.WithResource("poddisruptionbudgets"): t.informers.Policy().V1().PodDisruptionBudgets().Informer,
 		discoveryGroup.WithResource("endpointslices"):    t.informers.Discovery().V1().EndpointSlices().Informer,
 		coordinationGroup.WithResource("leases"):         t.informers.Coordination().V1().Leases().Informer,
 		rbacGroup.WithResource("clusterroles"):           t.informers.Rbac().V1().ClusterRoles().Informer,

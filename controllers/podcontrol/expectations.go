@@ -62,6 +62,13 @@ func (e *Expectations) ExpectDeletions(key string, pods []string) {
 	e.byKey[key] = &expectation{deletes: sets.New(pods...), set: e.clock.Now()}
 }
 
+// ExpectCreationsAndDeletions notes both, for a controller that asks for both in one turn.
+func (e *Expectations) ExpectCreationsAndDeletions(key string, n int, pods []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.byKey[key] = &expectation{adds: n, deletes: sets.New(pods...), set: e.clock.Now()}
+}
+
 // CreationObserved is called when a pod of key appeared, or when asking for it failed.
 func (e *Expectations) CreationObserved(key string) { e.lowerAdds(key, 1) }
 
