@@ -56,6 +56,8 @@ type versioned struct {
 	written uint64 // the last version the API took
 	base    *v1.PodStatus
 	baseUID types.UID // of the API pod that base came from
+	// writtenTo is the API pod that took the last version: a static pod's mirror may be replaced by a new one.
+	writtenTo types.UID
 	// finished: nothing of the pod runs any more and its volumes are gone, so that the API may forget it.
 	finished bool
 	name     string
@@ -159,6 +161,7 @@ func (m *Manager) SetPodFinished(pod *v1.Pod) {
 
 // update changes the status under the lock, and has it written if it differs.
 func (m *Manager) update(pod *v1.Pod, change func(old v1.PodStatus, known bool) v1.PodStatus, finished bool) {
+	api := m.pods.APIPod(pod)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	v := m.statuses[pod.UID]
@@ -170,7 +173,9 @@ func (m *Manager) update(pod *v1.Pod, change func(old v1.PodStatus, known bool) 
 	v.cause = reconcile.CausesFrom(reconcile.Because(context.Background(), "MODIFIED", pod))
 	same := m.statuses[pod.UID] != nil && apiequality.Semantic.DeepEqual(v.status, next)
 	m.statuses[pod.UID] = v
-	if same && v.finished == (v.finished || finished) {
+	// A new mirror has no status, however little changed. Otherwise it would be Pending until something does.
+	newMirror := api != nil && v.writtenTo != "" && v.writtenTo != api.UID
+	if same && v.finished == (v.finished || finished) && !newMirror {
 		return
 	}
 	v.status, v.finished = next, v.finished || finished
@@ -283,7 +288,7 @@ func (m *Manager) syncPod(ctx context.Context, uid types.UID) {
 		logger.V(2).Info("Wrote the status of the pod", "pod", klog.KObj(pod), "phase", snapshot.Phase, "version", version)
 	}
 	m.mu.Lock()
-	v.written = version
+	v.written, v.writtenTo = version, api.UID
 	if written != nil {
 		v.base, v.baseUID = &written.Status, written.UID
 	}

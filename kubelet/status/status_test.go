@@ -116,6 +116,35 @@ type onePod struct{ pod *v1.Pod }
 func (o onePod) GetPodByUID(types.UID) (*v1.Pod, bool) { return o.pod, true }
 func (o onePod) APIPod(p *v1.Pod) *v1.Pod              { return p }
 
+// mirrored is a Pods of one static pod and its mirror of the moment.
+type mirrored struct{ static, mirror *v1.Pod }
+
+func (m *mirrored) GetPodByUID(types.UID) (*v1.Pod, bool) { return m.static, true }
+func (m *mirrored) APIPod(*v1.Pod) *v1.Pod                { return m.mirror }
+
+// A mirror that was deleted and made anew gets the status, though that did not change (R15).
+func TestManagerWritesToNewMirror(t *testing.T) {
+	static := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "n", UID: "static"}}
+	mirror := func(uid types.UID) *v1.Pod {
+		return &v1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "n", UID: uid}}
+	}
+	pods := &mirrored{static, mirror("first")}
+	client := fake.NewClientset(pods.mirror)
+	m := NewManager(client, pods, testingclock.NewFakeClock(time.Unix(100, 0)))
+	m.SetPodStatus(static, v1.PodStatus{Phase: v1.PodRunning})
+	m.Flush(context.Background())
+	pods.mirror = mirror("second")
+	if err := client.Tracker().Update(v1.SchemeGroupVersion.WithResource("pods"), pods.mirror, "n"); err != nil {
+		t.Fatal(err)
+	}
+	m.SetPodStatus(static, v1.PodStatus{Phase: v1.PodRunning})
+	m.Flush(context.Background())
+	got, err := client.CoreV1().Pods("n").Get(context.Background(), "p", metav1.GetOptions{})
+	if err != nil || got.UID != "second" || got.Status.Phase != v1.PodRunning {
+		t.Errorf("%s: %s, %v", got.UID, got.Status.Phase, err)
+	}
+}
+
 // A status is written once, others' conditions are left alone, and a deleted pod
 // that is finished is removed from the API.
 func TestManagerWritesOnceAndDeletesAtTheEnd(t *testing.T) {
