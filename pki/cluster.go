@@ -1,7 +1,6 @@
 package pki
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -61,6 +60,14 @@ func (c *Cluster) complete() error {
 	return nil
 }
 
+// completeAndValidate returns the first thing that is wrong, since what follows it is a consequence.
+func (c *Cluster) completeAndValidate() error {
+	if err := c.complete(); err != nil && c.Version == layoutVersion {
+		return err
+	}
+	return c.validate()
+}
+
 func (c *Cluster) validate() error {
 	if c.Version != layoutVersion {
 		return fmt.Errorf("version %d: this hyperkube reads version %d; use the release that wrote it, or another --data-dir", c.Version, layoutVersion)
@@ -69,8 +76,8 @@ func (c *Cluster) validate() error {
 		return fmt.Errorf("name %q: %s", c.Name, problems[0])
 	}
 	for _, cidr := range []struct{ field, value string }{{"podCIDR", c.PodCIDR}, {"serviceCIDR", c.ServiceCIDR}} {
-		if _, err := netip.ParsePrefix(cidr.value); err != nil {
-			return fmt.Errorf("%s: %w", cidr.field, err)
+		if prefix, err := netip.ParsePrefix(cidr.value); err != nil || !prefix.Addr().Is4() {
+			return fmt.Errorf("%s %q: must be an IPv4 range such as 10.244.0.0/16", cidr.field, cidr.value)
 		}
 	}
 	pods, services := netip.MustParsePrefix(c.PodCIDR), netip.MustParsePrefix(c.ServiceCIDR)
@@ -87,7 +94,7 @@ func (c *Cluster) validate() error {
 func (c *Cluster) serviceAddress(n int) (string, error) {
 	prefix, err := netip.ParsePrefix(c.ServiceCIDR)
 	if err != nil {
-		return "", fmt.Errorf("serviceCIDR: %w", err)
+		return "", fmt.Errorf("serviceCIDR %q: must be an IPv4 range such as 10.96.0.0/16", c.ServiceCIDR)
 	}
 	address := prefix.Masked().Addr()
 	for range n {
@@ -123,7 +130,7 @@ func ReadCluster(dataDir string) (*Cluster, error) {
 	if err := yaml.UnmarshalStrict(data, &c); err != nil {
 		return nil, fmt.Errorf("%s: %w; mend or remove it", file, err)
 	}
-	if err := errors.Join(c.complete(), c.validate()); err != nil {
+	if err := c.completeAndValidate(); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return &c, nil

@@ -98,7 +98,7 @@ func (d *Dir) readOrWriteCluster(defaults Cluster) error {
 	if !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := errors.Join(defaults.complete(), defaults.validate()); err != nil {
+	if err := defaults.completeAndValidate(); err != nil {
 		return err
 	}
 	d.Cluster = defaults

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -67,12 +68,20 @@ func (s *supervisor) start(p *part) error {
 		p.err = err
 		p.mu.Unlock()
 		if err != nil && ctx.Err() == nil {
-			s.fail(fmt.Errorf("%s: %w", env.Name, err))
+			s.fail(named(env.Name, err))
 		}
 		cancel(nil)
 		close(done)
 	}(p.env, p.done)
 	return nil
+}
+
+// named puts a component's name before its error, unless the component has done so.
+func named(name string, err error) error {
+	if strings.HasPrefix(err.Error(), name+": ") {
+		return err
+	}
+	return fmt.Errorf("%s: %w", name, err)
 }
 
 // stop ends p's life with the given cause (nil: it is stopped alone) and waits.
