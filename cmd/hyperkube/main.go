@@ -54,6 +54,7 @@ func commands() []command {
 		{name: "stop", summary: "stop COMPONENT of a running `all`", run: runStop},
 		{name: "start", summary: "start COMPONENT of a running `all` again", run: runStart},
 		{name: "trace", summary: "what happened to TYPE/NAME, who did it and why, and where the code is; --follow", run: runTrace},
+		{name: "why", summary: "why pod/NAME is Pending, not Ready, restarted or Terminating", run: runWhy},
 		{name: "connections", summary: "who talks to whom by which protocol, and the open watches", run: runConnections},
 		{name: "routes", summary: "every route of the API and the function behind it", run: runRoutes},
 		{name: "source", summary: "print the code of FILE:LINE or SYMBOL, from this binary", run: runSource},
