@@ -78,7 +78,7 @@ func (o *apiserverOptions) Complete(ctx context.Context) error {
 	}
 	var err error
 	if o.AdvertiseAddress == "" {
-		if o.AdvertiseAddress, err = nodeAddress(ctx); err != nil {
+		if o.AdvertiseAddress, err = nodeAddress(ctx, o.dir.Cluster.ServiceCIDR); err != nil {
 			return err
 		}
 	}

@@ -35,7 +35,7 @@ func (o *dnsOptions) Complete(ctx context.Context) error {
 		return err
 	}
 	if o.NodeIP == "" {
-		address, err := nodeAddress(ctx)
+		address, err := nodeAddress(ctx, o.dir.Cluster.ServiceCIDR)
 		if err != nil {
 			return err
 		}

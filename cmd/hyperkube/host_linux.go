@@ -19,8 +19,9 @@ const (
 )
 
 // nodeAddress finds the address by which pods and other nodes reach this host:
-// that of the default route, else the first global one, else a stand-in.
-func nodeAddress(ctx context.Context) (string, error) {
+// that of the default route, else the first global one, else a stand-in, which
+// leads to services too.
+func nodeAddress(ctx context.Context, services string) (string, error) {
 	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: nil}, netlink.RT_FILTER_DST)
 	if err == nil {
 		for _, route := range routes {
@@ -43,7 +44,7 @@ func nodeAddress(ctx context.Context) (string, error) {
 		}
 	}
 	klog.FromContext(ctx).Info("This host has no address but loopback; making a stand-in", "link", standInLink, "address", standInAddress)
-	return standInAddress, makeStandIn()
+	return standInAddress, makeStandIn(services)
 }
 
 func addressOfLink(index int) string {
@@ -63,7 +64,7 @@ func addressOfLink(index int) string {
 	return ""
 }
 
-func makeStandIn() error {
+func makeStandIn(services string) error {
 	// A bridge without ports, since pods need the bridge driver anyway and not every kernel has dummy links.
 	link := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: standInLink}}
 	if err := netlink.LinkAdd(link); err != nil && !errors.Is(err, unix.EEXIST) {
@@ -77,7 +78,16 @@ func makeStandIn() error {
 	if err := netlink.AddrAdd(made, address); err != nil && !errors.Is(err, unix.EEXIST) {
 		return err
 	}
-	return netlink.LinkSetUp(made)
+	if err := netlink.LinkSetUp(made); err != nil {
+		return err
+	}
+	// Without any route to them, the kernel refuses services' addresses before a rule of the
+	// proxy could turn them into a pod's.
+	_, network, err := net.ParseCIDR(services)
+	if err != nil {
+		return err
+	}
+	return netlink.RouteReplace(&netlink.Route{LinkIndex: made.Attrs().Index, Dst: network, Src: address.IP})
 }
 
 // removeStandIn takes the stand-in away again; it is no error if there is none.

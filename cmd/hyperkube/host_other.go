@@ -9,7 +9,7 @@ import (
 
 // nodeAddress is the host's first global address, else loopback: simulated pods
 // are not reached over a network.
-func nodeAddress(context.Context) (string, error) {
+func nodeAddress(context.Context, string) (string, error) {
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
 		return "", err

@@ -66,7 +66,7 @@ func (o *kubeletOptions) Complete(ctx context.Context) (err error) {
 	}
 	o.name, o.user, o.groups = "kubelet-"+o.NodeName, "system:node:"+o.NodeName, []string{"system:nodes"}
 	if o.NodeIP == "" {
-		if o.NodeIP, err = nodeAddress(ctx); err != nil {
+		if o.NodeIP, err = nodeAddress(ctx, o.dir.Cluster.ServiceCIDR); err != nil {
 			return err
 		}
 	}
