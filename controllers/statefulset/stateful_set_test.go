@@ -1,0 +1,193 @@
+package statefulset
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+	core "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/record"
+	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
+
+	"hyperkube/client/informers"
+	"hyperkube/reconcile"
+)
+
+var now = time.Unix(100000, 0)
+
+func newSet(image string) *appsv1.StatefulSet {
+	labels := map[string]string{"app": "db"}
+	return &appsv1.StatefulSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "db", UID: "set"},
+		Spec: appsv1.StatefulSetSpec{
+			Replicas: ptr.To[int32](3), ServiceName: "db", Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template:            corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: image}}}},
+			PodManagementPolicy: appsv1.OrderedReadyPodManagement,
+			UpdateStrategy: appsv1.StatefulSetUpdateStrategy{Type: appsv1.RollingUpdateStatefulSetStrategyType,
+				RollingUpdate: &appsv1.RollingUpdateStatefulSetStrategy{Partition: ptr.To[int32](0)}},
+		},
+	}
+}
+
+func claims(policy appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy) func(*appsv1.StatefulSet) {
+	return func(set *appsv1.StatefulSet) {
+		set.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{{ObjectMeta: metav1.ObjectMeta{Name: "data"}}}
+		set.Spec.PersistentVolumeClaimRetentionPolicy = &policy
+	}
+}
+
+func parallel(set *appsv1.StatefulSet) { set.Spec.PodManagementPolicy = appsv1.ParallelPodManagement }
+
+// One turn. Pods are words: "0" is ready, "1-" is not, "2x" is being deleted, "0!" has
+// failed, and a leading "old:" is of the revision before.
+func TestSync(t *testing.T) {
+	for _, test := range []struct {
+		name         string
+		change       func(*appsv1.StatefulSet)
+		pods, writes string
+	}{
+		{name: "the first comes alone", writes: "create db-0"},
+		{name: "the next waits for it", pods: "0-"},
+		{name: "the next comes when it is ready", pods: "0", writes: "create db-1"},
+		{name: "a gap is filled first", pods: "0 2", writes: "create db-1"},
+		{name: "parallel: all at once", change: parallel, writes: "create db-0, create db-1, create db-2"},
+		{name: "start ordinal", change: func(s *appsv1.StatefulSet) { s.Spec.Ordinals = &appsv1.StatefulSetOrdinals{Start: 5} }, writes: "create db-5"},
+		{name: "a failed one is deleted", pods: "0! 1 2", writes: "delete db-0"},
+		{name: "one that is going is waited for", pods: "0x 1 2"},
+		{name: "scale down from the top", change: func(s *appsv1.StatefulSet) { s.Spec.Replicas = ptr.To[int32](1) }, pods: "0 1 2", writes: "delete db-2"},
+		{name: "scale down one by one", change: func(s *appsv1.StatefulSet) { s.Spec.Replicas = ptr.To[int32](1) }, pods: "0 1 2x"},
+		{name: "parallel scale down", change: func(s *appsv1.StatefulSet) { parallel(s); s.Spec.Replicas = ptr.To[int32](1) }, pods: "0 1 2", writes: "delete db-2, delete db-1"},
+		{name: "scale down waits for a broken replica", change: func(s *appsv1.StatefulSet) { s.Spec.Replicas = ptr.To[int32](2) }, pods: "0- 1 2"},
+		{name: "rollout from the top", pods: "old:0 old:1 old:2", writes: "delete db-2"},
+		{name: "rollout waits for the new one", pods: "old:0 old:1 2-"},
+		{name: "rollout goes on", pods: "old:0 old:1 2", writes: "delete db-1"},
+		{name: "partition", change: func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy.RollingUpdate.Partition = ptr.To[int32](2) }, pods: "old:0 old:1 2"},
+		{name: "below the partition the old revision comes back", change: func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy.RollingUpdate.Partition = ptr.To[int32](2) },
+			pods: "old:1 2", writes: "create db-0 old"},
+		{name: "on delete", change: func(s *appsv1.StatefulSet) {
+			s.Spec.UpdateStrategy = appsv1.StatefulSetUpdateStrategy{Type: appsv1.OnDeleteStatefulSetStrategyType}
+		}, pods: "old:0 old:1 old:2"},
+		{name: "claims come before the pod", change: claims(appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{}), writes: "create data-db-0, create db-0"},
+		{name: "a set that is going does nothing", change: func(s *appsv1.StatefulSet) { s.DeletionTimestamp = &metav1.Time{Time: now} }, pods: "0"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			set := newSet("new")
+			if test.change != nil {
+				test.change(set)
+			}
+			client := fake.NewClientset(set)
+			factory := informers.NewSharedInformerFactory(client, 0)
+			ssc, err := New(client, factory, record.NewFakeRecorder(100), reconcile.Options{Clock: clocktesting.NewFakeClock(now)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			old, current := revisions(t, ssc, client, factory, set)
+			for _, word := range strings.Fields(test.pods) {
+				p := podOf(set, word, old, current)
+				_ = client.Tracker().Add(p)
+				_ = factory.Core().V1().Pods().Informer().GetIndexer().Add(p)
+			}
+			_ = factory.Apps().V1().StatefulSets().Informer().GetIndexer().Add(set)
+			client.ClearActions()
+			if _, err := ssc.sync(t.Context(), "ns/db"); err != nil {
+				t.Fatal(err)
+			}
+			if got := writesOf(client, old); got != test.writes {
+				t.Errorf("writes %q, want %q", got, test.writes)
+			}
+		})
+	}
+}
+
+// revisions makes that of the template before, which the status names as current, and
+// that of now.
+func revisions(t *testing.T, ssc *StatefulSetController, client *fake.Clientset, factory informers.SharedInformerFactory, set *appsv1.StatefulSet) (old, current string) {
+	t.Helper()
+	var known []*appsv1.ControllerRevision
+	for _, image := range []string{"old", "new"} {
+		template := newSet(image)
+		turn, _, err := ssc.newTurn(t.Context(), template, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := client.AppsV1().ControllerRevisions("ns").Get(t.Context(), turn.update, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		known = append(known, r)
+		_ = factory.Apps().V1().ControllerRevisions().Informer().GetIndexer().Add(r)
+	}
+	set.Status.CurrentRevision = known[0].Name
+	return known[0].Name, known[1].Name
+}
+
+func podOf(set *appsv1.StatefulSet, word, old, current string) *corev1.Pod {
+	revision, template := current, set.Spec.Template
+	if rest, isOld := strings.CutPrefix(word, "old:"); isOld {
+		word, revision = rest, old
+	}
+	ordinal := int(word[0] - '0')
+	p := newStatefulSetPod(set, &template, revision, ordinal)
+	p.UID = types.UID(p.Name)
+	p.Status = corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
+	switch word[1:] {
+	case "-":
+		p.Status.Conditions[0].Status = corev1.ConditionFalse
+	case "x":
+		p.DeletionTimestamp, p.Finalizers = &metav1.Time{Time: now}, []string{"x"}
+	case "!":
+		p.Status.Phase = corev1.PodFailed
+	}
+	return p
+}
+
+func writesOf(client *fake.Clientset, old string) string {
+	var words []string
+	for _, action := range client.Actions() {
+		switch a := action.(type) {
+		case core.DeleteAction:
+			words = append(words, "delete "+a.GetName())
+		case core.CreateAction:
+			if a.GetVerb() != "create" {
+				continue
+			}
+			object := a.GetObject().(metav1.Object)
+			word := "create " + object.GetName()
+			if object.GetLabels()[appsv1.StatefulSetRevisionLabel] == old {
+				word += " old"
+			}
+			words = append(words, word)
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// Who owns a claim decides when it goes (KEP-1847).
+func TestClaimOwners(t *testing.T) {
+	const retain, remove = appsv1.RetainPersistentVolumeClaimRetentionPolicyType, appsv1.DeletePersistentVolumeClaimRetentionPolicyType
+	for _, test := range []struct {
+		whenDeleted, whenScaled appsv1.PersistentVolumeClaimRetentionPolicyType
+		condemned               bool
+		want                    string
+	}{
+		{retain, retain, true, "[]"}, {remove, retain, false, "[StatefulSet]"}, {remove, retain, true, "[StatefulSet]"},
+		{retain, remove, false, "[]"}, {retain, remove, true, "[Pod]"}, {remove, remove, true, "[Pod]"},
+	} {
+		set := newSet("x")
+		claims(appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{WhenDeleted: test.whenDeleted, WhenScaled: test.whenScaled})(set)
+		kinds := []string{}
+		for _, ref := range claimOwners(set, &corev1.Pod{}, test.condemned) {
+			kinds = append(kinds, ref.Kind)
+		}
+		if got := fmt.Sprint(kinds); got != test.want {
+			t.Errorf("%+v: owners %s", test, got)
+		}
+	}
+}
