@@ -164,8 +164,11 @@ func (jm *Controller) deleteJobPods(ctx context.Context, c *syncJobCtx, pods []*
 		if !c.tracked(pod) {
 			return nil
 		}
+		if err := jm.removeFinalizer(ctx, pod); err != nil {
+			return err
+		}
 		c.memory.released.Insert(pod.UID)
-		return jm.removeFinalizer(ctx, pod)
+		return nil
 	})
 }
 

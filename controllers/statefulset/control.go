@@ -128,9 +128,8 @@ func (ssc *StatefulSetController) processReplica(ctx context.Context, t *turn, p
 	return !t.available(pod), nil
 }
 
-// processCondemned deletes a pod of an ordinal that is not wanted. One that waits for
-// a lower one to become healthy would wait for ever if that is the one that is broken:
-// the unhealthy go regardless.
+// processCondemned deletes a pod of an ordinal that is not wanted, healthy or not: one
+// that is broken for good would otherwise keep the set from ever becoming smaller.
 func (ssc *StatefulSetController) processCondemned(ctx context.Context, t *turn, pod *corev1.Pod) (wait bool, err error) {
 	if pod.DeletionTimestamp != nil {
 		return true, nil
