@@ -35,7 +35,8 @@ func Load(kubeconfig, componentName, contentType string) (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig %s: %w; mend it, or remove it to have it made anew", kubeconfig, err)
 	}
-	config.UserAgent = fmt.Sprintf("hyperkube/%s (%s/%s)", componentName, runtime.GOOS, runtime.GOARCH)
+	// What stands before the "/" owns the fields that the component writes (managedFields).
+	config.UserAgent = fmt.Sprintf("%s/hyperkube (%s/%s)", componentName, runtime.GOOS, runtime.GOARCH)
 	config.QPS, config.Burst = -1, -1
 	TellCauses(config)
 	if contentType != "" && contentType != ContentTypeJSON {

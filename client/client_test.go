@@ -39,7 +39,7 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(loaded.UserAgent, "hyperkube/scheduler ") || loaded.QPS >= 0 || !strings.HasPrefix(loaded.AcceptContentTypes, ContentTypeProtobuf) {
+	if !strings.HasPrefix(loaded.UserAgent, "scheduler/hyperkube ") || loaded.QPS >= 0 || !strings.HasPrefix(loaded.AcceptContentTypes, ContentTypeProtobuf) {
 		t.Errorf("agent %q, qps %v, accepts %q", loaded.UserAgent, loaded.QPS, loaded.AcceptContentTypes)
 	}
 }

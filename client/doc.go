@@ -2,12 +2,12 @@
 // kubeconfig to a client-go configuration that says who is asking.
 //
 //	kubeconfig ──► Load ──► rest.Config ──► kubernetes.Clientset ──► informers
-//	                         │ User-Agent: hyperkube/<component> …
+//	                         │ User-Agent: <component>/hyperkube …
 //	                         └ no client-side rate limit
 //
 // In steps: a component's options call Load with their kubeconfig and name; the
 // component makes its clientset, informers and event recorder from the result
-// with client-go; WaitForAPI lets it start before the apiserver does (R17).
+// with client-go; every request then says why it is made (TellCauses); WaitForAPI lets it start before the apiserver does (R17).
 //
 // Invariants: this package knows no component and starts no goroutine. Every
 // request names its component in the User-Agent, so that the apiserver's log

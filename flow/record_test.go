@@ -98,7 +98,7 @@ func TestNilRecord(t *testing.T) {
 // Steps hang under the newest cause, and the link says how that is known.
 func TestTraceLinks(t *testing.T) {
 	r := NewRecord(0)
-	const kcm, controllers = "hyperkube/controller-manager (linux)", "system:kube-controller-manager"
+	const kcm, controllers = "controller-manager/hyperkube (linux)", "system:kube-controller-manager"
 	request(r, 0, "admin", "kubectl/v1.37", "", Write{Kind: kind("A"), Key: "ns/a", Revision: 10, New: []byte(`{}`)})
 	request(r, 1, "admin", "kubectl/v1.37", "", Write{Kind: kind("A"), Key: "ns/unrelated", Revision: 11, New: []byte(`{}`)})
 	request(r, 2, controllers, kcm, "ADDED A ns/a@10, ADDED A ns/unrelated@9", Write{Kind: kind("B"), Key: "ns/b", Revision: 12, New: []byte(`{}`)})

@@ -117,7 +117,7 @@ func (r *Record) Internal(w Write) {
 	if r == nil {
 		return
 	}
-	q := &Request{Start: w.Time, User: "system:apiserver", UserAgent: "hyperkube/apiserver", Verb: "write", Code: http.StatusOK}
+	q := &Request{Start: w.Time, User: "system:apiserver", UserAgent: "apiserver/hyperkube", Verb: "write", Code: http.StatusOK}
 	q.Wrote(w)
 	r.add(q)
 }
@@ -149,12 +149,9 @@ func (q *Request) when() time.Time { return q.Start }
 // ProgramOf is the short name of the program that asked, from its User-Agent.
 func ProgramOf(userAgent string) string {
 	product, _, _ := strings.Cut(userAgent, " ")
-	name, version, found := strings.Cut(product, "/")
-	switch {
-	case name == "":
+	name, _, _ := strings.Cut(product, "/")
+	if name == "" {
 		return "unknown"
-	case name == "hyperkube" && found:
-		return version
 	}
 	return name
 }

@@ -40,7 +40,7 @@ import (
 // as is what a component's kubeconfig would be.
 func as(cluster *integration.Cluster, component, user string, groups ...string) *rest.Config {
 	config := cluster.ConfigAs(user, groups...)
-	config.UserAgent = "hyperkube/" + component + " (test)"
+	config.UserAgent = component + "/hyperkube (test)"
 	client.TellCauses(config)
 	return config
 }
