@@ -58,7 +58,7 @@ func (o *criOptions) config(env *component.Env) cri.Config {
 func criConfig(dir *pki.Dir, node string) cri.Config {
 	return cri.Config{
 		Root: filepath.Join(dir.NodeDir(node), "cri"), Socket: strings.TrimPrefix(criEndpoint(dir, node), "unix://"), NodeName: node,
-		ClusterCIDR: dir.Cluster.PodCIDR, CgroupRoot: cgroupRoot(dir.Cluster.Name, node), ImagesDir: filepath.Join(dir.Path(), "images"),
+		ClusterCIDR: dir.Cluster.PodCIDR, CgroupRoot: cgroupRoot(dir, node), ImagesDir: filepath.Join(dir.Path(), "images"),
 	}
 }
 

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"net"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -16,6 +18,10 @@ import (
 
 // kubeletPort is upstream's port for logs, exec, attach and port-forward.
 const kubeletPort = 10250
+
+// podsStop is how long pods may take to end when the whole cluster leaves the host:
+// less than their usual 30 s, since someone has pressed Ctrl-C and waits.
+const podsStop = 10 * time.Second
 
 // kubeletOptions is the command line of `hyperkube kubelet`.
 type kubeletOptions struct {
@@ -113,9 +119,9 @@ func (o *kubeletOptions) Run(ctx context.Context, env *component.Env) error {
 		ContainerRuntime: o.Runtime, RuntimeEndpoint: o.RuntimeEndpoint, Port: o.Port,
 		CertFile: o.cert.CertFile, KeyFile: o.cert.KeyFile, ClientCAFile: o.dir.CAFile(),
 		ClusterDNS: []string{cluster.DNSAddress}, ClusterDomain: cluster.ClusterDomain, ResolvConf: o.ResolvConf,
-		StaticPodPath: o.ManifestPath, StaticPodURL: o.ManifestURL, CgroupRoot: cgroupRoot(cluster.Name, o.NodeName), NodeLabels: o.NodeLabels,
+		StaticPodPath: o.ManifestPath, StaticPodURL: o.ManifestURL, CgroupRoot: cgroupRoot(o.dir, o.NodeName), NodeLabels: o.NodeLabels,
 		MaxPods: o.MaxPods, PodCIDR: cluster.PodCIDR, Version: versionString(),
-		Metrics: env.Metrics, Health: env.Health,
+		StopTimeout: podsStop, Metrics: env.Metrics, Health: env.Health,
 	}
 	if !o.Standalone {
 		_, set, err := o.connect(ctx)
@@ -178,10 +184,16 @@ func criEndpoint(dir *pki.Dir, node string) string {
 	return "unix://" + filepath.Join(dir.NodeDir(node), "cri.sock")
 }
 
-// cgroupRoot is below which all cgroups of a node's pods are.
-func cgroupRoot(cluster, node string) string {
-	if cluster == pki.DefaultCluster().Name {
-		return "/hyperkube/" + node
+// cgroupRoot is below which all cgroups of a node's pods are. Cgroups are the
+// host's, whatever the network namespace: a cluster in another data directory has
+// another root, or the clean-up of one would end the pods of the other.
+func cgroupRoot(dir *pki.Dir, node string) string {
+	root := "/hyperkube"
+	if name := dir.Cluster.Name; name != pki.DefaultCluster().Name {
+		root += "-" + name
 	}
-	return "/hyperkube-" + cluster + "/" + node
+	if dir.Path() != standardDataDir {
+		root += fmt.Sprintf("-%x", sha256.Sum256([]byte(dir.Path())))[:7]
+	}
+	return root + "/" + node
 }

@@ -28,11 +28,14 @@ type shared struct {
 
 func newShared() shared { return shared{DataDir: defaultDataDir()} }
 
+// standardDataDir is where a cluster lives when nobody says otherwise.
+const standardDataDir = "/var/lib/hyperkube"
+
 func defaultDataDir() string {
 	if dir := os.Getenv("HYPERKUBE_DATA_DIR"); dir != "" {
 		return dir
 	}
-	return "/var/lib/hyperkube"
+	return standardDataDir
 }
 
 func (s *shared) AddFlags(flags *pflag.FlagSet) {
