@@ -90,6 +90,9 @@ func (b *specBuilder) env() []string {
 		env = append(env, name+"="+value)
 	}
 	set("HOSTNAME", b.s.hostname())
+	if name := b.image.Config.Config.Labels[images.NodeNameLabel]; name != "" {
+		set(name, b.c.cfg.NodeName)
+	}
 	if b.config.Tty {
 		set("TERM", "xterm")
 	}

@@ -248,8 +248,13 @@ func (o *allOptions) announce(ctx context.Context, s *supervisor, began time.Tim
 	if o.DataDir != defaultDataDir() {
 		self = "HYPERKUBE_DATA_DIR=" + o.DataDir + " " + self
 	}
-	fmt.Printf("\nReady after %.2fs.\n\n  API         %s\n  kubeconfig  %s\n\nTry, in another terminal:\n\n"+
-		"  %s kubectl get nodes\n  %s kubectl create deployment web --image=hyperkube.local/demo --replicas=3\n  %s status\n\nCtrl-C stops everything and cleans up.\n",
-		time.Since(began).Seconds(), o.dir.Cluster.APIServerURL(), kubeconfig, self, self, self)
+	fmt.Printf("\nReady after %.2fs.\n\n  API         %s\n  kubeconfig  %s\n", time.Since(began).Seconds(), o.dir.Cluster.APIServerURL(), kubeconfig)
+	if s.find("cri") != nil {
+		if node, err := nodeName(); err == nil {
+			fmt.Printf("  runtime     crictl --runtime-endpoint %s\n", criEndpoint(o.dir, node))
+		}
+	}
+	fmt.Printf("\nTry, in another terminal:\n\n  %s kubectl get nodes\n  %s kubectl create deployment web --image=hyperkube.local/demo --replicas=3\n"+
+		"  %s status\n\nCtrl-C stops everything and cleans up.\n", self, self, self)
 	return nil
 }

@@ -18,6 +18,11 @@ import (
 // boxLabel of the demo image holds the digest of the program it was made from.
 const boxLabel = "hyperkube.local/box"
 
+// NodeNameLabel of an image names a variable in which its containers are told their
+// node's name, unless the pod sets it. A process has no other way to know its node
+// than the downward API, which `kubectl create deployment` does not write.
+const NodeNameLabel = "hyperkube.local/node-name-variable"
+
 // EnsureDemo makes the demo image from one program that is all its tools: it is
 // /bin/box, and a link for each tool leads to it. An image made from the same
 // program before is kept.
@@ -46,7 +51,7 @@ func (s *Store) EnsureDemo(box string, tools []string) error {
 	}
 	config, err := json.Marshal(v1.ConfigFile{
 		Architecture: runtime.GOARCH, OS: "linux",
-		Config: v1.Config{Cmd: []string{"/bin/serve"}, WorkingDir: "/", Labels: map[string]string{boxLabel: label},
+		Config: v1.Config{Cmd: []string{"/bin/serve"}, WorkingDir: "/", Labels: map[string]string{boxLabel: label, NodeNameLabel: "NODE_NAME"},
 			Env: []string{"PATH=/bin"}, ExposedPorts: map[string]struct{}{"8080/tcp": {}}},
 		RootFS:  v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{hash}},
 		History: []v1.History{{CreatedBy: "hyperkube"}},

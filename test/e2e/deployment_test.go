@@ -23,6 +23,22 @@ func TestDeploymentBehindService(t *testing.T) {
 	nodePort := k("get", "service", "web", "-o", "jsonpath={.spec.ports[0].nodePort}")
 	nodeIP := k("get", "nodes", "-o", `jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}`)
 
+	t.Run("the answer names pod, node and address", func(t *testing.T) {
+		node := strings.TrimPrefix(c.kubectl(t, "get", "nodes", "-o", "name"), "node/")
+		eventually(t, "an answer", func() error {
+			answer, err := get("http://" + clusterIP + "/")
+			if err != nil {
+				return err
+			}
+			for _, want := range []string{"pod: web-", "node: " + node + "\n", "address: 10.244.", "GET / HTTP/1.1"} {
+				if !strings.Contains(answer, want) {
+					t.Errorf("no %q in:\n%s", want, answer)
+				}
+			}
+			return nil
+		})
+	})
+
 	spread := func(t *testing.T, url string) {
 		t.Helper()
 		seen := map[string]bool{}
