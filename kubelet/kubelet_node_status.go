@@ -41,6 +41,7 @@ type nodeState struct {
 
 	mu          sync.Mutex
 	node        *v1.Node // as the API last said
+	toldCIDR    string   // the pod CIDR that the runtime has taken; only nodeChanged uses it
 	ips         []string
 	allocatable v1.ResourceList
 	network     error // why the runtime has no network; nil if it has
@@ -52,12 +53,10 @@ type nodeState struct {
 	poke        chan struct{}
 }
 
-func (s *nodeState) setNode(node *v1.Node) (cidrChanged bool) {
+func (s *nodeState) setNode(node *v1.Node) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	cidrChanged = s.node == nil || s.node.Spec.PodCIDR != node.Spec.PodCIDR
 	s.node = node
-	return cidrChanged
 }
 
 func (s *nodeState) hostIPs() []string {

@@ -163,9 +163,12 @@ func (kl *Kubelet) startInformers(ctx context.Context) {
 }
 
 // nodeChanged takes the node as the API has it. A runtime without a pod network
-// of its own is told the CIDR once the node has one.
+// of its own is told the CIDR once the node has one; if it did not take it, it is told
+// again with the next change. What counts is what the runtime was told, not whether
+// the CIDR is news: the answer to a status patch may have brought it before.
 func (kl *Kubelet) nodeChanged(ctx context.Context, node *v1.Node) {
-	if !kl.state.setNode(node) || node.Spec.PodCIDR == "" {
+	kl.state.setNode(node)
+	if node.Spec.PodCIDR == "" || node.Spec.PodCIDR == kl.state.toldCIDR {
 		return
 	}
 	cidrs := node.Spec.PodCIDRs
@@ -179,5 +182,6 @@ func (kl *Kubelet) nodeChanged(ctx context.Context, node *v1.Node) {
 		klog.FromContext(ctx).Error(err, "Telling the runtime the node's pod CIDR", "podCIDR", node.Spec.PodCIDR)
 		return
 	}
+	kl.state.toldCIDR = node.Spec.PodCIDR
 	kl.state.pokeStatus()
 }

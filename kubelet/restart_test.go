@@ -6,15 +6,19 @@ import (
 	"net"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/klog/v2"
 
+	"hyperkube/kubelet/remote"
 	"hyperkube/kubelet/simulated"
 )
 
@@ -36,7 +40,8 @@ func startCRI(t *testing.T) *criServer {
 		switch r := request.(type) {
 		case *runtimeapi.CreateContainerRequest:
 			s.calls = append(s.calls, method+" "+r.Config.Metadata.Name)
-		case *runtimeapi.RunPodSandboxRequest, *runtimeapi.StartContainerRequest, *runtimeapi.StopContainerRequest, *runtimeapi.StopPodSandboxRequest:
+		case *runtimeapi.RunPodSandboxRequest, *runtimeapi.StartContainerRequest, *runtimeapi.StopContainerRequest, *runtimeapi.StopPodSandboxRequest,
+			*runtimeapi.UpdateRuntimeConfigRequest:
 			s.calls = append(s.calls, method)
 		}
 		return nil
@@ -60,6 +65,34 @@ func (s *criServer) seen() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]string{}, s.calls...)
+}
+
+// The runtime is told the pod CIDR once, also when the answer to a status patch has
+// brought it before the watch did: otherwise the node would never be Ready.
+func TestRuntimeIsToldThePodCIDR(t *testing.T) {
+	server := startCRI(t)
+	connection, err := remote.Connect("unix://"+server.socket, klog.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	kl := &Kubelet{runtime: connection}
+	node := &v1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}
+	kl.nodeChanged(t.Context(), node)
+	withCIDR := node.DeepCopy()
+	withCIDR.Spec.PodCIDR = "10.244.0.0/24"
+	kl.state.setNode(withCIDR) // the answer to a patch
+	kl.nodeChanged(t.Context(), withCIDR)
+	kl.nodeChanged(t.Context(), withCIDR)
+	told := 0
+	for _, call := range server.seen() {
+		if strings.HasSuffix(call, "UpdateRuntimeConfig") {
+			told++
+		}
+	}
+	if told != 1 {
+		t.Errorf("told %d times: %v", told, server.seen())
+	}
 }
 
 // R24: what is asked of the runtime for a pod with an init container, in order.
