@@ -166,6 +166,9 @@ func TestManualBinding(t *testing.T) {
 	}
 	c.kubectl(t, "create", "--raw", "/api/v1/namespaces/default/pods/bare/binding", "-f", file)
 	c.kubectl(t, "wait", "--for=condition=Ready", "pod/bare", "--timeout=90s")
+	if got := c.kubectl(t, "get", "pod", "bare", "-o", "jsonpath={.metadata.generation}"); got != "1" {
+		t.Errorf("generation %s after a Binding, which is no change of the spec by its owner", got)
+	}
 }
 
 // TestStartOrderDoesNotMatter: components started in random order make the same

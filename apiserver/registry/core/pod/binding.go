@@ -87,8 +87,8 @@ func assignPod(pod *v1.Pod, binding *v1.Binding) error {
 	case len(pod.Spec.SchedulingGates) > 0:
 		return fmt.Errorf("pod %v has non-empty .spec.schedulingGates", pod.Name)
 	}
+	// The generation stays: a scheduled pod is still at 1 (conformance test "pod generation should start at 1").
 	pod.Spec.NodeName = binding.Target.Name
-	pod.Generation++
 	pod.Annotations = merge(pod.Annotations, binding.Annotations)
 	pod.Labels = merge(pod.Labels, binding.Labels)
 	pod.Status.NominatedNodeName = ""
