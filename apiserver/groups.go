@@ -98,6 +98,9 @@ func (s *Server) newStore(resource *registry.Resource) (*registry.Store, error) 
 	if prefix == "" {
 		prefix = resource.Name
 	}
+	if resource.Computed != nil {
+		return registry.NewStore(s.env, resource, resource.Computed()), nil
+	}
 	backend, err := s.hub.Resource(storage.ResourceConfig{
 		Prefix: prefix, Kind: resource.Kind, New: resource.New, MediaType: s.config.StorageMediaType,
 		Default: resource.Default, Fields: resource.Fields, Index: resource.Index,

@@ -139,7 +139,7 @@ func (s *Scope) verbs() []string {
 	case s.Sub == nil && s.Resource.Answer != nil:
 		return []string{"create"}
 	case s.Sub == nil:
-		return mainVerbs
+		return slices.DeleteFunc(slices.Clone(mainVerbs), func(verb string) bool { return !s.serves(verb) })
 	}
 	var verbs []string
 	add := func(yes bool, names ...string) {
@@ -162,7 +162,15 @@ func (s *Scope) verbs() []string {
 		}
 	}
 	slices.Sort(verbs)
-	return verbs
+	return slices.DeleteFunc(verbs, func(verb string) bool { return !s.serves(verb) })
+}
+
+// serves says that this endpoint has not opted out of verb.
+func (s *Scope) serves(verb string) bool {
+	if s.Sub != nil {
+		return !slices.Contains(s.Sub.Without, verb)
+	}
+	return !slices.Contains(s.Resource.Without, verb)
 }
 
 var connectVerbs = map[string]string{

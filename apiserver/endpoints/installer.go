@@ -76,8 +76,12 @@ func (i *installer) collectionPath() string {
 func (s *Scope) subscopes() []*Scope {
 	r := s.Resource
 	var scopes []*Scope
-	if r.StatusStrategy != nil {
-		scopes = append(scopes, s.sub("status", &registry.Subresource{View: r.StatusStrategy}))
+	status := r.StatusStrategy
+	if r.View != nil && s.Store != nil {
+		status = s.Store.StatusStrategy
+	}
+	if status != nil {
+		scopes = append(scopes, s.sub("status", &registry.Subresource{View: status}))
 	}
 	names := make([]string, 0, len(r.Subresources))
 	for name := range r.Subresources {
@@ -105,14 +109,19 @@ func (i *installer) crossNamespaces(s *Scope) {
 func (i *installer) collection(s *Scope, path string, namespaced bool) {
 	r := s.Resource
 	scope := scopeWord(namespaced)
-	post := i.route(i.ws.POST(path).To(restfulFunc(s, CreateResource)), "post", "create", scope, s)
-	i.ws.Route(i.queryParams(post, &metav1.CreateOptions{}).Reads(r.New()).
-		Returns(http.StatusOK, "OK", r.New()).Returns(http.StatusCreated, "Created", r.New()).Returns(http.StatusAccepted, "Accepted", r.New()))
+	if s.serves("create") {
+		post := i.route(i.ws.POST(path).To(restfulFunc(s, CreateResource)), "post", "create", scope, s)
+		i.ws.Route(i.queryParams(post, &metav1.CreateOptions{}).Reads(r.New()).
+			Returns(http.StatusOK, "OK", r.New()).Returns(http.StatusCreated, "Created", r.New()).Returns(http.StatusAccepted, "Accepted", r.New()))
+	}
 	if r.Answer != nil {
 		return
 	}
 	list := i.route(i.ws.GET(path).To(restfulFunc(s, ListResource)), "list", "list", scope, s)
 	i.ws.Route(i.queryParams(list, &metav1.ListOptions{}).Returns(http.StatusOK, "OK", r.NewList()))
+	if !s.serves("deletecollection") {
+		return
+	}
 	deletion := i.route(i.ws.DELETE(path).To(restfulFunc(s, DeleteCollection)), "deletecollection", "deleteCollection", scope, s)
 	i.ws.Route(i.queryParams(deletion, &metav1.DeleteOptions{}).Reads(&metav1.DeleteOptions{}).Returns(http.StatusOK, "OK", &metav1.Status{}))
 }
@@ -123,6 +132,9 @@ func (i *installer) object(s *Scope, path string) {
 	get := i.route(i.ws.GET(path).To(restfulFunc(s, GetResource)), "get", "read", scope, s)
 	i.ws.Route(get.Returns(http.StatusOK, "OK", r.New()))
 	i.write(s, path, scope, r.New())
+	if !s.serves("delete") {
+		return
+	}
 	deletion := i.route(i.ws.DELETE(path).To(restfulFunc(s, DeleteResource)), "delete", "delete", scope, s)
 	i.ws.Route(i.queryParams(deletion, &metav1.DeleteOptions{}).Reads(&metav1.DeleteOptions{}).
 		Returns(http.StatusOK, "OK", &metav1.Status{}).Returns(http.StatusAccepted, "Accepted", &metav1.Status{}))
@@ -130,9 +142,14 @@ func (i *installer) object(s *Scope, path string) {
 
 // write adds PUT and PATCH.
 func (i *installer) write(s *Scope, path, scope string, sample runtime.Object) {
-	put := i.route(i.ws.PUT(path).To(restfulFunc(s, UpdateResource)), "put", "replace", scope, s)
-	i.ws.Route(i.queryParams(put, &metav1.UpdateOptions{}).Reads(sample).
-		Returns(http.StatusOK, "OK", sample).Returns(http.StatusCreated, "Created", sample))
+	if s.serves("update") {
+		put := i.route(i.ws.PUT(path).To(restfulFunc(s, UpdateResource)), "put", "replace", scope, s)
+		i.ws.Route(i.queryParams(put, &metav1.UpdateOptions{}).Reads(sample).
+			Returns(http.StatusOK, "OK", sample).Returns(http.StatusCreated, "Created", sample))
+	}
+	if !s.serves("patch") {
+		return
+	}
 	patch := i.route(i.ws.PATCH(path).To(restfulFunc(s, PatchResource)), "patch", "patch", scope, s)
 	patch.Consumes("application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml")
 	i.ws.Route(i.queryParams(patch, &metav1.PatchOptions{}).Reads(&metav1.Patch{}).
@@ -142,7 +159,7 @@ func (i *installer) write(s *Scope, path, scope string, sample runtime.Object) {
 func (i *installer) subresource(s *Scope, path string) {
 	sub, scope := s.Sub, scopeWord(!s.Resource.ClusterScoped)
 	sample := s.newObject()
-	if sub.View != nil || sub.Get != nil {
+	if (sub.View != nil && s.serves("get")) || sub.Get != nil {
 		get := i.route(i.ws.GET(path).To(restfulFunc(s, GetResource)), "get", "read", scope, s)
 		i.ws.Route(get.Returns(http.StatusOK, "OK", sample))
 	}

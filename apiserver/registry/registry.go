@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"hyperkube/apiserver/storage"
 )
 
 // Resource is one line of a group's table: all that the installer, the generic
@@ -52,6 +54,10 @@ type Resource struct {
 	TTL func(obj runtime.Object) int64
 	// OrphanByDefault: a deletion without a propagation policy leaves dependents (Jobs, ReplicationControllers).
 	OrphanByDefault bool
+	// Without are those of the eight verbs that this resource does not serve (namespaces: deletecollection).
+	Without []string
+	// Computed makes the store of a resource that is not kept in etcd (componentstatuses); nil: etcd.
+	Computed func() storage.Interface
 	// ReturnDeletedObject: a deletion answers with the object rather than with a Status (pods, services …).
 	ReturnDeletedObject bool
 	// Index names a field of Fields ("spec.nodeName") by which lists and watches are indexed; "": none.
@@ -103,6 +109,8 @@ type Subresource struct {
 	Update func(ctx context.Context, namespace, name string, change func(current runtime.Object) (runtime.Object, error), opts *metav1.UpdateOptions) (runtime.Object, error)
 	// View is the same object written under other rules (status, finalize, approval, ephemeralcontainers, resize).
 	View Strategy
+	// Without are verbs of View that are not served (namespaces/finalize: get, patch).
+	Without []string
 	// Connect takes over the connection (exec, attach, portforward, log, proxy). path is what follows the
 	// subresource in the URL. The context is r's.
 	Connect func(namespace, name, path string, w http.ResponseWriter, r *http.Request) error

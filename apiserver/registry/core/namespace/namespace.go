@@ -33,8 +33,13 @@ func Resource(env *registry.Env) registry.Resource {
 			return fields.Set{"status.phase": string(ns.Status.Phase), "name": ns.Name}
 		}),
 		Table: table,
+		// Each namespace takes all that is in it along: nobody is to delete them by the dozen.
+		Without: []string{"deletecollection"},
 		Subresources: map[string]registry.Subresource{
-			"finalize": {Kind: v1.SchemeGroupVersion.WithKind("Namespace"), New: func() runtime.Object { return &v1.Namespace{} }, View: finalizeStrategy},
+			"finalize": {
+				Kind: v1.SchemeGroupVersion.WithKind("Namespace"), New: func() runtime.Object { return &v1.Namespace{} },
+				View: finalizeStrategy, Without: []string{"get", "patch"},
+			},
 		},
 		Hooks: registry.Hooks{
 			MarkDeleted: func(obj runtime.Object) { obj.(*v1.Namespace).Status.Phase = v1.NamespaceTerminating },
