@@ -19,6 +19,7 @@ import (
 	"hyperkube/apiserver/registry/authorization"
 	"hyperkube/apiserver/registry/autoscaling"
 	"hyperkube/apiserver/registry/batch"
+	"hyperkube/apiserver/registry/certificates"
 	"hyperkube/apiserver/registry/coordination"
 	"hyperkube/apiserver/registry/core"
 	"hyperkube/apiserver/registry/discovery"
@@ -44,6 +45,7 @@ func groups(env *registry.Env) [][]registry.Resource {
 		authorization.Resources(env),
 		autoscaling.Resources(env),
 		batch.Resources(env),
+		certificates.Resources(env),
 		networking.Resources(env),
 		policy.Resources(env),
 		rbac.Resources(env),

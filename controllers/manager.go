@@ -34,6 +34,10 @@ type Config struct {
 	// RootCA is the cluster's CA certificate in PEM, for every namespace's
 	// kube-root-ca.crt. Empty: not published.
 	RootCA []byte
+	// SigningCert and SigningKey are the CA that signs certificate requests, PEM. Empty: none is signed.
+	SigningCert, SigningKey []byte
+	// SigningDuration is how long a signed certificate is good for at most. Default one year.
+	SigningDuration time.Duration
 	// ClusterCIDR is the pods' address range; empty: nodes get no share of it.
 	ClusterCIDR string
 	// NodeCIDRMaskSize is the prefix length of a node's share; default 24.

@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"hyperkube/controllers/certificates"
 	"hyperkube/controllers/clusterroleaggregation"
 	"hyperkube/controllers/cronjob"
 	"hyperkube/controllers/daemonset"
@@ -51,6 +52,7 @@ var (
 	policyGroup       = schema.GroupVersion{Group: "policy", Version: "v1"}
 	discoveryGroup    = schema.GroupVersion{Group: "discovery.k8s.io", Version: "v1"}
 	rbacGroup         = schema.GroupVersion{Group: "rbac.authorization.k8s.io", Version: "v1"}
+	certificatesGroup = schema.GroupVersion{Group: "certificates.k8s.io", Version: "v1"}
 	coordinationGroup = schema.GroupVersion{Group: "coordination.k8s.io", Version: "v1"}
 )
 
@@ -117,6 +119,22 @@ var table = []entry{
 				return nil, nil
 			}
 			return rootcacertpublisher.New(t.client, t.informers, t.config.RootCA, t.options(1)), nil
+		}},
+	{"certificateapprover", "certificatesigningrequest-approving-controller", "approves kubelets' requests for their own client certificates", certificatesGroup.WithResource("certificatesigningrequests"),
+		func(t *term) (controller, error) {
+			return certificates.NewApprover(t.client, t.informers, t.options(1)), nil
+		}},
+	{"certificatesigner", "certificatesigningrequest-signing-controller", "signs approved certificate requests", certificatesGroup.WithResource("certificatesigningrequests"),
+		func(t *term) (controller, error) {
+			if len(t.config.SigningCert) == 0 || len(t.config.SigningKey) == 0 {
+				return nil, nil
+			}
+			return certificates.NewSigner(t.client, t.informers, certificates.SignerConfig{
+				Cert: t.config.SigningCert, Key: t.config.SigningKey, Duration: t.config.SigningDuration}, t.options(1))
+		}},
+	{"certificatecleaner", "certificatesigningrequest-cleaner-controller", "deletes certificate requests that are over", certificatesGroup.WithResource("certificatesigningrequests"),
+		func(t *term) (controller, error) {
+			return certificates.NewCleaner(t.client, t.informers, t.options(1)), nil
 		}},
 	{"clusterroleaggregation", "clusterrole-aggregation-controller", "fills ClusterRoles that are made of others", rbacGroup.WithResource("clusterroles"),
 		func(t *term) (controller, error) {

@@ -8,6 +8,7 @@
 package rule
 
 import (
+	"fmt"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
@@ -161,4 +162,39 @@ func IP(value string, path *field.Path) field.ErrorList {
 // SupportedProtocol asks for TCP, UDP or SCTP.
 func SupportedProtocol(value v1.Protocol, path *field.Path) field.ErrorList {
 	return Supported(value, path, v1.ProtocolTCP, v1.ProtocolUDP, v1.ProtocolSCTP)
+}
+
+const maxSignerName = 2*validation.DNS1123SubdomainMaxLength + validation.DNS1123LabelMaxLength + 2
+
+// SignerName asks for the name of a signer of certificates: a domain of two segments or more, a slash, and a path of subdomains.
+func SignerName(name string, path *field.Path) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(path, "")}
+	}
+	domain, rest, found := strings.Cut(name, "/")
+	if !found || strings.Contains(rest, "/") {
+		return field.ErrorList{field.Invalid(path, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'")}
+	}
+	var errs field.ErrorList
+	if len(domain) > validation.DNS1123SubdomainMaxLength {
+		errs = append(errs, field.TooLong(path, domain, validation.DNS1123SubdomainMaxLength))
+	}
+	labels := strings.Split(domain, ".")
+	for _, label := range labels {
+		for _, message := range validation.IsDNS1123Label(label) {
+			errs = append(errs, field.Invalid(path, domain, fmt.Sprintf("validating label %q: %s", label, message)))
+		}
+	}
+	if len(labels) < 2 {
+		errs = append(errs, field.Invalid(path, domain, "should be a domain with at least two segments separated by dots"))
+	}
+	for _, label := range strings.Split(rest, ".") {
+		for _, message := range validation.IsDNS1123Subdomain(label) {
+			errs = append(errs, field.Invalid(path, rest, fmt.Sprintf("validating label %q: %s", label, message)))
+		}
+	}
+	if len(name) > maxSignerName {
+		errs = append(errs, field.TooLong(path, name, maxSignerName))
+	}
+	return errs
 }

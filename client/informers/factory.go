@@ -34,6 +34,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/informers/apps"
 	"k8s.io/client-go/informers/batch"
+	"k8s.io/client-go/informers/certificates"
 	"k8s.io/client-go/informers/coordination"
 	"k8s.io/client-go/informers/core"
 	"k8s.io/client-go/informers/discovery"
@@ -58,6 +59,7 @@ type SharedInformerFactory interface {
 
 	Apps() apps.Interface
 	Batch() batch.Interface
+	Certificates() certificates.Interface
 	Coordination() coordination.Interface
 	Core() core.Interface
 	Discovery() discovery.Interface
@@ -182,6 +184,10 @@ func (f *sharedInformerFactory) Apps() apps.Interface {
 
 func (f *sharedInformerFactory) Batch() batch.Interface {
 	return batch.New(f, metav1.NamespaceAll, f.tweak)
+}
+
+func (f *sharedInformerFactory) Certificates() certificates.Interface {
+	return certificates.New(f, metav1.NamespaceAll, f.tweak)
 }
 
 func (f *sharedInformerFactory) Coordination() coordination.Interface {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -15,12 +17,15 @@ type controllerManagerOptions struct {
 	apiClient
 	leaderElection
 	Controllers []string
+	// ClusterSigningCertFile and ClusterSigningKeyFile are the CA that signs certificate requests; "": the data directory's.
+	ClusterSigningCertFile, ClusterSigningKeyFile string
+	ClusterSigningDuration                        time.Duration
 }
 
 func newControllerManagerOptions() component.Options {
 	return &controllerManagerOptions{
 		apiClient:      newAPIClient("controller-manager", "system:kube-controller-manager"),
-		leaderElection: newLeaderElection(), Controllers: []string{"*"},
+		leaderElection: newLeaderElection(), Controllers: []string{"*"}, ClusterSigningDuration: 365 * 24 * time.Hour,
 	}
 }
 
@@ -28,6 +33,9 @@ func (o *controllerManagerOptions) AddFlags(flags *pflag.FlagSet) {
 	o.apiClient.AddFlags(flags)
 	o.leaderElection.AddFlags(flags)
 	flags.StringSliceVar(&o.Controllers, "controllers", o.Controllers, "which to run: * for all, NAME for one, -NAME for all but one")
+	flags.StringVar(&o.ClusterSigningCertFile, "cluster-signing-cert-file", "", "the CA certificate that signs certificate requests (default: the data directory's)")
+	flags.StringVar(&o.ClusterSigningKeyFile, "cluster-signing-key-file", "", "its key")
+	flags.DurationVar(&o.ClusterSigningDuration, "cluster-signing-duration", o.ClusterSigningDuration, "how long a signed certificate is good for at most")
 }
 
 // Run waits for the apiserver, then runs the controllers.
@@ -40,7 +48,12 @@ func (o *controllerManagerOptions) Run(ctx context.Context, env *component.Env) 
 	if err != nil {
 		return err
 	}
+	signingCert, signingKey, err := o.signingCA()
+	if err != nil {
+		return err
+	}
 	manager, err := controllers.New(controllers.Config{
+		SigningCert: signingCert, SigningKey: signingKey, SigningDuration: o.ClusterSigningDuration,
 		Client: set, RESTConfig: config, Controllers: o.Controllers, RootCA: ca,
 		ClusterCIDR: o.dir.Cluster.PodCIDR, ServiceCIDR: o.dir.Cluster.ServiceCIDR,
 		LeaderElect: o.LeaderElect, Identity: o.identity(), LeaseDuration: o.LeaseDuration, RenewDeadline: o.RenewDeadline, RetryPeriod: o.RetryPeriod,
@@ -50,4 +63,20 @@ func (o *controllerManagerOptions) Run(ctx context.Context, env *component.Env) 
 		return err
 	}
 	return o.serveAndRun(ctx, env, "", manager.Run)
+}
+
+// signingCA reads the CA that signs certificate requests.
+func (o *controllerManagerOptions) signingCA() (cert, key []byte, err error) {
+	if (o.ClusterSigningCertFile == "") != (o.ClusterSigningKeyFile == "") {
+		return nil, nil, errors.New("--cluster-signing-cert-file and --cluster-signing-key-file belong together: give both, or none for the data directory's CA")
+	}
+	certFile, keyFile := o.dir.CAFile(), o.dir.CAKeyFile()
+	if o.ClusterSigningCertFile != "" {
+		certFile, keyFile = o.ClusterSigningCertFile, o.ClusterSigningKeyFile
+	}
+	if cert, err = os.ReadFile(certFile); err != nil {
+		return nil, nil, err
+	}
+	key, err = os.ReadFile(keyFile)
+	return cert, key, err
 }
