@@ -40,10 +40,9 @@ func watchResource(s *Scope, w http.ResponseWriter, r *http.Request, options *me
 	if f.media == mediaYAML {
 		return notAcceptable() // a stream has no frame for it
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), s.watchTime(options))
+	ctx, cancel := s.withWatchTime(r, s.watchTime(options))
 	defer cancel()
-	namespace, _ := s.target(r)
-	watcher, err := s.Store.Watch(ctx, namespace, storage.WatchOptions{
+	initial, watcher, err := s.startWatch(ctx, r, storage.WatchOptions{
 		ResourceVersion: options.ResourceVersion, ResourceVersionMatch: options.ResourceVersionMatch,
 		Predicate: predicate, AllowWatchBookmarks: options.AllowWatchBookmarks, SendInitialEvents: options.SendInitialEvents,
 	})
@@ -51,9 +50,15 @@ func watchResource(s *Scope, w http.ResponseWriter, r *http.Request, options *me
 		return err
 	}
 	defer watcher.Stop()
-	stream := &eventStream{scope: s, form: f, w: w, flusher: http.NewResponseController(w), first: true, seen: request.InfoFrom(r.Context()).Watch}
+	stream := &eventStream{scope: s, form: f, w: w, flusher: http.NewResponseController(w), first: true, seen: request.InfoFrom(r.Context()).Watch,
+		client: gateClient(r), initial: initial == nil && options.AllowWatchBookmarks && options.SendInitialEvents != nil && *options.SendInitialEvents}
 	stream.start()
-	return stream.copy(ctx, watcher)
+	if !stream.sendAll(initial) {
+		return nil
+	}
+	err = stream.copy(ctx, watcher)
+	s.noteLost(r, options, stream)
+	return err
 }
 
 // watchTime is how long a watch may last.
@@ -74,10 +79,14 @@ type eventStream struct {
 	form    form
 	w       http.ResponseWriter
 	flusher *http.ResponseController
-	first   bool // the next Table is the first: it carries the columns
-	object  []byte
-	frame   []byte
+	first   bool        // the next Table is the first: it carries the columns
+	frames  []byte      // gathered, not yet written
+	object  []byte      // scratch of appendFrame
 	seen    *flow.Watch // records what was sent; may be nil
+
+	client  flow.Client // as gates know it
+	initial bool        // the end of the initial events is still to come: until then no gate holds them
+	expired bool        // it has been ended with 410
 }
 
 // start answers at once, so that the client knows the watch is open before anything happens.
@@ -92,7 +101,8 @@ func (e *eventStream) start() {
 }
 
 // copy moves events from the store to the client. Events that are ready together are
-// flushed together: a flush is a system call and a TLS record.
+// written and flushed together: a flush is a system call and a TLS record, and each
+// write before it a turn through the goroutines of the HTTP/2 connection.
 func (e *eventStream) copy(ctx context.Context, watcher storage.Watcher) error {
 	events := watcher.Events()
 	for {
@@ -100,15 +110,22 @@ func (e *eventStream) copy(ctx context.Context, watcher storage.Watcher) error {
 		case <-ctx.Done():
 			return nil
 		case event, open := <-events:
-			for more := true; more; {
-				if !open {
+			if held := e.held(); held != nil {
+				if !e.copyHeld(ctx, held, watcher, event, open) {
 					return nil
 				}
-				if !e.send(event) {
+				continue
+			}
+			for more := true; more; {
+				if !open || !e.send(event) {
+					_ = e.flush()
 					return nil
 				}
 				if event.Object != nil {
 					e.seen.Sent(event.Object.ResourceVersion)
+				}
+				if len(e.frames) == 0 {
+					break // much has been written: a gate may have been closed meanwhile
 				}
 				select {
 				case event, open = <-events:
@@ -116,7 +133,7 @@ func (e *eventStream) copy(ctx context.Context, watcher storage.Watcher) error {
 					more = false
 				}
 			}
-			if e.flusher.Flush() != nil {
+			if e.flush() != nil {
 				return nil
 			}
 			e.seen.Flushed()
@@ -124,37 +141,66 @@ func (e *eventStream) copy(ctx context.Context, watcher storage.Watcher) error {
 	}
 }
 
-// send writes one event; false ends the watch.
+// maxBatch is how many bytes of frames are gathered before they are written, and kept for the next.
+const maxBatch = 64 << 10
+
+// flush puts what has been gathered on its way.
+func (e *eventStream) flush() error {
+	if err := e.write(); err != nil {
+		return err
+	}
+	return e.flusher.Flush()
+}
+
+func (e *eventStream) write() error {
+	_, err := e.w.Write(e.frames)
+	if e.frames = e.frames[:0]; cap(e.frames) > maxBatch {
+		e.frames = nil // a rush is over: a silent watch should hold no memory
+	}
+	return err
+}
+
+// send gathers one event, and writes when enough have come together; false ends the watch.
 func (e *eventStream) send(event storage.Event) bool {
-	object, err := e.encode(event)
-	if err != nil {
-		status := statusOf(err)
-		event = storage.Event{Type: watch.Error, Status: status}
-		if object, err = e.encode(event); err != nil {
+	if err := e.appendFrame(event); err != nil {
+		event = storage.Event{Type: watch.Error, Status: statusOf(err)}
+		if e.appendFrame(event) != nil {
 			return false
 		}
 	}
-	e.object = object
-	if e.form.media == mediaProtobuf {
-		e.frame = appendWatchFrame(e.frame[:0], event.Type, object)
-	} else {
-		e.frame = append(e.frame[:0], `{"type":"`...)
-		e.frame = append(e.frame, event.Type...)
-		e.frame = append(e.frame, `","object":`...)
-		e.frame = append(e.frame, object...)
-		e.frame = append(e.frame, "}\n"...)
+	if len(e.frames) >= maxBatch && e.write() != nil {
+		return false
 	}
-	_, err = e.w.Write(e.frame)
-	return err == nil && event.Type != watch.Error
+	return event.Type != watch.Error
 }
 
-// encode makes the object of an event in e.object's memory.
-func (e *eventStream) encode(event storage.Event) ([]byte, error) {
-	s, dst := e.scope, e.object[:0]
+// appendFrame adds the frame of an event to those gathered, or nothing if it cannot be encoded.
+func (e *eventStream) appendFrame(event storage.Event) (err error) {
+	if e.form.media == mediaProtobuf {
+		// The object's length stands before it.
+		if e.object, err = e.appendObject(e.object[:0], event); err == nil {
+			e.frames = appendWatchFrame(e.frames, event.Type, e.object)
+		}
+		return err
+	}
+	frames := append(e.frames, `{"type":"`...)
+	frames = append(frames, event.Type...)
+	frames = append(frames, `","object":`...)
+	if frames, err = e.appendObject(frames, event); err == nil {
+		e.frames = append(frames, "}\n"...)
+	}
+	return err
+}
+
+// appendObject appends the object of an event.
+func (e *eventStream) appendObject(dst []byte, event storage.Event) ([]byte, error) {
+	s := e.scope
 	switch {
 	case event.Type == watch.Error:
+		e.expired = event.Status != nil && event.Status.Code == http.StatusGone
 		return appendAny(dst, event.Status, schema.GroupVersionKind{Version: "v1", Kind: "Status"}, e.form)
 	case event.Type == watch.Bookmark:
+		e.initial = e.initial && !event.InitialEventsEnd
 		return e.bookmark(dst, event)
 	case e.form.as == "Table":
 		table, err := s.table([]*storage.Object{event.Object}, e.form.includeObject, e.first)

@@ -6,6 +6,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/btree"
@@ -51,6 +52,7 @@ type cache struct {
 	detector  *mutationDetector
 	snapshots []*snapshot
 	watchers  map[string]map[*watcher]struct{} // by bucket
+	watching  atomic.Int64                     // how many they are
 }
 
 // errEmptied: the watch on etcd was lost between a reader's wait and its read.

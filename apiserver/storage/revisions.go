@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,9 +19,16 @@ type revisions struct {
 	current atomic.Int64
 
 	mu      sync.Mutex
-	changed chan struct{} // closed when current moves; nil while nobody waits
+	waiters []waiter // of revisions above current
 	next    *revisionFetch
 	busy    bool // a fetch is under way
+}
+
+// waiter is one reader or writer who waits. Each has a channel of its own: with
+// one for all, every write would wake the writers of all others too.
+type waiter struct {
+	revision int64
+	reached  chan struct{}
 }
 
 // revisionFetch is one question to etcd, shared by all readers who came before
@@ -48,10 +56,35 @@ func (r *revisions) reset(revision int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.current.Store(revision)
-	if r.changed != nil {
-		close(r.changed)
-		r.changed = nil
+	waiting := r.waiters[:0]
+	for _, w := range r.waiters {
+		if w.revision <= revision {
+			close(w.reached)
+		} else {
+			waiting = append(waiting, w)
+		}
 	}
+	clear(r.waiters[len(waiting):])
+	r.waiters = waiting
+}
+
+// join adds a waiter, or returns nil when there is nothing to wait for.
+func (r *revisions) join(revision int64) chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.current.Load() >= revision {
+		return nil
+	}
+	reached := make(chan struct{})
+	r.waiters = append(r.waiters, waiter{revision, reached})
+	return reached
+}
+
+// leave removes a waiter who has given up.
+func (r *revisions) leave(reached chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiters = slices.DeleteFunc(r.waiters, func(w waiter) bool { return w.reached == reached })
 }
 
 // wait returns when the caches have reached revision, or ctx or limit ends it.
@@ -59,28 +92,25 @@ func (r *revisions) wait(ctx context.Context, revision int64, limit <-chan time.
 	if r.current.Load() >= revision {
 		return nil
 	}
+	reached := r.join(revision)
+	if reached == nil {
+		return nil
+	}
 	stall := time.NewTimer(stallTime)
 	defer stall.Stop()
 	for {
-		r.mu.Lock()
-		if r.current.Load() >= revision {
-			r.mu.Unlock()
-			return nil
-		}
-		if r.changed == nil {
-			r.changed = make(chan struct{})
-		}
-		changed := r.changed
-		r.mu.Unlock()
 		select {
-		case <-changed:
+		case <-reached:
+			return nil
 		case <-stall.C:
 			// The last write was not below our prefix, so that no change will come.
 			r.stalled()
 			stall.Reset(stallTime)
 		case <-limit:
+			r.leave(reached)
 			return &FutureRevisionError{Requested: revision, Current: r.current.Load()}
 		case <-ctx.Done():
+			r.leave(reached)
 			return ctx.Err()
 		}
 	}
