@@ -6,7 +6,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/scheme"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/client-go/tools/record"
@@ -14,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"hyperkube/client"
 	"hyperkube/component"
 )
 
@@ -28,9 +28,9 @@ const leaseName = "kube-controller-manager"
 func (m *Manager) runElected(ctx context.Context) error {
 	logger := klog.FromContext(ctx)
 	// It outlives ctx: that the leader stepped down is the last event.
-	events := record.NewBroadcaster(record.WithContext(component.Outliving(ctx)))
+	events := client.NewEventBroadcaster(record.WithContext(component.Outliving(ctx)))
 	defer events.Shutdown()
-	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: m.config.Client.CoreV1().Events("")})
+	events.StartRecording(m.config.Client)
 	lock := &resourcelock.LeaseLock{
 		LeaseMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: leaseName},
 		Client:    m.config.Client.CoordinationV1(),

@@ -8,13 +8,13 @@ import (
 	discoveryclient "k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"hyperkube/client"
 	"hyperkube/client/informers"
 	"hyperkube/component"
 	"hyperkube/reconcile"
@@ -26,7 +26,7 @@ type term struct {
 	client    kubernetes.Interface
 	metadata  metadata.Interface
 	informers informers.SharedInformerFactory
-	events    record.EventBroadcaster
+	events    *client.EventBroadcaster
 	// served is what the apiserver knows. The kinds of issues to come are missing, and
 	// so may any be of an apiserver that is not ours.
 	served map[schema.GroupVersionResource]bool
@@ -36,9 +36,9 @@ func newTerm(ctx context.Context, config Config, metadataClient metadata.Interfa
 	t := &term{
 		config: config, client: config.Client, metadata: metadataClient,
 		informers: informers.NewSharedInformerFactoryWithOptions(config.Client, 0, informers.WithTransform(stripManagedFields)),
-		events:    record.NewBroadcaster(record.WithContext(component.Outliving(ctx))), // end ends it, after the last who may record
+		events:    client.NewEventBroadcaster(record.WithContext(component.Outliving(ctx))), // end ends it, after the last who may record
 	}
-	t.events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: config.Client.CoreV1().Events("")})
+	t.events.StartRecording(config.Client)
 	return t
 }
 

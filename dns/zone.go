@@ -56,9 +56,12 @@ func newZone(client kubernetes.Interface, domain string) (*zone, error) {
 	}, nil
 }
 
-// start fills the caches, and returns an error only if ctx ends before they are.
+// start fills the caches, and returns an error if ctx ends before they are.
 func (z *zone) start(ctx context.Context) error {
 	ctx, z.cancel = context.WithCancel(ctx)
+	if err := z.reportChanges(ctx); err != nil {
+		return err
+	}
 	z.factory.Start(ctx.Done())
 	if !cache.WaitForCacheSync(ctx.Done(), z.synced...) {
 		return ctx.Err()

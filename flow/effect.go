@@ -69,15 +69,34 @@ func Report(ctx context.Context, e Effect) {
 		e.Kind, e.Namespace, e.Name = c.Kind, c.Namespace, c.Name
 	}
 	if e.Source == "" {
-		e.Source = formatSource(Caller(e.Depth), reconcile.RunFrom(ctx))
+		e.Source = formatSource(sourceFrom(ctx, e.Depth), reconcile.RunFrom(ctx))
 	}
 	sink.Post(e)
+}
+
+type sourceKey struct{}
+
+// WithSource returns a context whose requests and effects were begun by source
+// ("FILE:LINE FUNCTION", as Caller has it), on another goroutine. "" changes nothing.
+func WithSource(ctx context.Context, source string) context.Context {
+	if source == "" {
+		return ctx
+	}
+	return context.WithValue(ctx, sourceKey{}, source)
+}
+
+// sourceFrom is the line that ctx carries, else that of whoever calls; skip as for Caller.
+func sourceFrom(ctx context.Context, skip int) string {
+	if source, ok := ctx.Value(sourceKey{}).(string); ok {
+		return source
+	}
+	return Caller(skip)
 }
 
 // Headers are the values of Flow-Cause and Flow-Source for a request made in ctx by
 // whoever calls. An empty one is not sent.
 func Headers(ctx context.Context) (cause, source string) {
-	return formatCauses(reconcile.CausesFrom(ctx)), formatSource(Caller(0), reconcile.RunFrom(ctx))
+	return formatCauses(reconcile.CausesFrom(ctx)), formatSource(sourceFrom(ctx, 0), reconcile.RunFrom(ctx))
 }
 
 // maxDetail bounds each text of an effect that somebody posts.

@@ -347,7 +347,11 @@ func (kl *Kubelet) build(ctx context.Context) {
 	kl.recorder = kl.newRecorder(ctx)
 	commands := commandRunner{kl.runtime}
 	kl.status = status.NewManager(kl.Client, kl.pods, kl.Clock)
-	kl.prober = prober.NewManager(ctx, prober.Config{Status: kl.status.GetPodStatus, Prober: prober.NewProber(commands), Recorder: kl.recorder, Clock: kl.Clock})
+	asker := prober.NewProber(commands)
+	if kl.ContainerRuntime == "simulated" {
+		asker = prober.NewSimulatedProber(commands)
+	}
+	kl.prober = prober.NewManager(ctx, prober.Config{Status: kl.status.GetPodStatus, Prober: asker, Recorder: kl.recorder, Clock: kl.Clock})
 	kl.configs, kl.secrets = kl.newObjectManagers(ctx)
 	kl.tokens = manager.NewTokenManager(kl.Client, kl.Clock)
 	kl.volumes = volume.NewManager(volume.Config{PodsDir: kl.dirs.pods, Host: volumeHost{kl}, Recorder: kl.recorder, NoMounts: kl.ContainerRuntime == "simulated"})

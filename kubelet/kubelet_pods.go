@@ -54,6 +54,7 @@ func (kl *Kubelet) SyncPod(ctx context.Context, update UpdateType, pod *v1.Pod, 
 		})
 		return false, nil
 	}
+	kl.reportContainers(ctx, pod, &apiStatus)
 	// Step 2: the end.
 	if apipod.IsPodPhaseTerminal(apiStatus.Phase) {
 		kl.status.SetPodStatus(pod, holdPhase(apiStatus, podStatus, pod))
@@ -89,6 +90,7 @@ func (kl *Kubelet) SyncPod(ctx context.Context, update UpdateType, pod *v1.Pod, 
 		if podStatus, statusErr := kl.GetPodStatus(ctx, pod.UID, pod.Name, pod.Namespace); statusErr == nil {
 			apiStatus := kl.generateAPIPodStatus(pod, podStatus, false)
 			if !apipod.IsPodPhaseTerminal(apiStatus.Phase) {
+				kl.reportContainers(ctx, pod, &apiStatus)
 				kl.status.SetPodStatus(pod, apiStatus)
 			}
 		}

@@ -14,12 +14,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/scheme"
-	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/klog/v2"
 
+	"hyperkube/client"
 	"hyperkube/client/informers"
 	"hyperkube/component"
 	kubecontainer "hyperkube/kubelet/container"
@@ -91,13 +91,13 @@ func (c commandRunner) RunInContainer(ctx context.Context, id kubecontainer.Cont
 // newRecorder writes events to the API, or to the log alone when there is none.
 func (kl *Kubelet) newRecorder(ctx context.Context) record.EventRecorder {
 	// It outlives ctx: pods that a stop takes down have their last events then.
-	broadcaster := record.NewBroadcaster(record.WithContext(component.Outliving(ctx)))
+	broadcaster := client.NewEventBroadcaster(record.WithContext(component.Outliving(ctx)))
 	logger := klog.FromContext(ctx)
 	broadcaster.StartEventWatcher(func(e *v1.Event) {
 		logger.V(3).Info("Event", "object", klog.KRef(e.InvolvedObject.Namespace, e.InvolvedObject.Name), "fieldPath", e.InvolvedObject.FieldPath, "type", e.Type, "reason", e.Reason, "message", e.Message)
 	})
 	if kl.Client != nil {
-		broadcaster.StartRecordingToSink(&corev1.EventSinkImpl{Interface: kl.Client.CoreV1().Events("")})
+		broadcaster.StartRecording(kl.Client)
 	}
 	kl.cleanup = append(kl.cleanup, broadcaster.Shutdown)
 	return broadcaster.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: kl.NodeName})
@@ -111,29 +111,29 @@ func (kl *Kubelet) newObjectManagers(ctx context.Context) (configs, secrets *man
 		case <-ctx.Done():
 		}
 	}
-	client := kl.Client
+	api := kl.Client
 	configs = manager.New(ctx, manager.Source{
-		Kind: "configmap", Type: &v1.ConfigMap{}, Client: client,
+		Kind: "configmap", Type: &v1.ConfigMap{}, Client: api,
 		Get: func(ctx context.Context, ns, name string) (runtime.Object, error) {
-			return client.CoreV1().ConfigMaps(ns).Get(ctx, name, metav1.GetOptions{})
+			return api.CoreV1().ConfigMaps(ns).Get(ctx, name, metav1.GetOptions{})
 		},
 		List: func(ctx context.Context, ns string, o metav1.ListOptions) (runtime.Object, error) {
-			return client.CoreV1().ConfigMaps(ns).List(ctx, o)
+			return api.CoreV1().ConfigMaps(ns).List(ctx, o)
 		},
 		Watch: func(ctx context.Context, ns string, o metav1.ListOptions) (watch.Interface, error) {
-			return client.CoreV1().ConfigMaps(ns).Watch(ctx, o)
+			return api.CoreV1().ConfigMaps(ns).Watch(ctx, o)
 		},
 	}, changed)
 	secrets = manager.New(ctx, manager.Source{
-		Kind: "secret", Type: &v1.Secret{}, Client: client,
+		Kind: "secret", Type: &v1.Secret{}, Client: api,
 		Get: func(ctx context.Context, ns, name string) (runtime.Object, error) {
-			return client.CoreV1().Secrets(ns).Get(ctx, name, metav1.GetOptions{})
+			return api.CoreV1().Secrets(ns).Get(ctx, name, metav1.GetOptions{})
 		},
 		List: func(ctx context.Context, ns string, o metav1.ListOptions) (runtime.Object, error) {
-			return client.CoreV1().Secrets(ns).List(ctx, o)
+			return api.CoreV1().Secrets(ns).List(ctx, o)
 		},
 		Watch: func(ctx context.Context, ns string, o metav1.ListOptions) (watch.Interface, error) {
-			return client.CoreV1().Secrets(ns).Watch(ctx, o)
+			return api.CoreV1().Secrets(ns).Watch(ctx, o)
 		},
 	}, changed)
 	return configs, secrets

@@ -81,6 +81,26 @@ func Because(ctx context.Context, verb string, object metav1.Object) context.Con
 		ResourceVersion: object.GetResourceVersion()}}})
 }
 
+// BecauseOf returns a context whose requests are made because of events, the oldest first.
+func BecauseOf(ctx context.Context, events ...Event) context.Context {
+	var causes Causes
+	for _, e := range events {
+		if object := e.Object(); object != nil {
+			causes.add(causeOf(e))
+		}
+	}
+	return WithCauses(ctx, causes)
+}
+
+// AlsoBecause adds an object's version to what ctx names: a timer's run knows no event, but
+// the object that it was set for.
+func AlsoBecause(ctx context.Context, verb string, object metav1.Object) context.Context {
+	causes := CausesFrom(ctx)
+	causes.List = append([]Cause(nil), causes.List...)
+	causes.add(CausesFrom(Because(ctx, verb, object)).List[0])
+	return WithCauses(ctx, causes)
+}
+
 // Run is one run of a loop: which, and on which key.
 type Run struct{ Loop, Key string }
 

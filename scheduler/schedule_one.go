@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -52,14 +54,13 @@ func (sched *Scheduler) ScheduleOne(ctx context.Context) {
 	}
 	logger.V(3).Info("Attempting to schedule pod", "pod", klog.KObj(pod))
 
-	ctx = reconcile.WithCauses(ctx, reconcile.Causes{List: []reconcile.Cause{
-		{Kind: "Pod", Verb: "ADDED", Namespace: pod.Namespace, Name: pod.Name, ResourceVersion: pod.ResourceVersion}}})
+	ctx = reconcile.BecauseOf(ctx, reconcile.Event{New: pod}, podInfo.MovedBy)
 	start := sched.cfg.Clock.Now()
 	attempt := sched.explanations.begin(podInfo, start)
 	state := framework.NewCycleState()
 	result, assumed, status := sched.schedulingCycle(ctx, state, podInfo, attempt)
 	attempt.finishCycle(result, status, sched.cfg.Clock.Since(start))
-	reportAttempt(ctx, result, status, sched.cfg.Clock.Since(start))
+	reportAttempt(ctx, pod, result, status, sched.cfg.Clock.Since(start))
 	if !status.IsSuccess() {
 		sched.handleSchedulingFailure(ctx, assumed, status, result.nominatingInfo, start)
 		return
@@ -75,18 +76,37 @@ func (sched *Scheduler) ScheduleOne(ctx context.Context) {
 	})
 }
 
-// reportAttempt tells the record of the cluster what a scheduling cycle decided.
-func reportAttempt(ctx context.Context, result ScheduleResult, status *framework.Status, took time.Duration) {
+// reportAttempt tells the record of the cluster what a scheduling cycle decided; of a
+// refusal, what each node had against the pod.
+func reportAttempt(ctx context.Context, pod *v1.Pod, result ScheduleResult, status *framework.Status, took time.Duration) {
 	if flow.SinkFrom(ctx) == nil {
 		return
 	}
-	effect := flow.Effect{What: "schedule", Took: took, Depth: 1}
+	effect := flow.Effect{What: "schedule", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, Took: took, Depth: 1}
 	if status.IsSuccess() {
 		effect.Detail = fmt.Sprintf("chose %s, of %d nodes looked at %d fit", result.SuggestedHost, result.EvaluatedNodes, result.FeasibleNodes)
 	} else {
 		effect.Error = status.Message()
+		effect.Lines = refusals(status.AsError())
+	}
+	if nominated := result.nominatingInfo; nominated != nil && nominated.NominatedNodeName != "" {
+		effect.Detail = "makes room on " + nominated.NominatedNodeName
 	}
 	flow.Report(ctx, effect)
+}
+
+// refusals says in a line a node why it cannot take the pod, by which plugin.
+func refusals(err error) []string {
+	var fitError *framework.FitError
+	if !errors.As(err, &fitError) {
+		return nil
+	}
+	var lines []string
+	fitError.Diagnosis.NodeToStatus.ForEachExplicitNode(func(node string, status *framework.Status) {
+		lines = append(lines, fmt.Sprintf("%s: %s: %s", node, status.Plugin(), strings.Join(status.Reasons(), ", ")))
+	})
+	slices.Sort(lines)
+	return lines
 }
 
 // skipPodSchedule leaves out pods that are being deleted, and pods already on their

@@ -20,6 +20,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"hyperkube/client"
 	"hyperkube/client/informers"
 	"hyperkube/component"
 	"hyperkube/scheduler/cache"
@@ -160,7 +161,7 @@ func (sched *Scheduler) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	logger := klog.FromContext(ctx)
-	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: sched.client.EventsV1()})
+	broadcaster := client.NewEventsBroadcaster(sched.client)
 	defer broadcaster.Shutdown()
 	recorder := broadcaster.NewRecorder(scheme.Scheme, sched.cfg.SchedulerName)
 

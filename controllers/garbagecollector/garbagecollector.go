@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 
+	"hyperkube/flow"
 	"hyperkube/reconcile"
 )
 
@@ -146,6 +148,7 @@ func (gc *GarbageCollector) attemptToDeleteItem(ctx context.Context, item node, 
 		return gc.patchOwners(ctx, item.identity, latest, owners.solid)
 	}
 	// Step 5: with none left, delete it.
+	tellDecision(ctx, item, owners)
 	if len(owners.waiting) > 0 && len(dependents) > 0 {
 		if slices.ContainsFunc(dependents, func(d node) bool { return d.deletingDependents }) {
 			// A circle: the dependent waits for us, and we would wait for it. Nobody is
@@ -220,6 +223,18 @@ func (gc *GarbageCollector) attemptToOrphan(ctx context.Context, owner node, dep
 // not, and to those that wait for their dependents to go.
 type classified struct {
 	solid, dangling, waiting []metav1.OwnerReference
+}
+
+// tellDecision lets the record of the cluster know why the item is deleted.
+func tellDecision(ctx context.Context, item node, owners classified) {
+	var why []string
+	for _, ref := range owners.dangling {
+		why = append(why, ref.Kind+" "+ref.Name+" is gone")
+	}
+	for _, ref := range owners.waiting {
+		why = append(why, ref.Kind+" "+ref.Name+" waits for its dependents to go")
+	}
+	flow.Report(ctx, flow.Effect{What: "no owner is left", Kind: item.kind, Namespace: item.namespace, Name: item.name, Depth: 1, Detail: strings.Join(why, ", ")})
 }
 
 func (gc *GarbageCollector) classifyReferences(ctx context.Context, item node, refs []metav1.OwnerReference) (classified, error) {

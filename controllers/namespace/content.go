@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
+
+	"hyperkube/flow"
 )
 
 // content is what one run found in a namespace.
@@ -127,6 +129,21 @@ func (nm *NamespaceController) deleteAllContentForGroupVersionResource(ctx conte
 			found.finalizers[finalizer]++
 		}
 	}
+}
+
+// tell lets the record of the cluster know what is left.
+func (c *content) tell(ctx context.Context, namespace string) {
+	effect := flow.Effect{What: "namespace content", Kind: "Namespace", Name: namespace, Depth: 1, Detail: "all is gone"}
+	if c.remaining() {
+		effect.Detail = c.remainingMessage()
+	}
+	if len(c.finalizers) > 0 {
+		effect.Lines = []string{c.finalizersMessage()}
+	}
+	if err := c.err(); err != nil {
+		effect.Error = err.Error()
+	}
+	flow.Report(ctx, effect)
 }
 
 func (c *content) remainingMessage() string {

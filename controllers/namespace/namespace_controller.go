@@ -93,9 +93,13 @@ func (nm *NamespaceController) syncNamespaceFromKey(ctx context.Context, name st
 	found := nm.deleteAllContent(ctx, ns)
 
 	// Step 2: say so in its conditions.
+	before := ns.ResourceVersion
 	ns, err = nm.updateConditions(ctx, ns, found)
 	if err != nil {
 		return reconcile.Done, err
+	}
+	if ns.ResourceVersion != before || !found.remaining() {
+		found.tell(ctx, name)
 	}
 	// Step 3: come back if something is left.
 	if err := found.err(); err != nil {

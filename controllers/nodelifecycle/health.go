@@ -65,6 +65,21 @@ func (m *healthMap) observe(node *corev1.Node, lease *coordinationv1.Lease) (sil
 	return now.Sub(known.probe) > grace
 }
 
+// silence is how long nothing new has been seen of a node, and how long that may be.
+func (m *healthMap) silence(node string) (silence, grace time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := m.nodes[node]
+	if known == nil {
+		return 0, m.config.NodeStartupGracePeriod
+	}
+	grace = m.config.NodeMonitorGracePeriod
+	if known.heartbeat.IsZero() {
+		grace = m.config.NodeStartupGracePeriod
+	}
+	return m.clock.Now().Sub(known.probe), grace
+}
+
 // forgiveOwnSleep starts every count anew when we were not there to listen: after
 // a SIGSTOP, a debugger's breakpoint, or the machine's sleep. A turn happens at
 // least every NodeMonitorPeriod, as long as there is a node.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,6 +23,7 @@ import (
 	podutil "hyperkube/api/core/pod"
 	"hyperkube/client/informers"
 	"hyperkube/controllers/podcontrol"
+	"hyperkube/flow"
 	"hyperkube/reconcile"
 )
 
@@ -147,9 +149,10 @@ func (c *Controller) syncNode(ctx context.Context, name string) (reconcile.Resul
 
 	// Step 2: if there were none for too long, set its conditions to Unknown.
 	if silent {
-		if node, err = c.markUnknown(ctx, node); err != nil {
+		if node, err = c.markUnknown(c.becauseOfSilence(ctx, node, lease), node); err != nil {
 			return reconcile.Done, err
 		}
+		ctx = reconcile.Because(ctx, "MODIFIED", node)
 	}
 	// Step 3: make its taints follow its conditions.
 	if err := c.syncTaints(ctx, node); err != nil {
@@ -163,6 +166,24 @@ func (c *Controller) syncNode(ctx context.Context, name string) (reconcile.Resul
 	}
 	// Step 5: come back.
 	return reconcile.Result{After: c.config.NodeMonitorPeriod}, nil
+}
+
+// becauseOfSilence is the context of what is done about a node that is silent. Nothing
+// happened that could be the cause: it is that the last renewal of the node's lease was
+// not followed by another.
+func (c *Controller) becauseOfSilence(ctx context.Context, node *corev1.Node, lease *coordinationv1.Lease) context.Context {
+	if lease == nil {
+		return reconcile.Because(ctx, "MODIFIED", node)
+	}
+	return reconcile.Because(ctx, "MODIFIED", lease)
+}
+
+// reportSilence tells the record of the cluster that a node is taken for dead, and why.
+func (c *Controller) reportSilence(ctx context.Context, node *corev1.Node) {
+	silence, grace := c.health.silence(node.Name)
+	flow.Report(ctx, flow.Effect{What: "node is silent", Kind: "Node", Name: node.Name, Depth: 1,
+		Detail: fmt.Sprintf("no lease renewed since %s, for %s; the grace period is %s",
+			c.clock.Now().Add(-silence).Format(time.TimeOnly), silence.Round(100*time.Millisecond), grace)})
 }
 
 // nodeReady is the status of the node's Ready condition; Unknown where it has none.
@@ -206,6 +227,7 @@ func (c *Controller) markUnknown(ctx context.Context, node *corev1.Node) (*corev
 	if equality.Semantic.DeepEqual(node.Status, updated.Status) {
 		return node, nil
 	}
+	c.reportSilence(ctx, node)
 	klog.FromContext(ctx).Info("Node is silent, its conditions are unknown now", "node", node.Name, "gracePeriod", c.config.NodeMonitorGracePeriod)
 	written, err := c.client.CoreV1().Nodes().UpdateStatus(ctx, updated, metav1.UpdateOptions{})
 	if err != nil {

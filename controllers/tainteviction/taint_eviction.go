@@ -18,6 +18,8 @@ package tainteviction
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,6 +34,7 @@ import (
 
 	"hyperkube/client/informers"
 	"hyperkube/controllers/podcontrol"
+	"hyperkube/flow"
 	"hyperkube/reconcile"
 )
 
@@ -150,9 +153,22 @@ func (c *Controller) syncPod(ctx context.Context, key string) (reconcile.Result,
 		return reconcile.Done, nil
 	}
 	if wait := due.Sub(now); wait > 0 {
+		flow.Report(ctx, flow.Effect{What: "eviction due", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name,
+			Detail: fmt.Sprintf("in %s, for %s of node %s", wait.Round(100*time.Millisecond), taintNames(noExecute(node)), node.Name)})
 		return reconcile.Result{After: wait}, nil
 	}
+	ctx = reconcile.AlsoBecause(ctx, "MODIFIED", node)
+	flow.Report(ctx, flow.Effect{What: "evict", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name,
+		Detail: fmt.Sprintf("it tolerates no longer %s of node %s", taintNames(noExecute(node)), node.Name)})
 	return reconcile.Done, c.addConditionAndDeletePod(ctx, pod)
+}
+
+func taintNames(taints []corev1.Taint) string {
+	names := make([]string, len(taints))
+	for i := range taints {
+		names[i] = taints[i].Key
+	}
+	return strings.Join(names, ", ")
 }
 
 // evictionTime is when the first of the taints is tolerated no longer; false when

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sort"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -15,6 +16,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	kubelettypes "k8s.io/kubelet/pkg/types"
 
+	"hyperkube/flow"
 	kubecontainer "hyperkube/kubelet/container"
 	"hyperkube/kubelet/logs"
 )
@@ -175,5 +177,7 @@ func (m *kubeGenericRuntimeManager) sandboxIPs(ctx context.Context, pod *v1.Pod,
 	if err != nil {
 		return nil, fmt.Errorf("status of new sandbox: %w", err)
 	}
-	return sandboxIPs(response.Status), nil
+	ips := sandboxIPs(response.Status)
+	flow.Report(ctx, flow.Effect{What: "pod address", Detail: strings.Join(ips, ", ") + ", by the runtime's CNI ADD"})
+	return ips, nil
 }

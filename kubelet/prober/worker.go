@@ -2,14 +2,18 @@ package prober
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
 
+	"hyperkube/flow"
 	kubecontainer "hyperkube/kubelet/container"
+	"hyperkube/reconcile"
 )
 
 // maxProbeRetries: an error of the machinery, unlike a "no" of the container, is
@@ -165,6 +169,9 @@ func (w *worker) ask(ctx context.Context, status *v1.PodStatus) bool {
 	} else {
 		w.last, w.inARow = result, 1
 	}
+	if w.inARow == 1 {
+		w.tell(ctx, result, message, err)
+	}
 	if result == Failure && w.inARow < threshold(w.probe.FailureThreshold, 3) || result == Success && w.inARow < threshold(w.probe.SuccessThreshold, 1) {
 		return true
 	}
@@ -174,6 +181,40 @@ func (w *worker) ask(ctx context.Context, status *v1.PodStatus) bool {
 		w.onHold, w.inARow = true, 0
 	}
 	return true
+}
+
+// tell lets the record of the cluster know the first answer of a container, and each
+// answer that differs from the one before. What a command printed may be a secret.
+func (w *worker) tell(ctx context.Context, result Result, message string, err error) {
+	if flow.SinkFrom(ctx) == nil {
+		return
+	}
+	effect := flow.Effect{What: strings.ToLower(string(w.kind)) + " probe", Depth: 1, Detail: w.container.Name + ": " + describe(w.probe) + ": success"}
+	if err != nil || result != Success {
+		effect.Detail = w.container.Name + ": " + describe(w.probe)
+		switch {
+		case w.probe.Exec != nil:
+			effect.Error = "the command failed"
+		case err != nil:
+			effect.Error = err.Error()
+		default:
+			effect.Error, _, _ = strings.Cut(message, "\n")
+		}
+	}
+	flow.Report(reconcile.Because(ctx, "MODIFIED", w.pod), effect)
+}
+
+// describe says in a few words what a probe asks.
+func describe(probe *v1.Probe) string {
+	switch {
+	case probe.HTTPGet != nil:
+		return fmt.Sprintf("HTTP GET :%s%s", probe.HTTPGet.Port.String(), probe.HTTPGet.Path)
+	case probe.TCPSocket != nil:
+		return "TCP :" + probe.TCPSocket.Port.String()
+	case probe.GRPC != nil:
+		return fmt.Sprintf("gRPC :%d", probe.GRPC.Port)
+	}
+	return "exec"
 }
 
 func threshold(value, fallback int32) int {

@@ -39,6 +39,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 
+	"hyperkube/flow"
 	kubecontainer "hyperkube/kubelet/container"
 	"hyperkube/kubelet/envvars"
 )
@@ -173,6 +174,9 @@ func (m *Manager) setUpOnce(ctx context.Context, pod *v1.Pod) map[string]error {
 		m.mu.Lock()
 		if m.mounted[pod.UID] == nil {
 			m.mounted[pod.UID] = map[string]Mounted{}
+		}
+		if _, known := m.mounted[pod.UID][volume.Name]; !known {
+			flow.Report(ctx, flow.Effect{What: "volume set up", Detail: fmt.Sprintf("%s (%s)", volume.Name, plugin.Name())})
 		}
 		m.mounted[pod.UID][volume.Name] = Mounted{Path: path, Spec: spec, ReadOnly: isReadOnly(volume)}
 		m.mu.Unlock()

@@ -5,6 +5,8 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
+
+	"hyperkube/reconcile"
 )
 
 // PodInfo is a pod with what the scheduler asks of it again and again, computed
@@ -86,6 +88,9 @@ type QueuedPodInfo struct {
 	PendingPlugins sets.Set[string]
 	// GatingPlugin is the PreEnqueue plugin that keeps the pod out, or "".
 	GatingPlugin string
+	// MovedBy is the event that brought the pod back after its last refusal; empty if it
+	// is new, or a timer did. It is what the next attempt is made for.
+	MovedBy reconcile.Event
 }
 
 // Gated tells whether a PreEnqueue plugin keeps the pod out of the queue.

@@ -7,10 +7,12 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"hyperkube/reconcile"
 	"hyperkube/scheduler/framework"
 )
 
@@ -198,6 +200,7 @@ func (p *PriorityQueue) Update(oldPod, newPod *v1.Pod) {
 	for _, event := range events {
 		if strategy := p.isPodWorthRequeuing(pInfo, event, oldPod, newPod); strategy != queueSkip {
 			delete(p.unschedulablePods, newPod.UID)
+			pInfo.MovedBy = eventOf(oldPod, newPod)
 			p.requeue(pInfo, strategy, event.Label)
 			return
 		}
@@ -228,7 +231,7 @@ func (p *PriorityQueue) AddUnschedulableIfNotPresent(pInfo *framework.QueuedPodI
 	if p.find(uid) != nil {
 		return fmt.Errorf("pod %v is already present in the scheduling queue", klog.KObj(pInfo.Pod))
 	}
-	pInfo.Timestamp = p.opts.Clock.Now()
+	pInfo.Timestamp, pInfo.MovedBy = p.opts.Clock.Now(), reconcile.Event{}
 	if len(pInfo.RejectorPlugins()) == 0 {
 		pInfo.ConsecutiveErrorsCount++
 	} else {
@@ -246,12 +249,23 @@ func (p *PriorityQueue) strategyForInFlightPod(pInfo *framework.QueuedPodInfo) q
 	}
 	strategy := queueSkip
 	for _, e := range p.inFlight.eventsSince(pInfo.Pod.UID) {
-		strategy = max(strategy, p.isPodWorthRequeuing(pInfo, e.event, e.oldObj, e.newObj))
+		worth := p.isPodWorthRequeuing(pInfo, e.event, e.oldObj, e.newObj)
+		if worth > strategy {
+			strategy, pInfo.MovedBy = worth, eventOf(e.oldObj, e.newObj)
+		}
 		if strategy == queueImmediately {
 			break
 		}
 	}
 	return strategy
+}
+
+// eventOf is the event as the record of the cluster names causes.
+func eventOf(oldObj, newObj any) reconcile.Event {
+	var e reconcile.Event
+	e.Old, _ = oldObj.(metav1.Object)
+	e.New, _ = newObj.(metav1.Object)
+	return e
 }
 
 // PreEnqueueCheck filters which unschedulable pods an event is put to at all.
@@ -272,6 +286,7 @@ func (p *PriorityQueue) moveAll(event framework.ClusterEvent, oldObj, newObj any
 		}
 		if strategy := p.isPodWorthRequeuing(pInfo, event, oldObj, newObj); strategy != queueSkip {
 			delete(p.unschedulablePods, uid)
+			pInfo.MovedBy = eventOf(oldObj, newObj)
 			p.requeue(pInfo, strategy, event.Label)
 		}
 	}
