@@ -17,7 +17,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/klog/v2"
 
+	"hyperkube/api/scheduling/priorityclass"
 	"hyperkube/apiserver/authz/bootstrappolicy"
+	"hyperkube/apiserver/registry/flowcontrol"
 	"hyperkube/apiserver/request"
 )
 
@@ -55,7 +57,8 @@ func (s *Server) bootstrap(ctx context.Context) {
 //	Step 1: the caches are filled.
 //	Step 2: the namespaces, into which all else goes.
 //	Step 3: the default roles (once a start).
-//	Step 4: the kubernetes Service and where it leads.
+//	Step 4: the priority classes of the system, and flow control's mandatory and suggested objects.
+//	Step 5: the kubernetes Service and where it leads.
 func (s *Server) bootstrapOnce(ctx context.Context) error {
 	// Step 1
 	if err := s.hub.Ready(ctx); err != nil {
@@ -63,7 +66,7 @@ func (s *Server) bootstrapOnce(ctx context.Context) error {
 	}
 	// Step 2
 	for _, name := range systemNamespaces {
-		if err := s.ensure(ctx, "namespaces", &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+		if err := s.ensure(ctx, schema.GroupResource{Resource: "namespaces"}, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
 			return err
 		}
 	}
@@ -76,12 +79,21 @@ func (s *Server) bootstrapOnce(ctx context.Context) error {
 		}
 	}
 	// Step 4
+	for _, class := range priorityclass.SystemPriorityClasses() {
+		if err := s.ensure(ctx, schema.GroupResource{Group: "scheduling.k8s.io", Resource: "priorityclasses"}, class); err != nil {
+			return err
+		}
+	}
+	if err := flowcontrol.Ensure(ctx, s.env); err != nil {
+		return err
+	}
+	// Step 5
 	return s.ensureKubernetesService(ctx)
 }
 
 // ensure creates obj unless there is one of its name.
-func (s *Server) ensure(ctx context.Context, resource string, obj metav1.Object) error {
-	store := s.env.Store(schema.GroupResource{Resource: resource})
+func (s *Server) ensure(ctx context.Context, resource schema.GroupResource, obj metav1.Object) error {
+	store := s.env.Store(resource)
 	if store == nil {
 		return nil
 	}
@@ -112,7 +124,7 @@ func (s *Server) ensureKubernetesService(ctx context.Context) error {
 			Ports:           []corev1.ServicePort{{Name: "https", Port: 443, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromInt32(port)}},
 		},
 	}
-	if err := s.ensure(ctx, "services", service); err != nil {
+	if err := s.ensure(ctx, schema.GroupResource{Resource: "services"}, service); err != nil {
 		return err
 	}
 	address, ok := s.advertiseAddress()

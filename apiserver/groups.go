@@ -24,6 +24,7 @@ import (
 	"hyperkube/apiserver/registry/core"
 	"hyperkube/apiserver/registry/discovery"
 	"hyperkube/apiserver/registry/events"
+	"hyperkube/apiserver/registry/flowcontrol"
 	"hyperkube/apiserver/registry/networking"
 	registrynode "hyperkube/apiserver/registry/node"
 	"hyperkube/apiserver/registry/policy"
@@ -54,6 +55,7 @@ func groups(env *registry.Env) [][]registry.Resource {
 		coordination.Resources(env),
 		registrynode.Resources(env),
 		discovery.Resources(env),
+		flowcontrol.Resources(env),
 	}
 }
 
@@ -65,7 +67,7 @@ func (s *Server) installGroups() ([]*endpoints.APIGroupVersion, error) {
 	for _, group := range groups(s.env) {
 		for i := range group {
 			resource := &group[i]
-			scope := &endpoints.Scope{Resource: resource, Admission: func() request.Admission { return s.env.Admission }}
+			scope := &endpoints.Scope{Resource: resource, Gates: s.record.Gates(), Admission: func() request.Admission { return s.env.Admission }}
 			gv := resource.Kind.GroupVersion()
 			version := byVersion[gv]
 			if version == nil {

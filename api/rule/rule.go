@@ -9,6 +9,7 @@ package rule
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
@@ -197,4 +198,24 @@ func SignerName(name string, path *field.Path) field.ErrorList {
 		errs = append(errs, field.TooLong(path, name, maxSignerName))
 	}
 	return errs
+}
+
+// OnceNamed asks for a name (a condition's type) that is not empty and was not there before.
+func OnceNamed(name string, again bool, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if again {
+		errs = append(errs, field.Duplicate(path, name))
+	}
+	if name == "" {
+		errs = append(errs, field.Required(path, "must not be empty"))
+	}
+	return errs
+}
+
+// Wildcard asks that "*" stands alone in a list; others names what it would make pointless.
+func Wildcard(list []string, path *field.Path, others string) field.ErrorList {
+	if len(list) > 1 && slices.Contains(list, "*") {
+		return field.ErrorList{field.Invalid(path, list, "if '*' is present, must not specify other "+others)}
+	}
+	return nil
 }

@@ -1,0 +1,144 @@
+package flowcontrol
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strconv"
+
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"hyperkube/api/flowcontrol/bootstrap"
+	"hyperkube/apiserver/registry"
+)
+
+// Ensure brings the objects of flow control to what every cluster has, and says of each FlowSchema whether its
+// priority level is there:
+//
+//	Step 1: priority levels, then the schemas that name them. What is missing is made.
+//	Step 2: what is there and mandatory is put right; what is suggested only while its administrator lets it
+//	        (annotation apf.kubernetes.io/autoupdate-spec).
+//	Step 3: the condition Dangling of all schemas.
+func Ensure(ctx context.Context, env *registry.Env) error {
+	for _, level := range bootstrap.PriorityLevelConfigurations() {
+		err := ensure(ctx, env, "prioritylevelconfigurations", level, func(current, wanted *flowcontrolv1.PriorityLevelConfiguration) {
+			spec := *wanted.Spec.DeepCopy()
+			if wanted.Name == flowcontrolv1.PriorityLevelConfigurationNameExempt && current.Spec.Exempt != nil {
+				spec.Exempt = current.Spec.Exempt // the administrator's to say
+			}
+			current.Spec = spec
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, s := range bootstrap.FlowSchemas() {
+		err := ensure(ctx, env, "flowschemas", s, func(current, wanted *flowcontrolv1.FlowSchema) { current.Spec = *wanted.Spec.DeepCopy() })
+		if err != nil {
+			return err
+		}
+	}
+	return markDangling(ctx, env)
+}
+
+type object interface {
+	metav1.Object
+	runtime.Object
+}
+
+func storeOf(env *registry.Env, resource string) *registry.Store {
+	return env.Store(schema.GroupResource{Group: flowcontrolv1.GroupName, Resource: resource})
+}
+
+// ensure makes or mends one object; set gives current the spec that wanted has.
+func ensure[T object](ctx context.Context, env *registry.Env, resource string, wanted T, set func(current, wanted T)) error {
+	store, own := storeOf(env, resource), registry.Write{Unadmitted: true}
+	present, err := store.GetCached(ctx, "", wanted.GetName())
+	if apierrors.IsNotFound(err) {
+		if _, err = store.Create(ctx, "", wanted, own); apierrors.IsAlreadyExists(err) {
+			return nil // another apiserver was faster
+		}
+	}
+	if err != nil || present == nil {
+		return err
+	}
+	mend := func(current T) T {
+		auto := autoUpdates(current)
+		annotations := maps.Clone(current.GetAnnotations())
+		if annotations == nil {
+			annotations = map[string]string{}
+		}
+		annotations[flowcontrolv1.AutoUpdateAnnotationKey] = strconv.FormatBool(auto)
+		current.SetAnnotations(annotations)
+		if auto || bootstrap.Mandatory(wanted.GetName()) {
+			set(current, wanted)
+		}
+		return current
+	}
+	if equality.Semantic.DeepEqual(mend(present.DeepCopyObject().(T)), present) {
+		return nil
+	}
+	_, _, err = store.Update(ctx, "", wanted.GetName(), func(current runtime.Object) (runtime.Object, error) { return mend(current.(T)), nil }, own)
+	return err
+}
+
+// autoUpdates: the annotation says so, or, where there is none, that nobody has changed the spec yet. The mandatory
+// objects have no choice.
+func autoUpdates(obj metav1.Object) bool {
+	switch obj.GetAnnotations()[flowcontrolv1.AutoUpdateAnnotationKey] {
+	case "true":
+		return true
+	case "false":
+		return bootstrap.Mandatory(obj.GetName())
+	}
+	return bootstrap.Mandatory(obj.GetName()) || obj.GetGeneration() == 1
+}
+
+// markDangling writes into each schema whether the level it names exists: kubectl's column MissingPL.
+func markDangling(ctx context.Context, env *registry.Env) error {
+	schemas, err := storeOf(env, "flowschemas").ListCached(ctx, "", nil)
+	if err != nil {
+		return err
+	}
+	for _, obj := range schemas {
+		s := obj.(*flowcontrolv1.FlowSchema)
+		level := s.Spec.PriorityLevelConfiguration.Name
+		_, err := storeOf(env, "prioritylevelconfigurations").GetCached(ctx, "", level)
+		if err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+		wanted := dangling(level, err != nil, metav1.NewTime(env.Clock.Now()))
+		if same(s.Status.Conditions, wanted) {
+			continue
+		}
+		_, err = storeOf(env, "flowschemas").GuaranteedUpdate(ctx, "", s.Name, false, func(current runtime.Object) (runtime.Object, error) {
+			current.(*flowcontrolv1.FlowSchema).Status.Conditions = []flowcontrolv1.FlowSchemaCondition{wanted}
+			return current, nil
+		})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+func dangling(level string, missing bool, now metav1.Time) flowcontrolv1.FlowSchemaCondition {
+	c := flowcontrolv1.FlowSchemaCondition{
+		Type: flowcontrolv1.FlowSchemaConditionDangling, Status: flowcontrolv1.ConditionFalse, LastTransitionTime: now, Reason: "Found",
+		Message: fmt.Sprintf("This FlowSchema references the PriorityLevelConfiguration object named %q and it exists", level),
+	}
+	if missing {
+		c.Status, c.Reason = flowcontrolv1.ConditionTrue, "NotFound"
+		c.Message = fmt.Sprintf("This FlowSchema references the PriorityLevelConfiguration object named %q but there is no such object", level)
+	}
+	return c
+}
+
+func same(conditions []flowcontrolv1.FlowSchemaCondition, wanted flowcontrolv1.FlowSchemaCondition) bool {
+	return len(conditions) == 1 && conditions[0].Type == wanted.Type && conditions[0].Status == wanted.Status && conditions[0].Message == wanted.Message
+}

@@ -1,0 +1,123 @@
+// Package flowcontrol is the table of flowcontrol.apiserver.k8s.io/v1.
+//
+// In Kubernetes: pkg/registry/flowcontrol.
+package flowcontrol
+
+import (
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"hyperkube/api/flowcontrol/flowschema"
+	"hyperkube/api/flowcontrol/prioritylevelconfiguration"
+	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/registry/column"
+	"hyperkube/apiserver/registry/typed"
+)
+
+// Resources is the table of flowcontrol.apiserver.k8s.io/v1.
+func Resources(env *registry.Env) []registry.Resource {
+	return []registry.Resource{flowSchemas(), priorityLevels()}
+}
+
+func kind(name string) schema.GroupVersionKind {
+	return flowcontrolv1.SchemeGroupVersion.WithKind(name)
+}
+
+func flowSchemas() registry.Resource {
+	type object = flowcontrolv1.FlowSchema
+	return registry.Resource{
+		Name: "flowschemas", Singular: "flowschema", Kind: kind("FlowSchema"), ClusterScoped: true,
+		New:     func() runtime.Object { return &object{} },
+		NewList: func() runtime.Object { return &flowcontrolv1.FlowSchemaList{} },
+		Default: typed.Default(flowschema.SetDefaults),
+		Strategy: typed.Strategy[*object]{
+			OnCreate: func(s *object) { s.Status, s.Generation = flowcontrolv1.FlowSchemaStatus{}, 1 },
+			OnUpdate: func(s, old *object) {
+				s.Status = old.Status
+				typed.Bump(s, s.Spec, old.Spec)
+			},
+			Check: flowschema.Validate,
+		},
+		StatusStrategy: typed.Strategy[*object]{
+			OnUpdate: func(s, old *object) {
+				s.Spec = old.Spec
+				metav1.ResetObjectMetaForStatus(s, old)
+			},
+			CheckUpdate: func(s, old *object) field.ErrorList { return flowschema.ValidateStatus(s) },
+		},
+		Table: typed.Table(func(s *object) []any {
+			by, missing := "<none>", "?"
+			if method := s.Spec.DistinguisherMethod; method != nil {
+				by = string(method.Type)
+			}
+			for _, c := range s.Status.Conditions {
+				if c.Type == flowcontrolv1.FlowSchemaConditionDangling {
+					missing = string(c.Status)
+				}
+			}
+			return []any{s.Name, s.Spec.PriorityLevelConfiguration.Name, int64(s.Spec.MatchingPrecedence), by, column.Since(s.CreationTimestamp), missing}
+		},
+			column.Name(),
+			column.Text("PriorityLevel", flowcontrolv1.PriorityLevelConfigurationReference{}.SwaggerDoc()["name"]),
+			column.Number("MatchingPrecedence", flowcontrolv1.FlowSchemaSpec{}.SwaggerDoc()["matchingPrecedence"]),
+			column.Text("DistinguisherMethod", flowcontrolv1.FlowSchemaSpec{}.SwaggerDoc()["distinguisherMethod"]),
+			column.Age(),
+			column.Text("MissingPL", "references a broken or non-existent PriorityLevelConfiguration"),
+		),
+	}
+}
+
+func priorityLevels() registry.Resource {
+	type object = flowcontrolv1.PriorityLevelConfiguration
+	return registry.Resource{
+		Name: "prioritylevelconfigurations", Singular: "prioritylevelconfiguration", Kind: kind("PriorityLevelConfiguration"), ClusterScoped: true,
+		New:     func() runtime.Object { return &object{} },
+		NewList: func() runtime.Object { return &flowcontrolv1.PriorityLevelConfigurationList{} },
+		Default: typed.Default(prioritylevelconfiguration.SetDefaults),
+		Strategy: typed.Strategy[*object]{
+			OnCreate: func(p *object) { p.Status, p.Generation = flowcontrolv1.PriorityLevelConfigurationStatus{}, 1 },
+			OnUpdate: func(p, old *object) {
+				p.Status = old.Status
+				typed.Bump(p, p.Spec, old.Spec)
+			},
+			Check: prioritylevelconfiguration.Validate,
+		},
+		StatusStrategy: typed.Strategy[*object]{
+			OnUpdate: func(p, old *object) {
+				p.Spec = old.Spec
+				metav1.ResetObjectMetaForStatus(p, old)
+			},
+			CheckUpdate: func(p, old *object) field.ErrorList { return prioritylevelconfiguration.ValidateStatus(p) },
+		},
+		Table: typed.Table(priorityLevelCells,
+			column.Name(),
+			column.Text("Type", flowcontrolv1.PriorityLevelConfigurationSpec{}.SwaggerDoc()["type"]),
+			column.Number("NominalConcurrencyShares", flowcontrolv1.LimitedPriorityLevelConfiguration{}.SwaggerDoc()["nominalConcurrencyShares"]),
+			column.Number("Queues", flowcontrolv1.QueuingConfiguration{}.SwaggerDoc()["queues"]),
+			column.Number("HandSize", flowcontrolv1.QueuingConfiguration{}.SwaggerDoc()["handSize"]),
+			column.Number("QueueLengthLimit", flowcontrolv1.QueuingConfiguration{}.SwaggerDoc()["queueLengthLimit"]),
+			column.Age(),
+		),
+	}
+}
+
+func priorityLevelCells(p *flowcontrolv1.PriorityLevelConfiguration) []any {
+	shares, queues, hand, length := any("<none>"), any("<none>"), any("<none>"), any("<none>")
+	show := func(n *int32) {
+		if n != nil {
+			shares = int64(*n)
+		}
+	}
+	if limited := p.Spec.Limited; limited != nil {
+		show(limited.NominalConcurrencyShares)
+		if q := limited.LimitResponse.Queuing; q != nil {
+			queues, hand, length = int64(q.Queues), int64(q.HandSize), int64(q.QueueLengthLimit)
+		}
+	} else if exempt := p.Spec.Exempt; exempt != nil {
+		show(exempt.NominalConcurrencyShares)
+	}
+	return []any{p.Name, string(p.Spec.Type), shares, queues, hand, length, column.Since(p.CreationTimestamp)}
+}
