@@ -152,11 +152,12 @@ func New(cfg Config) (*Server, error) {
 	s.warm = converter.Warm
 	s.hub, err = storage.New(storage.Config{
 		Endpoints: cfg.EtcdServers, CAFile: cfg.EtcdCAFile, CertFile: cfg.EtcdCertFile, KeyFile: cfg.EtcdKeyFile,
-		Clock: cfg.Clock, Metrics: cfg.Metrics, OnWrite: flowapi.OnWrite(s.record),
+		Clock: cfg.Clock, Metrics: cfg.Metrics, OnWrite: flowapi.OnWrite(s.record), Oldest: s.record.Gates().Oldest,
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.record.Gates().Attach(s.hub.Newest, s.serves)
 	if err := s.build(); err != nil {
 		s.hub.Close()
 		return nil, err
@@ -180,6 +181,18 @@ func (s *Server) build() (err error) {
 	}
 	s.handler = s.buildHandlerChain(mux)
 	return nil
+}
+
+// serves tells the name of a resource from a typo.
+func (s *Server) serves(resource string) bool {
+	for _, group := range s.groups {
+		for _, scope := range group.Scopes {
+			if scope.Resource.Name == resource {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // newEnv reads the settings that resources ask for.

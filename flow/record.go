@@ -36,6 +36,7 @@ type Record struct {
 	since   time.Time
 
 	watches watches
+	gates   Gates
 }
 
 // NewRecord makes a record of at most buffer bytes; 0 means DefaultBuffer, less
@@ -50,6 +51,7 @@ func NewRecord(buffer int) *Record {
 	r := &Record{since: time.Now(), ring: make([]entry, 256)}
 	r.watches.limit = max(deliveryChunk, buffer/8/int(unsafe.Sizeof(delivery{})))
 	r.limit = buffer - buffer/8
+	r.gates.record = r
 	return r
 }
 

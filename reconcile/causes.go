@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -156,6 +157,15 @@ func (c *causes) take(key string) Causes {
 	defer c.mu.Unlock()
 	all := c.waiting[key]
 	delete(c.waiting, key)
+	return all
+}
+
+// peek is take without taking.
+func (c *causes) peek(key string) Causes {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := c.waiting[key]
+	all.List = slices.Clone(all.List)
 	return all
 }
 

@@ -35,13 +35,6 @@ type Result struct {
 // Done is the Result of a sync that only the next event needs to follow.
 var Done = Result{}
 
-// Gate holds a key between the queue and its sync, so that a controller can be
-// watched one step at a time. Hold returns when the key may go on; its error is
-// ctx's.
-type Gate interface {
-	Hold(ctx context.Context, controller, key string) error
-}
-
 // Options are the parts of a loop that its surroundings choose, not its author.
 // The zero value works.
 type Options struct {
@@ -136,6 +129,9 @@ func (l *Loop) Run(ctx context.Context) error {
 	l.status.setSynced()
 
 	// Step 2: run the workers.
+	if l.options.Gate != nil {
+		defer l.options.Gate.Runs(l.name)()
+	}
 	var workers sync.WaitGroup
 	for range l.options.Workers {
 		workers.Go(func() {
@@ -165,7 +161,7 @@ func (l *Loop) processNextWorkItem(ctx context.Context) bool {
 
 	if l.options.Gate != nil {
 		l.status.hold(key)
-		err := l.options.Gate.Hold(ctx, l.name, key)
+		err := l.options.Gate.Hold(ctx, l.name, key, func() Glance { return Glance{l.causes.peek(key), l.queue.Len()} })
 		l.status.release(key)
 		if err != nil {
 			return true // ctx has ended; the next Get says so

@@ -145,7 +145,9 @@ func TestAfter(t *testing.T) {
 
 type testGate struct{ held, open chan string }
 
-func (g testGate) Hold(ctx context.Context, controller, key string) error {
+func (testGate) Runs(string) func() { return func() {} }
+
+func (g testGate) Hold(ctx context.Context, controller, key string, _ func() Glance) error {
 	g.held <- controller + " " + key
 	select {
 	case <-g.open:

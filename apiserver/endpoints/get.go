@@ -27,6 +27,7 @@ func GetResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 		}
 		return writeAny(w, r, f, http.StatusOK, ofKind(obj, s.kind()))
 	}
+	s.noteRead(r)
 	obj, err := s.Store.Get(r.Context(), namespace, name, options.ResourceVersion)
 	if err != nil {
 		return err

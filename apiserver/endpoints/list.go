@@ -32,7 +32,7 @@ func ListResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list, err := s.Store.List(r.Context(), namespace, storage.ListOptions{
+	list, err := s.list(r, namespace, storage.ListOptions{
 		ResourceVersion: options.ResourceVersion, ResourceVersionMatch: options.ResourceVersionMatch,
 		Predicate: predicate, Limit: options.Limit, Continue: options.Continue,
 	})

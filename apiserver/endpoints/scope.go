@@ -14,6 +14,7 @@ import (
 
 	"hyperkube/apiserver/registry"
 	"hyperkube/apiserver/request"
+	"hyperkube/flow"
 )
 
 // Scope is all that a verb must know of where it works: one resource as it is
@@ -31,6 +32,8 @@ type Scope struct {
 	// MinWatchTimeout is the least time a watch without timeoutSeconds lasts; each lasts up to twice as long, so that
 	// clients do not come back all at once.
 	MinWatchTimeout time.Duration
+	// Gates hold the watch events of those who are stepped through; nil: there are none.
+	Gates *flow.Gates
 }
 
 // verb is one request done: it writes its answer, or returns the error to be answered.

@@ -20,12 +20,14 @@ const maxBody = 4 << 20
 //	GET  trace?group=&kind=&namespace=&name=&since=RFC3339   a flow.Story
 //	GET  connections                           the open watches
 //	POST effects                               a list of flow.Effect
+//	     gates, hold, held                     see handleGates
 func Handler(record *flow.Record) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/flow/status", func(w http.ResponseWriter, r *http.Request) { answer(w, record.Status()) })
 	mux.HandleFunc("GET /debug/flow/connections", func(w http.ResponseWriter, r *http.Request) { answer(w, record.Open()) })
 	mux.HandleFunc("GET /debug/flow/trace", func(w http.ResponseWriter, r *http.Request) { serveTrace(record, w, r) })
 	mux.HandleFunc("POST /debug/flow/effects", func(w http.ResponseWriter, r *http.Request) { takeEffects(record, w, r) })
+	handleGates(mux, record.Gates())
 	return mux
 }
 

@@ -232,7 +232,14 @@ func (c *cache) change(revision int64, change change) *event {
 // trimHistory drops what is too old or too much.
 func (c *cache) trimHistory() {
 	now, n := c.clock.Now(), 0
-	for len(c.history)-n > minHistory && (len(c.history)-n > maxHistory || now.Sub(c.history[n].time) > historyTime) {
+	isOld := func(e *event) bool {
+		if now.Sub(e.time) <= historyTime {
+			return false
+		}
+		held := c.resource.hub.config.Oldest()
+		return held == 0 || e.revision <= held
+	}
+	for len(c.history)-n > minHistory && (len(c.history)-n > maxHistory || isOld(c.history[n])) {
 		c.oldest = c.history[n].revision
 		c.history[n] = nil // append copies the rest one day; until then do not hold the object
 		n++

@@ -20,12 +20,13 @@ type compactor struct {
 	client  *clientv3.Client
 	version int64 // of compactRevKey when last seen
 	seen    int64 // etcd's revision then; 0: none yet
+	oldest  func() int64
 }
 
 // compact takes a turn every CompactionInterval until ctx ends.
 func (h *Hub) compact(ctx context.Context) {
 	logger := klog.FromContext(ctx)
-	c := compactor{client: h.client}
+	c := compactor{client: h.client, oldest: h.config.Oldest}
 	ticker := h.config.Clock.NewTicker(h.config.CompactionInterval)
 	defer ticker.Stop()
 	for {
@@ -73,6 +74,9 @@ func (c *compactor) turn(ctx context.Context) (compacted int64, err error) {
 	// Step 2: drop what was history one turn ago.
 	if before == 0 {
 		return 0, nil
+	}
+	if held := c.oldest(); held > 0 && held < before {
+		before = held // somebody still stands there: see Config.Oldest
 	}
 	if _, err := c.client.Compact(ctx, before); err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
 		return 0, err

@@ -34,6 +34,9 @@ type Config struct {
 	Metrics prometheus.Registerer
 	// OnWrite hears of every write that etcd has committed; it must not block. nil: nobody does.
 	OnWrite func(ctx context.Context, w Written)
+	// Oldest is the revision from which on history is kept although it is old, for clients that are held there; 0: none
+	// is. nil: there are no such clients.
+	Oldest func() int64
 }
 
 // Written is a write that has been committed: an object of Kind went from Old to New.
@@ -65,6 +68,9 @@ func (c *Config) complete() error {
 	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
+	}
+	if c.Oldest == nil {
+		c.Oldest = func() int64 { return 0 }
 	}
 	return nil
 }
@@ -336,6 +342,9 @@ func (h *Hub) Check(ctx context.Context) error {
 	_, err := h.fetchRevision(ctx)
 	return err
 }
+
+// Newest is etcd's revision now: whatever is written after the call gets a higher one.
+func (h *Hub) Newest(ctx context.Context) (int64, error) { return h.revisions.newest(ctx) }
 
 // fetchRevision asks etcd for its newest revision.
 func (h *Hub) fetchRevision(ctx context.Context) (int64, error) {

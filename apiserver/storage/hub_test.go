@@ -261,7 +261,7 @@ func TestLeases(t *testing.T) {
 // A revision can be read for one interval at least, then it is dropped.
 func TestCompactorDropsWhatIsTwoTurnsOld(t *testing.T) {
 	f := newFixture(t)
-	mine, other := compactor{client: f.hub.client}, compactor{client: f.hub.client}
+	mine, other := compactor{client: f.hub.client, oldest: f.hub.config.Oldest}, compactor{client: f.hub.client, oldest: f.hub.config.Oldest}
 	turn := func(c *compactor) int64 {
 		compacted, err := c.turn(f.ctx)
 		if err != nil {

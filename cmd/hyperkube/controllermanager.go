@@ -57,7 +57,7 @@ func (o *controllerManagerOptions) Run(ctx context.Context, env *component.Env) 
 		Client: set, RESTConfig: config, Controllers: o.Controllers, RootCA: ca,
 		ClusterCIDR: o.dir.Cluster.PodCIDR, ServiceCIDR: o.dir.Cluster.ServiceCIDR,
 		LeaderElect: o.LeaderElect, Identity: o.identity(), LeaseDuration: o.LeaseDuration, RenewDeadline: o.RenewDeadline, RetryPeriod: o.RetryPeriod,
-		Metrics: env.Metrics, Health: env.Health,
+		Gate: o.gate(), Metrics: env.Metrics, Health: env.Health,
 	})
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -16,6 +17,7 @@ import (
 	"hyperkube/component"
 	"hyperkube/flow"
 	"hyperkube/pki"
+	"hyperkube/reconcile"
 )
 
 // shared is what the command lines of all components have in common.
@@ -77,6 +79,8 @@ type apiClient struct {
 	groups     []string
 	// set is what connect returned.
 	set kubernetes.Interface
+	// turnstile holds the keys of the component's loops; nil: it has none that can be held.
+	turnstile *reconcile.Turnstile
 }
 
 func newAPIClient(name, user string, groups ...string) apiClient {
@@ -132,23 +136,29 @@ func (a *apiClient) connect(ctx context.Context) (*rest.Config, kubernetes.Inter
 	return config, a.set, err
 }
 
+// gate is what a component gives to its loops, so that `hyperkube step` can hold them.
+func (a *apiClient) gate() reconcile.Gate {
+	a.turnstile = reconcile.NewTurnstile()
+	return a.turnstile
+}
+
 // serveAndRun is that of shared, in a context in which the component's effects reach
-// the apiserver.
+// the apiserver, and while its loops are held as the apiserver wishes.
 func (a *apiClient) serveAndRun(ctx context.Context, env *component.Env, address string, run func(context.Context) error) error {
 	if a.set == nil {
 		return a.shared.serveAndRun(ctx, env, address, run)
 	}
 	effects := client.NewEffects(env.Name, a.set.Discovery().RESTClient())
-	ended := make(chan struct{})
+	var beside sync.WaitGroup
 	posting, stop := context.WithCancel(context.WithoutCancel(ctx))
-	go func() {
-		defer close(ended)
-		effects.Run(posting)
-	}()
 	defer func() {
 		stop()
-		<-ended
+		beside.Wait()
 	}()
+	beside.Go(func() { effects.Run(posting) })
+	if a.turnstile != nil {
+		beside.Go(func() { client.FollowGates(posting, a.turnstile, a.set.Discovery().RESTClient()) })
+	}
 	return a.shared.serveAndRun(flow.WithSink(ctx, effects), env, address, run)
 }
 

@@ -125,7 +125,7 @@ func collectStatus(ctx context.Context, dataDir string) ([]statusRow, error) {
 	return append(rows, nodes...), nil
 }
 
-// nodeRows asks the apiserver for its nodes; no node at all is an error.
+// nodeRows asks the apiserver for its nodes, and who is held; no node at all is an error.
 func nodeRows(ctx context.Context, dataDir string) ([]statusRow, error) {
 	config, err := client.Load(filepath.Join(dataDir, "admin.kubeconfig"), "status", "")
 	if err != nil {
@@ -147,7 +147,7 @@ func nodeRows(ctx context.Context, dataDir string) ([]statusRow, error) {
 	for i := range nodes.Items {
 		rows = append(rows, nodeRow(&nodes.Items[i]))
 	}
-	return rows, nil
+	return append(rows, gateRows(ctx, set)...), nil
 }
 
 func nodeRow(node *corev1.Node) statusRow {
