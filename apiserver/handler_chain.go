@@ -24,6 +24,7 @@ import (
 	"hyperkube/apiserver/endpoints"
 	"hyperkube/apiserver/flowapi"
 	"hyperkube/apiserver/request"
+	"hyperkube/flow"
 )
 
 // buildHandlerChain puts around next what happens to every request, outermost first:
@@ -65,6 +66,7 @@ func (s *Server) withRequest(next http.Handler) http.Handler {
 		if id == "" || len(id) > 64 {
 			id = string(uuid.NewUUID())
 		}
+		info.AuditID, info.TraceParent = id, r.Header.Get(flow.TraceParentHeader)
 		ctx := request.WithAuditID(request.WithInfo(r.Context(), info), id)
 		ctx, warnings := request.WithWarnings(ctx)
 		w.Header().Set("Audit-Id", id)
@@ -79,9 +81,23 @@ func (s *Server) withRequest(next http.Handler) http.Handler {
 		took := time.Since(start)
 		done(answer.code, took)
 		s.record.End(info.Flow, answer.code, took)
-		klog.FromContext(ctx).V(3).Info("Request", "verb", info.Verb, "URI", r.URL.RequestURI(), "code", answer.code,
-			"latency", time.Since(start), "userAgent", r.UserAgent(), "remote", r.RemoteAddr, "auditID", id)
+		if klog.FromContext(r.Context()).V(3).Enabled() {
+			klog.FromContext(ctx).V(3).Info("Request", "verb", info.Verb, "URI", loggable(r, info), "code", answer.code,
+				"latency", took, "userAgent", r.UserAgent(), "remote", r.RemoteAddr, "auditID", id)
+		}
 	})
+}
+
+// loggable is the URI of a request without what its client passes on to somebody else: the
+// command of an exec, the query of a proxied request.
+func loggable(r *http.Request, info *request.Info) string {
+	switch {
+	case r.URL.RawQuery == "":
+		return r.URL.Path
+	case info.Subresource == "exec" || info.Subresource == "attach" || info.Subresource == "proxy" || info.Verb == "proxy":
+		return r.URL.Path + "?(redacted)"
+	}
+	return r.URL.RequestURI()
 }
 
 // isLongRunning tells requests that stay open from those that must end in time.
@@ -142,7 +158,9 @@ func (s *Server) withAuthentication(next http.Handler) http.Handler {
 			endpoints.WriteError(w, r, err)
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(request.WithUser(r.Context(), user)))
+		ctx := request.WithUser(r.Context(), user)
+		request.FlowFrom(ctx).Known(user.Name, user.Authn)
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 

@@ -25,6 +25,7 @@ import (
 	"hyperkube/apiserver/storage"
 	"hyperkube/component"
 	"hyperkube/flow"
+	"hyperkube/flow/otlp"
 )
 
 // Config is what an apiserver is made of.
@@ -64,6 +65,9 @@ type Config struct {
 	// FlowBuffer is how much memory the record of requests, writes and deliveries may take, in bytes. Default 64 MiB;
 	// less than 0: nothing is recorded.
 	FlowBuffer int
+	// TracingEndpoint is the "host:port" of a collector to which what is recorded is sent as spans, by OTLP over gRPC.
+	// Default "": nowhere.
+	TracingEndpoint string
 	// Clock default: the real one.
 	Clock clock.WithTicker
 	// Metrics takes the metrics, and serves them at /metrics if it is a Gatherer too. Default: a registry of its own.
@@ -106,6 +110,8 @@ func (c *Config) validate() error {
 		return errors.New("apiserver: a key for service account tokens is required")
 	case len(c.EtcdServers) == 0:
 		return errors.New("apiserver: no etcd server is named")
+	case c.TracingEndpoint != "" && c.FlowBuffer < 0:
+		return errors.New("apiserver: a tracing endpoint gets what is recorded, and nothing is: the record needs a buffer")
 	}
 	if _, _, err := net.SplitHostPort(c.BindAddress); err != nil {
 		return fmt.Errorf("apiserver: bind address: %w", err)
@@ -121,6 +127,7 @@ type Server struct {
 	issuer *serviceaccount.Issuer
 	groups []*endpoints.APIGroupVersion
 	record *flow.Record
+	spans  *otlp.Exporter // nil: nowhere
 
 	handler http.Handler
 	metrics *metrics
@@ -141,6 +148,12 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{config: cfg, ready: make(chan struct{}), stopping: make(chan struct{}), record: flow.NewRecord(cfg.FlowBuffer)}
 	var err error
+	if cfg.TracingEndpoint != "" {
+		if s.spans, err = otlp.New(cfg.TracingEndpoint); err != nil {
+			return nil, err
+		}
+		s.record.Tap(s.spans.Take)
+	}
 	if s.env, err = newEnv(&cfg); err != nil {
 		return nil, err
 	}
@@ -262,6 +275,9 @@ func (s *Server) Run(ctx context.Context) error {
 	var work sync.WaitGroup
 	work.Go(func() { _ = s.warm() })
 	work.Go(func() { s.bootstrap(background) })
+	if s.spans != nil {
+		work.Go(func() { s.spans.Run(background) })
+	}
 	logger.V(1).Info("Serving", "address", s.Address())
 
 	select {

@@ -34,8 +34,13 @@ func (w *Write) diff() []string {
 	if errBefore != nil || errAfter != nil {
 		return []string{"(not readable)"}
 	}
-	d := differ{secret: w.Kind.Group == "" && w.Kind.Kind == "Secret"}
+	d := differ{secret: isConfidential(w.Kind.Kind)}
 	d.compare("", before, after)
+	return d.short()
+}
+
+// short are the first lines, and how many more there are.
+func (d *differ) short() []string {
 	if more := len(d.lines) - maxDiffLines; more > 0 {
 		d.lines = append(d.lines[:maxDiffLines], fmt.Sprintf("and %d more", more))
 	}

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -22,13 +23,16 @@ type Effect struct {
 	Error  string `json:"error,omitempty"`
 	// Lines are what was added ("+ …") or removed ("- …"), as rules; at most 20 are kept.
 	Lines []string `json:"lines,omitempty"`
+	// Data is more about it for programs (of What Scheduled: the whole attempt); at most 16 KiB.
+	Data json.RawMessage `json:"data,omitempty"`
 	// Kind, Namespace and Name: the object it was done for; may be empty.
 	Kind      string `json:"kind,omitempty"`
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name,omitempty"`
-	// Cause and Source as in the headers of a request.
-	Cause  string `json:"cause,omitempty"`
-	Source string `json:"source,omitempty"`
+	// Cause, Source and TraceParent as in the headers of a request.
+	Cause       string `json:"cause,omitempty"`
+	Source      string `json:"source,omitempty"`
+	TraceParent string `json:"traceparent,omitempty"`
 	// Depth is how many functions around the call of Report are left out of Source: 1 for
 	// one that only reports.
 	Depth int `json:"-"`
@@ -71,6 +75,7 @@ func Report(ctx context.Context, e Effect) {
 	if e.Source == "" {
 		e.Source = formatSource(sourceFrom(ctx, e.Depth), reconcile.RunFrom(ctx))
 	}
+	e.TraceParent = string(reconcile.TraceFrom(ctx))
 	sink.Post(e)
 }
 
@@ -104,6 +109,8 @@ const maxDetail = 4096
 
 const maxLines = 20
 
+const maxData = 16 << 10
+
 // Effect puts a posted effect into the record.
 func (r *Record) Effect(e Effect) {
 	if r == nil {
@@ -120,15 +127,19 @@ func (r *Record) Effect(e Effect) {
 	for i, line := range e.Lines {
 		e.Lines[i] = line[:min(len(line), maxDetail)]
 	}
+	e.TraceParent = traceParent(e.TraceParent)
+	if len(e.Data) > maxData {
+		e.Data = nil // half of it could not be read
+	}
 	r.add(&e)
 }
 
 func (e *Effect) size() int {
-	n := 400
+	n := 400 + len(e.Data)
 	for _, line := range e.Lines {
 		n += len(line) + 16
 	}
-	return n + len(e.What) + len(e.Detail) + len(e.Error) + len(e.Kind) + len(e.Namespace) + len(e.Name) + len(e.Cause) + len(e.Source)
+	return n + len(e.What) + len(e.Detail) + len(e.Error) + len(e.Kind) + len(e.Namespace) + len(e.Name) + len(e.Cause) + len(e.Source) + len(e.TraceParent)
 }
 
 func (e *Effect) when() time.Time { return e.Time }

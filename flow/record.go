@@ -34,6 +34,7 @@ type Record struct {
 	limit   int
 	dropped int64
 	since   time.Time
+	tap     func(Entry) // set before the first entry
 
 	watches watches
 	gates   Gates
@@ -58,6 +59,9 @@ func NewRecord(buffer int) *Record {
 // add puts e into the ring and drops the oldest ones that no longer fit.
 func (r *Record) add(e entry) {
 	size := e.size()
+	if r.tap != nil {
+		r.tap(Entry{e})
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for r.count > 0 && r.bytes+size > r.limit {

@@ -18,7 +18,7 @@ func request(r *Record, n int, user, agent, cause string, w Write) {
 	at := began.Add(time.Duration(n) * time.Millisecond)
 	q := r.Begin(http.Header{"User-Agent": {agent}, CauseHeader: {cause}}, at)
 	q.Verb = "update"
-	q.Allowed(user, "")
+	q.Known(user, "")
 	w.Time = at
 	q.Wrote(w)
 	r.End(q, 200, time.Millisecond)
@@ -80,8 +80,10 @@ func TestDeliveriesAreBounded(t *testing.T) {
 func TestNilRecord(t *testing.T) {
 	r := NewRecord(-1)
 	q := r.Begin(http.Header{}, began)
-	q.Allowed("u", "")
-	q.Admitted("p")
+	q.Known("u", "")
+	q.Allowed("")
+	q.Admitted(Admission{})
+	q.Judged(nil, 0, 0, 0)
 	q.Wrote(Write{})
 	r.End(q, 200, 0)
 	w := r.Watching(&Watch{})

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unsafe"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -18,11 +19,13 @@ const (
 // Write is one change in the store.
 type Write struct {
 	Kind schema.GroupVersionKind
-	// Key is "namespace/name", or "name".
-	Key      string
-	Revision int64
-	Time     time.Time
-	Deleted  bool
+	// Key is "namespace/name", or "name"; after Prefix it is the key in etcd.
+	Key, Prefix string
+	Revision    int64
+	// Time is when it had been committed, Took how long etcd took.
+	Time    time.Time
+	Took    time.Duration
+	Deleted bool
 	// Old and New are the values as stored, JSON or protobuf; nil where there is
 	// none. They belong to the store: read only. Keeping them costs no copy, and
 	// comparing them is left to whoever reads the trace.
@@ -33,24 +36,22 @@ type Write struct {
 type Request struct {
 	Start time.Time
 	Took  time.Duration
-	// User is who asked, after authentication and impersonation.
-	User, UserAgent string
+	// User is who asked, after authentication and impersonation; Authn is how that is known.
+	User, Authn, UserAgent string
 	// Verb, Group, Resource, Subresource, Namespace and Name are what was asked for.
 	Verb, Group, Resource, Subresource, Namespace, Name string
 	Code                                                int
-	// Reason is why it was allowed.
+	// Reason is why it was allowed: the rule.
 	Reason string
 	// AuditID, TraceParent, Cause and Source are the request's headers as they came:
 	// nobody is decided upon by them.
 	AuditID, TraceParent, Cause, Source string
 
-	admission  [12]string // the plugins asked, in order
-	admissions int
-
-	mu     sync.Mutex
-	write  Write // the first; nearly every request has one at most
-	writes int
-	others []Write
+	mu        sync.Mutex // guards what follows
+	admission Admission
+	write     Write // the first; nearly every request has one at most
+	writes    int
+	others    []Write
 }
 
 // Begin returns the entry of a request that has come, or nil if the record is off.
@@ -59,7 +60,7 @@ func (r *Record) Begin(h http.Header, start time.Time) *Request {
 	if r == nil {
 		return nil
 	}
-	return &Request{Start: start, UserAgent: h.Get("User-Agent"), TraceParent: h.Get("Traceparent"),
+	return &Request{Start: start, UserAgent: bounded(h.Get("User-Agent")), TraceParent: traceParent(h.Get(TraceParentHeader)),
 		Cause: bounded(h.Get(CauseHeader)), Source: bounded(h.Get(SourceHeader))}
 }
 
@@ -82,18 +83,17 @@ func (r *Record) End(q *Request, code int, took time.Duration) {
 	r.add(q)
 }
 
-// Allowed notes who asks; reason says by which rule they may.
-func (q *Request) Allowed(user, reason string) {
+// Known notes who asks, and how that is known.
+func (q *Request) Known(user, authn string) {
 	if q != nil {
-		q.User, q.Reason = user, reason
+		q.User, q.Authn = user, authn
 	}
 }
 
-// Admitted notes that an admission plugin was asked.
-func (q *Request) Admitted(plugin string) {
-	if q != nil && q.admissions < len(q.admission) {
-		q.admission[q.admissions] = plugin
-		q.admissions++
+// Allowed notes by which rule they may.
+func (q *Request) Allowed(reason string) {
+	if q != nil {
+		q.Reason = reason
 	}
 }
 
@@ -112,12 +112,32 @@ func (q *Request) Wrote(w Write) {
 	q.others = append(q.others, w)
 }
 
+// claimed names the headers about itself of a request that did not come from a component:
+// they are shown, as what its client says.
+func (q *Request) claimed() []string {
+	if isComponent(q.User) {
+		return nil
+	}
+	var names []string
+	for _, header := range []struct{ name, value string }{{CauseHeader, q.Cause}, {SourceHeader, q.Source}, {TraceParentHeader, q.TraceParent}} {
+		if header.value != "" {
+			names = append(names, header.name)
+		}
+	}
+	return names
+}
+
+// isConfidential says whether the values of what was asked for are not to be shown; w may be nil.
+func (q *Request) isConfidential(w *Write) bool {
+	return w != nil && isConfidential(w.Kind.Kind) || q.Resource == "secrets" || q.Resource == "tokenreviews" || q.Subresource == "token"
+}
+
 // Internal records a write of the apiserver's own: bootstrap, allocations.
 func (r *Record) Internal(w Write) {
 	if r == nil {
 		return
 	}
-	q := &Request{Start: w.Time, User: "system:apiserver", UserAgent: "apiserver/hyperkube", Verb: "write", Code: http.StatusOK}
+	q := &Request{Start: w.Time, User: "system:apiserver", Authn: "the apiserver itself", UserAgent: "apiserver/hyperkube", Verb: "write", Code: http.StatusOK}
 	q.Wrote(w)
 	r.add(q)
 }
@@ -130,16 +150,13 @@ func (q *Request) Writes() []Write {
 	return append([]Write{q.write}, q.others...)
 }
 
-// Admission names the plugins that were asked, in order.
-func (q *Request) Admission() []string { return q.admission[:q.admissions] }
-
-const requestSize = 800 // the struct, and its slot
+const requestSize = int(unsafe.Sizeof(Request{})) + 16 // the struct, and its slot
 
 func (q *Request) size() int {
-	n := requestSize + len(q.UserAgent) + len(q.Cause) + len(q.Source) + len(q.Reason) + len(q.Resource) + len(q.Namespace) + 2*len(q.Name) +
-		len(q.write.Old) + len(q.write.New)
+	n := requestSize + len(q.User) + len(q.Authn) + len(q.UserAgent) + len(q.AuditID) + len(q.TraceParent) + len(q.Cause) + len(q.Source) +
+		len(q.Resource) + len(q.Namespace) + 2*len(q.Name) + len(q.admission.Snapshots) + len(q.write.Old) + len(q.write.New)
 	for i := range q.others {
-		n += 200 + len(q.others[i].Old) + len(q.others[i].New)
+		n += int(unsafe.Sizeof(Write{})) + len(q.others[i].Key) + len(q.others[i].Old) + len(q.others[i].New)
 	}
 	return n
 }

@@ -16,6 +16,8 @@ type Target struct {
 	Namespace, Name string
 	// Since leaves out what began earlier; zero: everything that is still recorded.
 	Since time.Time
+	// TraceID asks for what was done in one trace (a request, a run of a loop) instead, of whatever object.
+	TraceID string
 }
 
 func (t Target) key() string { return keyOf(t.Namespace, t.Name) }
@@ -44,6 +46,8 @@ type Node struct {
 	// Component is the program; with a loop, the controller: "controller-manager/deployment".
 	Component string `json:"component"`
 	User      string `json:"user,omitempty"`
+	// Authn is how it is known who asked.
+	Authn string `json:"authn,omitempty"`
 	// What is the verb of a request, or the name of an effect.
 	What   string `json:"what"`
 	Detail string `json:"detail,omitempty"`
@@ -52,13 +56,21 @@ type Node struct {
 	Object   string `json:"object,omitempty"`
 	Revision int64  `json:"revision,omitempty"`
 	Code     int    `json:"code,omitempty"`
-	// Allowed is the authorizer's reason, Admission the plugins that were asked.
-	Allowed   string   `json:"allowed,omitempty"`
-	Admission []string `json:"admission,omitempty"`
-	Diff      []string `json:"diff,omitempty"`
+	// EtcdKey is where the object is stored, InEtcd and InAdmission are parts of Took.
+	EtcdKey     string        `json:"etcdKey,omitempty"`
+	InEtcd      time.Duration `json:"inEtcd,omitempty"`
+	InAdmission time.Duration `json:"inAdmission,omitempty"`
+	// Allowed is the authorizer's reason, Admission the plugins that were asked, AdmissionSteps what
+	// each of them did.
+	Allowed        string          `json:"allowed,omitempty"`
+	Admission      []string        `json:"admission,omitempty"`
+	AdmissionSteps []AdmissionStep `json:"admissionSteps,omitempty"`
+	Diff           []string        `json:"diff,omitempty"`
 	// Causes are the versions that made it happen; the node hangs under the newest.
-	Causes     []string   `json:"causes,omitempty"`
-	Link       Link       `json:"link,omitempty"`
+	Causes []string `json:"causes,omitempty"`
+	Link   Link     `json:"link,omitempty"`
+	// Claimed are the headers that say why, where and in which trace, of a client that is no component.
+	Claimed    []string   `json:"claimed,omitempty"`
 	Source     Source     `json:"source,omitzero"`
 	TraceID    string     `json:"traceID,omitempty"`
 	Deliveries []Delivery `json:"deliveries,omitempty"`
@@ -122,6 +134,9 @@ func (r *Record) Trace(t Target) Story {
 	story := Story{Object: t.Kind.Kind + " " + t.key(), Roots: []*Node{}, Status: r.Status()}
 	if r == nil {
 		return story
+	}
+	if t.TraceID != "" {
+		story.Object = "trace " + t.TraceID
 	}
 	story.Lost = story.Status.Dropped > 0
 	// Step 1: make steps of the entries, and find each write by its revision.
@@ -338,6 +353,10 @@ func (t Target) isAbout(s *step) bool {
 		return false
 	}
 	switch {
+	case t.TraceID != "" && s.effect != nil:
+		return s.effect.traceID() == t.TraceID
+	case t.TraceID != "":
+		return s.request.traceID() == t.TraceID
 	case s.effect != nil:
 		return s.effect.Kind == t.Kind.Kind && s.effect.Namespace == t.Namespace && s.effect.Name == t.Name
 	case s.write != nil:
@@ -387,14 +406,15 @@ func (e *Effect) node() *Node {
 	if e.Kind != "" {
 		n.Object = e.Kind + " " + keyOf(e.Namespace, e.Name)
 	}
-	n.Causes = causeTexts(e.Cause)
+	n.Causes, n.TraceID = causeTexts(e.Cause), e.traceID()
 	n.Component = withLoop(n.Component, n.Source)
 	return n
 }
 
 func (q *Request) node(w *Write) *Node {
-	n := &Node{Time: q.Start, Took: q.Took, Component: ProgramOf(q.UserAgent), User: q.User, What: q.Verb, Code: q.Code,
-		Allowed: q.Reason, Admission: q.Admission(), Causes: causeTexts(q.Cause), Source: parseSource(q.Source), TraceID: q.traceID()}
+	n := &Node{Time: q.Start, Took: q.Took, Component: ProgramOf(q.UserAgent), User: q.User, Authn: q.Authn, What: q.Verb, Code: q.Code,
+		Allowed: q.Reason, Causes: causeTexts(q.Cause), Source: parseSource(q.Source), TraceID: q.traceID(), Claimed: q.claimed(),
+		Admission: q.admission.names(), AdmissionSteps: q.admission.steps(q.isConfidential(w)), InAdmission: q.admission.Took}
 	n.Component = withLoop(n.Component, n.Source)
 	if q.Subresource != "" {
 		n.What += " " + q.Subresource
@@ -404,6 +424,7 @@ func (q *Request) node(w *Write) *Node {
 		return n
 	}
 	n.Object, n.Revision, n.Diff = w.Kind.Kind+" "+w.Key, w.Revision, w.diff()
+	n.EtcdKey, n.InEtcd = w.Prefix+w.Key, w.Took
 	if w.Deleted && q.Verb != "delete" {
 		n.What += " (gone)"
 	}
@@ -427,15 +448,6 @@ func causeTexts(header string) []string {
 		texts = append(texts, "and "+strconv.Itoa(causes.More)+" more")
 	}
 	return texts
-}
-
-// traceID is the request's W3C trace id: that of its traceparent, else its audit id,
-// which has the same 128 bits.
-func (q *Request) traceID() string {
-	if parts := strings.Split(q.TraceParent, "-"); len(parts) == 4 && len(parts[1]) == 32 {
-		return parts[1]
-	}
-	return strings.ReplaceAll(q.AuditID, "-", "")
 }
 
 func deliveriesOf(w *Write, receipts []receipt) []Delivery {

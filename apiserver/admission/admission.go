@@ -2,11 +2,15 @@ package admission
 
 import (
 	"context"
+	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/clock"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"hyperkube/apiserver/admission/defaulttolerationseconds"
 	"hyperkube/apiserver/admission/namespacelifecycle"
@@ -63,7 +67,7 @@ func New(cfg Config) (*Chain, error) {
 		serviceaccount.New(cfg.ServiceAccounts, cfg.Clock),
 		noderestriction.New(cfg.Pods, cfg.Nodes),
 		nodetaint.New(),
-		// PodSecurity
+		podSecurity,
 		priority.New(cfg.PriorityClasses),
 		defaulttolerationseconds.New(),
 		// DefaultStorageClass, StorageObjectInUseProtection, RuntimeClass, CertificateApproval,
@@ -75,14 +79,19 @@ func New(cfg Config) (*Chain, error) {
 func (c *Chain) Admit(ctx context.Context, a *request.AdmissionAttributes) error {
 	for i := range c.Plugins {
 		if p := &c.Plugins[i]; p.Admit != nil && p.Handles(a) {
-			request.FlowFrom(ctx).Admitted(p.Name)
-			if err := p.Admit(ctx, a); err != nil {
+			err := p.Admit(ctx, a)
+			noted.asked(i, err)
+			if err != nil {
 				return err
 			}
 		}
 	}
 	return nil
 }
+
+	names    []string // of Plugins
+	once     sync.Once
+	changing changing
 
 // Validate implements request.Admission.
 func (c *Chain) Validate(ctx context.Context, a *request.AdmissionAttributes) error {
@@ -94,4 +103,23 @@ func (c *Chain) Validate(ctx context.Context, a *request.AdmissionAttributes) er
 		}
 	}
 	return nil
+}
+	noted := c.record(request.FlowFrom(ctx), a)
+	defer noted.end()
+	var asked, refused uint64
+	if q := request.FlowFrom(ctx); q != nil {
+		began := time.Now()
+		defer func() { q.Judged(c.pluginNames(), asked, refused, time.Since(began)) }()
+	}
+			asked |= 1 << i
+				refused |= 1 << i
+
+// pluginNames are those of Plugins, in order.
+func (c *Chain) pluginNames() []string {
+	c.once.Do(func() {
+		for i := range c.Plugins {
+			c.names = append(c.names, c.Plugins[i].Name)
+		}
+	})
+	return c.names
 }

@@ -57,7 +57,7 @@ func Allowed(record *flow.Record, r *http.Request, info *request.Info, user *req
 	if reason == "" && user.InGroup(request.SystemPrivileged) {
 		reason = "member of system:masters"
 	}
-	info.Flow.Allowed(user.Name, reason)
+	info.Flow.Allowed(reason)
 	if info.Verb != "watch" || record == nil {
 		return func() {}
 	}
@@ -77,7 +77,8 @@ func OnWrite(record *flow.Record) func(context.Context, storage.Written) {
 		return nil
 	}
 	return func(ctx context.Context, w storage.Written) {
-		write := flow.Write{Kind: w.Kind, Key: w.Key, Revision: w.Revision, Time: time.Now(), Deleted: w.Deleted, Old: w.Old, New: w.New}
+		write := flow.Write{Kind: w.Kind, Key: w.Key, Prefix: w.Prefix, Revision: w.Revision, Time: time.Now(), Took: w.Took,
+			Deleted: w.Deleted, Old: w.Old, New: w.New}
 		if q := request.FlowFrom(ctx); q != nil {
 			q.Wrote(write)
 			return

@@ -3,6 +3,10 @@ package request
 import (
 	"context"
 	"sync"
+
+	"github.com/go-logr/logr"
+
+	"hyperkube/flow"
 )
 
 type (
@@ -23,9 +27,30 @@ func UserFrom(ctx context.Context) *User {
 	return u
 }
 
-// WithInfo returns a context that knows what is asked for.
+// WithInfo returns a context that knows what is asked for, and whose logger shows the
+// request's trace id.
 func WithInfo(ctx context.Context, info *Info) context.Context {
-	return context.WithValue(ctx, infoKey{}, info)
+	return &infoContext{Context: ctx, info: info}
+}
+
+// infoContext is the context of a request. The logger with the trace id is made when
+// somebody asks for it: few requests log anything, and a logger costs more than all else
+// that is remembered of a request.
+type infoContext struct {
+	context.Context
+	info *Info
+}
+
+// Value implements context.Context.
+func (c *infoContext) Value(key any) any {
+	if _, ok := key.(infoKey); ok {
+		return c.info
+	}
+	value := c.Context.Value(key)
+	if logger, ok := value.(logr.Logger); ok && c.info.AuditID != "" {
+		return logger.WithValues("traceID", flow.TraceID(c.info.TraceParent, c.info.AuditID))
+	}
+	return value
 }
 
 // InfoFrom returns what is asked for, or nil.

@@ -39,6 +39,9 @@ type Info struct {
 	FieldSelector string
 	LabelSelector string
 
+	// AuditID and TraceParent are the request's ids: its log lines and its record bear them.
+	AuditID, TraceParent string
+
 	// Flow is what is recorded of the request; nil when nothing is. Its methods may be
 	// called on nil.
 	Flow *flow.Request

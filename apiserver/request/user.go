@@ -21,6 +21,8 @@ type User struct {
 	UID    string
 	Groups []string
 	Extra  map[string][]string
+	// Authn says how this is known ("client certificate, CN=…"), for the record; nothing is decided by it.
+	Authn string
 }
 
 // InGroup says whether u belongs to group; a nil user belongs to none.
@@ -31,5 +33,5 @@ func (u *User) InGroup(group string) bool {
 // APIServer is the user of the apiserver's own writes: bootstrap objects,
 // allocations, endpoints of the kubernetes Service. It may do anything.
 func APIServer() *User {
-	return &User{Name: APIServerUser, Groups: []string{SystemPrivileged, AllAuthenticated}}
+	return &User{Name: APIServerUser, Groups: []string{SystemPrivileged, AllAuthenticated}, Authn: "the apiserver itself"}
 }

@@ -290,12 +290,15 @@ func TestSecretsStayOut(t *testing.T) {
 func TestRecordCostsLittle(t *testing.T) {
 	header := http.Header{"User-Agent": {"kubectl/v1.37.2"}, flow.CauseHeader: {"ADDED Pod default/a@1"}, flow.SourceHeader: {"a.go:1 f"}}
 	write := flow.Write{Key: "default/a", Revision: 2, Old: make([]byte, 500), New: make([]byte, 500)}
+	plugins := []string{"A", "B", "C"}
 	record := flow.NewRecord(1 << 20)
 	watch := record.Watching(&flow.Watch{})
 	one := func() {
 		q := record.Begin(header, time.Unix(0, 0))
-		q.Allowed("u", "r")
-		q.Admitted("p")
+		q.Known("u", "a")
+		q.Allowed("r")
+		q.Admitted(flow.Admission{Plugins: plugins, Asked: 7})
+		q.Judged(plugins, 4, 0, time.Millisecond)
 		q.Wrote(write)
 		record.End(q, 200, time.Millisecond)
 	}

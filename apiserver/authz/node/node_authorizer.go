@@ -64,7 +64,10 @@ func no(format string, args ...any) (request.Decision, string, error) {
 	return request.NoOpinion, fmt.Sprintf(format, args...), nil
 }
 
-func yes() (request.Decision, string, error) { return request.Allow, "", nil }
+// yes names the rule by which it is allowed.
+func yes(rule string) (request.Decision, string, error) {
+	return request.Allow, rule, nil
+}
 
 // Authorize implements request.Authorizer.
 func (z *Authorizer) Authorize(_ context.Context, a request.Attributes) (request.Decision, string, error) {
@@ -96,7 +99,7 @@ func (z *Authorizer) Authorize(_ context.Context, a request.Attributes) (request
 		}
 	}
 	if rbac.RulesAllow(a, z.rules...) {
-		return yes()
+		return yes("node authorizer: what every kubelet may do (ClusterRole system:node)")
 	}
 	return request.NoOpinion, "", nil
 }
@@ -155,7 +158,7 @@ func (z *Authorizer) authorizeRelated(nodeName string, a request.Attributes) (re
 	if err != nil || !related {
 		return no("no relationship found between node '%s' and this object", nodeName)
 	}
-	return yes()
+	return yes("node authorizer: a pod of its node leads to the object")
 }
 
 // authorizeLease: the kubelet's heartbeat. A create bears no name yet; NodeRestriction looks at it.
@@ -169,7 +172,7 @@ func authorizeLease(nodeName string, a request.Attributes) (request.Decision, st
 	if a.Verb != "create" && a.Name != nodeName {
 		return no("can only access node lease with the same name as the requesting node")
 	}
-	return yes()
+	return yes("node authorizer: its own Lease")
 }
 
 func authorizeCSINode(nodeName string, a request.Attributes) (request.Decision, string, error) {
@@ -182,7 +185,7 @@ func authorizeCSINode(nodeName string, a request.Attributes) (request.Decision, 
 	if a.Verb != "create" && a.Name != nodeName {
 		return no("can only access CSINode with the same name as the requesting node")
 	}
-	return yes()
+	return yes("node authorizer: its own CSINode")
 }
 
 func ownObjectVerb(verb string) bool {
@@ -197,11 +200,11 @@ func ownObjectVerb(verb string) bool {
 func authorizeNode(nodeName string, a request.Attributes) (request.Decision, string, error) {
 	switch a.Subresource + " " + a.Verb {
 	case " create", " update", " patch", "status update", "status patch":
-		return yes()
+		return yes("node authorizer: writes to Nodes, which NodeRestriction limits to its own")
 	case " get", " list", " watch":
 		switch a.Name {
 		case nodeName:
-			return yes()
+			return yes("node authorizer: its own Node")
 		case "":
 			return no("node '%s' cannot read all nodes, only its own Node object", nodeName)
 		}
@@ -214,13 +217,13 @@ func authorizeNode(nodeName string, a request.Attributes) (request.Decision, str
 func (z *Authorizer) authorizePod(nodeName string, a request.Attributes) (request.Decision, string, error) {
 	switch a.Subresource + " " + a.Verb {
 	case " create", " delete", "status update", "status patch", "eviction create":
-		return yes()
+		return yes("node authorizer: writes to pods, which NodeRestriction limits to those of its node")
 	case " get":
 		return z.authorizeRelated(nodeName, a)
 	case " list", " watch":
 		if a.FieldSelector != nil {
 			if value, ok := a.FieldSelector.RequiresExactMatch("spec.nodeName"); ok && value == nodeName {
-				return yes()
+				return yes("node authorizer: the pods of its node")
 			}
 		}
 		if a.Name != "" {

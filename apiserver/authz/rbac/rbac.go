@@ -33,22 +33,25 @@ type Listers struct {
 // Authorizer allows what the roles allow; it never denies.
 type Authorizer struct {
 	Resolver *RuleResolver
+	reasons  reasons
 }
 
 // New makes an Authorizer.
 func New(l Listers) *Authorizer { return &Authorizer{Resolver: &RuleResolver{l}} }
 
-// Authorize implements request.Authorizer. It stops at the first rule that allows. A
-// binding to a role that is missing grants nothing; it is told as the reason if nothing
-// else allows.
+// Authorize implements request.Authorizer. It stops at the first rule that allows, and
+// names it. A binding to a role that is missing grants nothing; it is told as the reason
+// if nothing else allows.
 func (z *Authorizer) Authorize(_ context.Context, a request.Attributes) (request.Decision, string, error) {
-	allowed := false
-	err := z.Resolver.visitRulesFor(a.User, a.Namespace, func(rule *rbacv1.PolicyRule) bool {
-		allowed = RuleAllows(a, rule)
-		return !allowed
+	var by grant
+	err := z.Resolver.visitRulesFor(a.User, a.Namespace, func(g grant) bool {
+		if RuleAllows(a, g.rule) {
+			by = g
+		}
+		return by.rule == nil
 	})
-	if allowed {
-		return request.Allow, "", nil
+	if by.rule != nil {
+		return request.Allow, z.reasons.of(by), nil
 	}
 	if err != nil {
 		return request.NoOpinion, fmt.Sprintf("RBAC: %v", err), nil
@@ -65,23 +68,24 @@ type RuleResolver struct {
 // of roles that could not be read; the rules are good nevertheless.
 func (r *RuleResolver) RulesFor(user *request.User, namespace string) ([]rbacv1.PolicyRule, error) {
 	var rules []rbacv1.PolicyRule
-	err := r.visitRulesFor(user, namespace, func(rule *rbacv1.PolicyRule) bool {
-		rules = append(rules, *rule)
+	err := r.visitRulesFor(user, namespace, func(g grant) bool {
+		rules = append(rules, *g.rule)
 		return true
 	})
 	return rules, err
 }
 
 // visitRulesFor hands each rule of user to visit until that returns false.
-func (r *RuleResolver) visitRulesFor(user *request.User, namespace string, visit func(*rbacv1.PolicyRule) bool) error {
+func (r *RuleResolver) visitRulesFor(user *request.User, namespace string, visit func(grant) bool) error {
 	var failures []error
 	bindings, err := r.listers.ClusterRoleBindings.List("")
 	failures = append(failures, err)
 	for _, b := range bindings {
-		if !appliesTo(user, b.Subjects, "") {
+		subject := subjectOf(user, b.Subjects, "")
+		if subject == nil {
 			continue
 		}
-		more, err := r.visitRole(b.RoleRef, "", visit)
+		more, err := r.visitRole(grant{binding: &b.ObjectMeta, role: &b.RoleRef, subject: subject}, visit)
 		if !more {
 			return nil
 		}
@@ -93,10 +97,11 @@ func (r *RuleResolver) visitRulesFor(user *request.User, namespace string, visit
 	roleBindings, err := r.listers.RoleBindings.List(namespace)
 	failures = append(failures, err)
 	for _, b := range roleBindings {
-		if !appliesTo(user, b.Subjects, namespace) {
+		subject := subjectOf(user, b.Subjects, namespace)
+		if subject == nil {
 			continue
 		}
-		more, err := r.visitRole(b.RoleRef, namespace, visit)
+		more, err := r.visitRole(grant{binding: &b.ObjectMeta, role: &b.RoleRef, subject: subject}, visit)
 		if !more {
 			return nil
 		}
@@ -105,10 +110,12 @@ func (r *RuleResolver) visitRulesFor(user *request.User, namespace string, visit
 	return errors.Join(failures...)
 }
 
-func (r *RuleResolver) visitRole(ref rbacv1.RoleRef, namespace string, visit func(*rbacv1.PolicyRule) bool) (more bool, err error) {
-	rules, err := r.RulesOf(ref, namespace)
+// visitRole hands on each rule of g's role.
+func (r *RuleResolver) visitRole(g grant, visit func(grant) bool) (more bool, err error) {
+	rules, err := r.RulesOf(*g.role, g.binding.Namespace)
 	for i := range rules {
-		if !visit(&rules[i]) {
+		g.rule = &rules[i]
+		if !visit(g) {
 			return false, nil
 		}
 	}
@@ -134,10 +141,13 @@ func (r *RuleResolver) RulesOf(ref rbacv1.RoleRef, namespace string) ([]rbacv1.P
 	return nil, apierrors.NewBadRequest(fmt.Sprintf("unsupported role reference kind: %q", ref.Kind))
 }
 
-// appliesTo says whether user is one of the subjects. A service account without a namespace is one of the
+// subjectOf is the subject that user is, or nil. A service account without a namespace is one of the
 // binding's.
-func appliesTo(user *request.User, subjects []rbacv1.Subject, bindingNamespace string) bool {
-	return user != nil && slices.ContainsFunc(subjects, func(s rbacv1.Subject) bool {
+func subjectOf(user *request.User, subjects []rbacv1.Subject, bindingNamespace string) *rbacv1.Subject {
+	if user == nil {
+		return nil
+	}
+	i := slices.IndexFunc(subjects, func(s rbacv1.Subject) bool {
 		switch s.Kind {
 		case rbacv1.UserKind:
 			return user.Name == s.Name
@@ -152,4 +162,8 @@ func appliesTo(user *request.User, subjects []rbacv1.Subject, bindingNamespace s
 		}
 		return false
 	})
+	if i < 0 {
+		return nil
+	}
+	return &subjects[i]
 }

@@ -115,14 +115,14 @@ func TestAuthorize(t *testing.T) {
 		want                      request.Decision
 		reason                    string
 	}{
-		{"jane", "", "list", "pods", "dev", request.Allow, ""},
-		{"jane", "", "create", "pods", "dev", request.Allow, ""},
+		{"jane", "", "list", "pods", "dev", request.Allow, `RBAC: allowed by RoleBinding "a/dev" of ClusterRole "reader" to User "jane": get,list pods`},
+		{"jane", "", "create", "pods", "dev", request.Allow, `RBAC: allowed by RoleBinding "b/dev" of Role "writer" to User "jane": create pods`},
 		{"jane", "", "list", "pods", "prod", request.NoOpinion, ""},
 		{"jane", "", "list", "pods", "", request.NoOpinion, ""}, // a binding in a namespace is no right to all
-		{"bob", "ops", "get", "nodes", "", request.Allow, ""},
+		{"bob", "ops", "get", "nodes", "", request.Allow, `RBAC: allowed by ClusterRoleBinding "a" of ClusterRole "nodes" to Group "ops": get nodes`},
 		{"bob", "", "get", "nodes", "", request.NoOpinion, ""},
-		{"system:serviceaccount:ci:runner", "", "get", "pods", "prod", request.Allow, ""},
-		{"system:serviceaccount:dev:own", "", "create", "pods", "dev", request.Allow, ""},
+		{"system:serviceaccount:ci:runner", "", "get", "pods", "prod", request.Allow, `RBAC: allowed by ClusterRoleBinding "b" of ClusterRole "reader" to ServiceAccount "runner/ci": get,list pods`},
+		{"system:serviceaccount:dev:own", "", "create", "pods", "dev", request.Allow, `RBAC: allowed by RoleBinding "c/dev" of Role "writer" to ServiceAccount "own/dev": create pods`},
 		{"system:serviceaccount:prod:own", "", "create", "pods", "dev", request.NoOpinion, ""},
 		{"lost", "", "get", "pods", "dev", request.NoOpinion, `RBAC: clusterroles.rbac.authorization.k8s.io "missing" not found`},
 	} {
@@ -174,5 +174,25 @@ func TestConfirmNoEscalation(t *testing.T) {
 	want := "user \"jane\" (groups=[\"system:authenticated\"]) is attempting to grant RBAC permissions not currently held:\n{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"get\"]}"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+// A request is told why it is allowed without a new text: there are as many as ways to be allowed.
+func TestReasonsAreMadeOnce(t *testing.T) {
+	z := newAuthorizer()
+	a := request.Attributes{User: &request.User{Name: "jane"}, ResourceRequest: true, Verb: "list", Resource: "pods", Namespace: "dev"}
+	var g grant
+	if err := z.Resolver.visitRulesFor(a.User, "dev", func(found grant) bool { g = found; return false }); err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(100, func() { z.reasons.of(g) }); n > 0 {
+		t.Errorf("%.0f allocations for a reason that is known", n)
+	}
+	for range 3 * maxReasons {
+		g.subject = &rbacv1.Subject{Kind: "User", Name: "jane"} // as after a change of the binding
+		z.reasons.of(g)
+	}
+	if n := len(z.reasons.texts); n > maxReasons {
+		t.Errorf("%d reasons are remembered, want %d at most", n, maxReasons)
 	}
 }
