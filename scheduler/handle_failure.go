@@ -58,7 +58,7 @@ func (sched *Scheduler) handleSchedulingFailure(ctx context.Context, podInfo *fr
 	sched.metrics.podFailed(reason, sched.cfg.Clock.Since(start))
 
 	// Step 2: put the pod, as the informer now knows it, back into the queue
-	pod := sched.requeueFailed(logger, podInfo)
+	pod := sched.requeueFailed(logger, podInfo, nominating)
 	if pod == nil {
 		return
 	}
@@ -79,7 +79,7 @@ func (sched *Scheduler) handleSchedulingFailure(ctx context.Context, podInfo *fr
 
 // requeueFailed returns the pod as it now is, or nil when there is nothing left to
 // do: it is gone, or has a node after all.
-func (sched *Scheduler) requeueFailed(logger klog.Logger, podInfo *framework.QueuedPodInfo) *v1.Pod {
+func (sched *Scheduler) requeueFailed(logger klog.Logger, podInfo *framework.QueuedPodInfo, nominating *framework.NominatingInfo) *v1.Pod {
 	pod, err := sched.podLister.Pods(podInfo.Pod.Namespace).Get(podInfo.Pod.Name)
 	if err != nil || pod.UID != podInfo.Pod.UID {
 		logger.V(3).Info("Pod does not exist any more, giving up", "pod", klog.KObj(podInfo.Pod))
@@ -93,6 +93,8 @@ func (sched *Scheduler) requeueFailed(logger klog.Logger, podInfo *framework.Que
 	if err := sched.SchedulingQueue.AddUnschedulableIfNotPresent(podInfo); err != nil {
 		logger.Error(err, "Requeueing a pod", "pod", klog.KObj(pod))
 	}
+	// Before the status is written: the next pod must not take the room that was made for this one.
+	sched.nominator.AddNominatedPod(podInfo.PodInfo, nominating)
 	return pod
 }
 

@@ -243,7 +243,7 @@ func (sched *Scheduler) findNodesThatFitPod(ctx context.Context, state *framewor
 	}
 	if name := pod.Pod.Status.NominatedNodeName; name != "" {
 		if node, err := sched.nodeInfoSnapshot.Get(name); err == nil {
-			if sched.framework.RunFilterPlugins(ctx, state, pod, node).IsSuccess() {
+			if sched.framework.RunFilterPluginsWithNominatedPods(ctx, state, pod, node).IsSuccess() {
 				return []*framework.NodeInfo{node}, diagnosis, nil
 			}
 		}
@@ -288,7 +288,7 @@ func (sched *Scheduler) findNodesThatPassFilters(ctx context.Context, state *fra
 
 	start := time.Now()
 	runtime.Until(ctx, len(nodes), func(i int) {
-		status := sched.framework.RunFilterPlugins(ctx, state, pod, at(i))
+		status := sched.framework.RunFilterPluginsWithNominatedPods(ctx, state, pod, at(i))
 		switch {
 		case status.Code() == framework.Error:
 			failure.CompareAndSwap(nil, status)
@@ -358,7 +358,11 @@ func (sched *Scheduler) selectHost(scores []runtime.NodePluginScores) string {
 // assume counts the pod on the node from now on.
 func (sched *Scheduler) assume(assumed *framework.QueuedPodInfo, host string) error {
 	assumed.Pod.Spec.NodeName = host
-	return sched.Cache.AssumePod(assumed.PodInfo)
+	if err := sched.Cache.AssumePod(assumed.PodInfo); err != nil {
+		return err
+	}
+	sched.nominator.DeleteNominatedPodIfExists(assumed.Pod.UID) // from here on it counts as being there
+	return nil
 }
 
 // bindingCycle makes the decision real: waits for Permit, prepares, binds.

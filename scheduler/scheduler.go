@@ -116,6 +116,8 @@ type Scheduler struct {
 	informers informers.SharedInformerFactory
 	podLister corelisters.PodLister
 
+	// nominator knows the pods for which preemption makes room.
+	nominator queue.Nominator
 	// nodeInfoSnapshot is what the running cycle sees.
 	nodeInfoSnapshot *cache.Snapshot
 	// nextStartNodeIndex is where the next search begins, so that with sampling each
@@ -214,7 +216,7 @@ func (sched *Scheduler) buildFramework(ctx context.Context, recorder events.Even
 	sched.recorder = recorder
 	fw, err := runtime.NewFramework(ctx, sched.cfg.Plugins, runtime.Options{
 		Client: sched.client, Recorder: recorder, Informers: sched.informers,
-		Snapshot: sched.nodeInfoSnapshot, Clock: sched.cfg.Clock, Observe: sched.metrics.observeExtensionPoint,
+		Snapshot: sched.nodeInfoSnapshot, Nominator: &sched.nominator, Clock: sched.cfg.Clock, Observe: sched.metrics.observeExtensionPoint,
 	})
 	if err != nil {
 		return err
@@ -227,7 +229,7 @@ func (sched *Scheduler) buildFramework(ctx context.Context, recorder events.Even
 	sched.framework = fw
 	sched.SchedulingQueue = queue.NewPriorityQueue(klog.FromContext(ctx), queue.Options{
 		Less: fw.QueueSortFunc(), PreEnqueue: fw.RunPreEnqueuePlugins, Hints: hints,
-		Clock: sched.cfg.Clock, Incoming: sched.metrics.incomingPod,
+		Nominator: &sched.nominator, Clock: sched.cfg.Clock, Incoming: sched.metrics.incomingPod,
 	})
 	sched.built.Store(true)
 	return nil

@@ -169,7 +169,8 @@ func TestUnschedulablePodIsExplainedAndRetried(t *testing.T) {
 	tainted.Spec.Taints = []v1.Taint{{Key: "gpu", Value: "yes", Effect: v1.TaintEffectNoSchedule}}
 	c := newCluster(t, nil, tainted, makeNode("small", "100m"), makeNode("small2", "100m"))
 	c.create(makePod("web", "500m"))
-	const text = "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu."
+	const text = "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. " +
+		"preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
 	if got := c.next(c.events); got != "FailedScheduling: "+text {
 		t.Errorf("event %q", got)
 	}
@@ -257,7 +258,8 @@ func TestAssumedPodTakesItsPlace(t *testing.T) {
 	for {
 		got := c.next(c.events)
 		if strings.HasPrefix(got, "FailedScheduling") {
-			if got != "FailedScheduling: 0/1 nodes are available: 1 Insufficient cpu." {
+			if got != "FailedScheduling: 0/1 nodes are available: 1 Insufficient cpu. "+
+				"preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod." {
 				t.Errorf("event %q", got)
 			}
 			break

@@ -165,6 +165,11 @@ type PostBindPlugin interface {
 	PostBind(ctx context.Context, state *CycleState, pod *v1.Pod, nodeName string)
 }
 
+// PodNominator knows which pods wait for room on a node.
+type PodNominator interface {
+	NominatedPodsForNode(node string) []*PodInfo
+}
+
 // SharedLister is the snapshot of this cycle.
 type SharedLister interface {
 	// List returns all nodes that have an object.
@@ -200,7 +205,12 @@ type Handle interface {
 	GetWaitingPod(uid types.UID) WaitingPod
 	// RejectWaitingPod tells whether there was one.
 	RejectWaitingPod(uid types.UID) bool
-	// RunFilterPlugins lets a PostFilter plugin ask "what if".
-	RunFilterPlugins(ctx context.Context, state *CycleState, pod *PodInfo, node *NodeInfo) *Status
+	// What lets a PostFilter plugin ask "what if": the filters with the nominated pods of the
+	// node, and the changes of PreFilter's state that go with pods put on and taken off.
+	RunFilterPluginsWithNominatedPods(ctx context.Context, state *CycleState, pod *PodInfo, node *NodeInfo) *Status
+	RunPreFilterExtensionAddPod(ctx context.Context, state *CycleState, pod, added *PodInfo, node *NodeInfo) *Status
+	RunPreFilterExtensionRemovePod(ctx context.Context, state *CycleState, pod, removed *PodInfo, node *NodeInfo) *Status
+	// NominatedPodsForNode are the pods that wait for room on a node.
+	NominatedPodsForNode(node string) []*PodInfo
 	Logger() klog.Logger
 }

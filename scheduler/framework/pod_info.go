@@ -18,6 +18,7 @@ type PodInfo struct {
 	NonZeroRequests *Resource
 	// HostPorts are the ports the pod's containers claim on the node.
 	HostPorts []v1.ContainerPort
+	podAffinity
 }
 
 // NewPodInfo computes the sums of a pod.
@@ -27,6 +28,7 @@ func NewPodInfo(pod *v1.Pod) *PodInfo {
 		Requests:        NewResource(podRequests(pod)),
 		NonZeroRequests: NewResource(podNonZeroRequests(pod)),
 		HostPorts:       hostPorts(pod),
+		podAffinity:     parsePodAffinity(pod),
 	}
 }
 

@@ -10,12 +10,15 @@ import (
 	"hyperkube/scheduler/framework"
 	"hyperkube/scheduler/framework/runtime"
 	"hyperkube/scheduler/plugins/defaultbinder"
+	"hyperkube/scheduler/plugins/defaultpreemption"
 	"hyperkube/scheduler/plugins/imagelocality"
+	"hyperkube/scheduler/plugins/interpodaffinity"
 	"hyperkube/scheduler/plugins/nodeaffinity"
 	"hyperkube/scheduler/plugins/nodename"
 	"hyperkube/scheduler/plugins/nodeports"
 	"hyperkube/scheduler/plugins/noderesources"
 	"hyperkube/scheduler/plugins/nodeunschedulable"
+	"hyperkube/scheduler/plugins/podtopologyspread"
 	"hyperkube/scheduler/plugins/queuesort"
 	"hyperkube/scheduler/plugins/schedulinggates"
 	"hyperkube/scheduler/plugins/tainttoleration"
@@ -33,6 +36,9 @@ func NewInTreeRegistry() []runtime.Registration {
 		{Name: nodeaffinity.Name, Weight: 2, New: plain(nodeaffinity.New)},
 		{Name: nodeports.Name, New: plain(nodeports.New)},
 		{Name: noderesources.FitName, Weight: 1, New: plain(noderesources.NewFit)},
+		{Name: podtopologyspread.Name, Weight: 2, New: podtopologyspread.New},
+		{Name: interpodaffinity.Name, Weight: 2, New: interpodaffinity.New},
+		{Name: defaultpreemption.Name, New: defaultpreemption.New},
 		{Name: noderesources.BalancedAllocationName, Weight: 1, New: plain(noderesources.NewBalancedAllocation)},
 		{Name: imagelocality.Name, Weight: 1, New: imagelocality.New},
 		{Name: defaultbinder.Name, New: defaultbinder.New},

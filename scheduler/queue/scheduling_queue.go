@@ -48,7 +48,9 @@ type Options struct {
 	// Hints are the events each plugin registered; a rejected pod is moved by those
 	// of the plugins that rejected it.
 	Hints map[string][]framework.ClusterEventWithHint
-	Clock clock.WithTicker
+	// Nominator is told of the pods that are here; default one of its own.
+	Nominator *Nominator
+	Clock     clock.WithTicker
 	// Incoming is told which event brought a pod into which part; may be nil.
 	Incoming func(queue, event string)
 }
@@ -70,6 +72,9 @@ type PriorityQueue struct {
 
 // NewPriorityQueue returns an empty queue.
 func NewPriorityQueue(logger klog.Logger, opts Options) *PriorityQueue {
+	if opts.Nominator == nil {
+		opts.Nominator = &Nominator{}
+	}
 	byExpiration := func(a, b *framework.QueuedPodInfo) bool {
 		if a.BackoffExpiration.Equal(b.BackoffExpiration) {
 			return opts.Less(a, b)
@@ -166,6 +171,7 @@ func (p *PriorityQueue) Add(pod *v1.Pod) {
 func (p *PriorityQueue) add(pod *v1.Pod) {
 	p.remove(pod.UID) // an informer may repeat itself after a relist
 	pInfo := &framework.QueuedPodInfo{PodInfo: framework.NewPodInfo(pod), Timestamp: p.opts.Clock.Now()}
+	p.opts.Nominator.AddNominatedPod(pInfo.PodInfo, nil)
 	p.moveToActiveQ(pInfo, podAdd)
 }
 
@@ -187,6 +193,7 @@ func (p *PriorityQueue) Update(oldPod, newPod *v1.Pod) {
 	for _, h := range []*podHeap{p.activeQ, p.backoffQ, p.errorBackoffQ} {
 		if pInfo := h.get(newPod.UID); pInfo != nil {
 			pInfo.PodInfo = framework.NewPodInfo(newPod)
+			p.opts.Nominator.UpdateNominatedPod(oldPod, pInfo.PodInfo)
 			h.addOrUpdate(pInfo)
 			return
 		}
@@ -197,6 +204,7 @@ func (p *PriorityQueue) Update(oldPod, newPod *v1.Pod) {
 		return
 	}
 	pInfo.PodInfo = framework.NewPodInfo(newPod)
+	p.opts.Nominator.UpdateNominatedPod(oldPod, pInfo.PodInfo)
 	for _, event := range events {
 		if strategy := p.isPodWorthRequeuing(pInfo, event, oldPod, newPod); strategy != queueSkip {
 			delete(p.unschedulablePods, newPod.UID)
@@ -211,6 +219,7 @@ func (p *PriorityQueue) Update(oldPod, newPod *v1.Pod) {
 func (p *PriorityQueue) Delete(pod *v1.Pod) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.opts.Nominator.DeleteNominatedPodIfExists(pod.UID)
 	p.remove(pod.UID)
 }
 

@@ -105,7 +105,8 @@ func TestPodsArePlaced(t *testing.T) {
 		return err == nil && len(pods.Items) == 10, err
 	})
 	createPod(t, cluster, ns, "late", "500m")
-	const why = "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s)."
+	const why = "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). " +
+		"preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."
 	eventually(t, "the condition of the pod without a place", func(ctx context.Context) (bool, error) {
 		pod, err := cluster.Client.CoreV1().Pods(ns).Get(ctx, "late", metav1.GetOptions{})
 		if err != nil {

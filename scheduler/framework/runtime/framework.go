@@ -37,6 +37,8 @@ type Options struct {
 	Recorder  events.EventRecorder
 	Informers informers.SharedInformerFactory
 	Snapshot  framework.SharedLister
+	// Nominator may be nil: nobody is nominated.
+	Nominator framework.PodNominator
 	Clock     clock.WithTicker
 	// Observe is told the duration of each extension point; may be nil.
 	Observe func(extensionPoint string, code framework.Code, d time.Duration)
@@ -467,5 +469,13 @@ func (f *Framework) ClientSet() kubernetes.Interface                        { re
 func (f *Framework) EventRecorder() events.EventRecorder                    { return f.Recorder }
 func (f *Framework) SharedInformerFactory() informers.SharedInformerFactory { return f.Informers }
 func (f *Framework) Logger() klog.Logger                                    { return f.logger }
+
+// NominatedPodsForNode implements Handle.
+func (f *Framework) NominatedPodsForNode(node string) []*framework.PodInfo {
+	if f.Nominator == nil {
+		return nil
+	}
+	return f.Nominator.NominatedPodsForNode(node)
+}
 
 var _ framework.Handle = &Framework{}
