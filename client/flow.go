@@ -13,11 +13,12 @@ import (
 	"k8s.io/klog/v2"
 
 	"hyperkube/flow"
+	"hyperkube/reconcile"
 )
 
-// TellCauses makes every request of a configuration say why it is made (Flow-Cause)
-// and which line makes it (Flow-Source): the causes come from the context, the line
-// from the stack, and no caller has to do anything. Load does it.
+// TellCauses makes every request of a configuration say why it is made (Flow-Cause),
+// which line makes it (Flow-Source) and in which trace (traceparent): causes and trace come
+// from the context, the line from the stack, and no caller has to do anything. Load does it.
 func TellCauses(config *rest.Config) {
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &flowTransport{next} })
 }
@@ -28,7 +29,8 @@ type flowTransport struct{ next http.RoundTripper }
 // whoever asked for the request: the caller is on the stack.
 func (t *flowTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	cause, source := flow.Headers(r.Context())
-	if cause == "" && source == "" {
+	trace := reconcile.TraceFrom(r.Context())
+	if cause == "" && source == "" && trace == "" {
 		return t.next.RoundTrip(r)
 	}
 	r = utilnet.CloneRequest(r)
@@ -37,6 +39,9 @@ func (t *flowTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if source != "" {
 		r.Header.Set(flow.SourceHeader, source)
+	}
+	if trace != "" {
+		r.Header.Set(flow.TraceParentHeader, string(trace))
 	}
 	return t.next.RoundTrip(r)
 }

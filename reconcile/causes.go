@@ -69,11 +69,12 @@ func (c *Causes) add(cause Cause) {
 
 type causesKey struct{}
 
-// WithCauses returns a context whose requests are made because of c. Loops that are
-// none of this package's (the scheduler's, the kubelet's) say so where they take work
-// from their queues.
+// WithCauses returns a context whose requests are made because of c, in a trace of their
+// own if ctx has none yet (TraceFrom); its logger shows the trace's id. Loops that are none
+// of this package's (the scheduler's, the kubelet's) say so where they take work from their
+// queues.
 func WithCauses(ctx context.Context, c Causes) context.Context {
-	return context.WithValue(ctx, causesKey{}, c)
+	return context.WithValue(withTrace(ctx), causesKey{}, c)
 }
 
 // Because returns a context whose requests are made because of one object's version.

@@ -171,10 +171,11 @@ func (l *Loop) processNextWorkItem(ctx context.Context) bool {
 	// The causes are taken after the gate: what arrived while the key was held is
 	// part of what this run will see.
 	why := l.causes.take(key)
-	logger := klog.LoggerWithValues(klog.FromContext(ctx), "key", key)
+	run := WithRun(WithCauses(klog.NewContext(ctx, klog.LoggerWithValues(klog.FromContext(ctx), "key", key)), why), Run{l.name, key})
+	logger := klog.FromContext(run)
 	started := l.options.Clock.Now()
 	l.status.begin(key)
-	result, err := l.syncSafely(WithRun(WithCauses(klog.NewContext(ctx, logger), why), Run{l.name, key}), key)
+	result, err := l.syncSafely(run, key)
 	elapsed := l.options.Clock.Since(started)
 	l.status.end(key, started, elapsed, err)
 	l.handleResult(ctx, logger, key, outcome{result, err, elapsed, why})

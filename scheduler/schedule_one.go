@@ -52,9 +52,8 @@ func (sched *Scheduler) ScheduleOne(ctx context.Context) {
 		sched.SchedulingQueue.Done(pod.UID)
 		return
 	}
-	logger.V(3).Info("Attempting to schedule pod", "pod", klog.KObj(pod))
-
 	ctx = reconcile.BecauseOf(ctx, reconcile.Event{New: pod}, podInfo.MovedBy)
+	klog.FromContext(ctx).V(3).Info("Attempting to schedule pod", "pod", klog.KObj(pod))
 	start := sched.cfg.Clock.Now()
 	attempt := sched.explanations.begin(podInfo, start)
 	state := framework.NewCycleState()

@@ -102,7 +102,7 @@ func (a *Authenticator) AuthenticateRequest(r *http.Request) (*request.User, boo
 		return nil, false, err
 	}
 	if a.anonymousMay(r.URL.Path) {
-		return &request.User{Name: request.Anonymous, Groups: []string{request.AllUnauthenticated}}, true, nil
+		return &request.User{Name: request.Anonymous, Groups: []string{request.AllUnauthenticated}, Authn: "no credentials"}, true, nil
 	}
 	return nil, false, nil
 }

@@ -38,6 +38,7 @@ func Impersonate(r *http.Request, user *request.User, authz request.Authorizer, 
 	}
 	removeImpersonation(r.Header)
 	logImpersonation(r.Context(), user, wanted)
+	wanted.Authn = "impersonated by " + user.Name + ", " + user.Authn
 	return completeGroups(wanted), nil
 }
 

@@ -113,6 +113,7 @@ func (a *x509Authenticator) verify(chain []*x509.Certificate, roots *x509.CertPo
 		UID:    uid,
 		Groups: leaf.Subject.Organization,
 		Extra:  map[string][]string{serviceaccount.CredentialIDKey: {"X509SHA256=" + hex.EncodeToString(sum[:])}},
+		Authn:  "client certificate " + leaf.Subject.String() + " of " + leaf.Issuer.String(),
 	}}, nil
 }
 

@@ -41,10 +41,12 @@ type Config struct {
 
 // Written is a write that has been committed: an object of Kind went from Old to New.
 type Written struct {
-	Kind     schema.GroupVersionKind
-	Key      string
-	Revision int64
-	Deleted  bool
+	Kind schema.GroupVersionKind
+	// Prefix and Key are the key in etcd; Took is how long etcd took.
+	Prefix, Key string
+	Revision    int64
+	Took        time.Duration
+	Deleted     bool
 	// Old and New are the values in etcd, shared: read only. Old is nil for a new object, New for a deleted one.
 	Old, New []byte
 }

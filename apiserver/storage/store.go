@@ -28,6 +28,7 @@ func (r *resource) Create(ctx context.Context, key string, obj runtime.Object, t
 	w := r.writes.begin(key, data)
 	created := clientv3.Compare(clientv3.ModRevision(r.prefix+key), "=", 0)
 	r.hub.metrics.requests.WithLabelValues("create").Inc()
+	began := time.Now()
 	response, err := r.hub.client.Txn(ctx).If(created).Then(clientv3.OpPut(r.prefix+key, string(data), options...)).Commit()
 	if err != nil || !response.Succeeded {
 		r.writes.abandon(w)
@@ -36,14 +37,15 @@ func (r *resource) Create(ctx context.Context, key string, obj runtime.Object, t
 		}
 		return nil, err
 	}
-	r.written(ctx, key, response.Header.Revision, nil, data)
+	r.written(ctx, Written{Key: key, Revision: response.Header.Revision, Took: time.Since(began), New: data})
 	return r.finish(ctx, w, response.Header.Revision)
 }
 
 // written tells who asked for it about a write.
-func (r *resource) written(ctx context.Context, key string, revision int64, before, after []byte) {
+func (r *resource) written(ctx context.Context, w Written) {
 	if tell := r.hub.config.OnWrite; tell != nil {
-		tell(ctx, Written{Kind: r.config.Kind, Key: key, Revision: revision, Deleted: after == nil, Old: before, New: after})
+		w.Kind, w.Prefix, w.Deleted = r.config.Kind, r.prefix, w.New == nil
+		tell(ctx, w)
 	}
 }
 
@@ -155,17 +157,19 @@ func (r *resource) retry(ctx context.Context, key string, decide func(*Object) (
 		if err != nil || len(ops) == 0 {
 			return result, err
 		}
+		began := time.Now()
 		revision, newest, err := r.commit(ctx, current, ops, w)
+		took := time.Since(began)
 		switch {
 		case err != nil:
 			return nil, err
 		case newest != nil: // somebody else was faster
 			current, cached = newest, false
 		case w != nil:
-			r.written(ctx, key, revision, current.value.data, w.data)
+			r.written(ctx, Written{Key: key, Revision: revision, Took: took, Old: current.value.data, New: w.data})
 			return r.finish(ctx, w, revision)
 		default:
-			r.written(ctx, key, revision, current.value.data, nil)
+			r.written(ctx, Written{Key: key, Revision: revision, Took: took, Old: current.value.data})
 			r.settle(ctx, revision)
 			return shallowGone(current, revision), nil
 		}

@@ -27,6 +27,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"hyperkube/flow"
+	"hyperkube/reconcile"
 )
 
 // maxMessageSize of one CRI answer: 16 MiB hold the lists of a full node.
@@ -102,6 +103,9 @@ func logCalls(logger klog.Logger) grpc.UnaryClientInterceptor {
 			report(ctx, name, request, time.Since(start), err)
 		}
 		if log := logger.V(callLevel(name)); log.Enabled() {
+			if trace := reconcile.TraceFrom(ctx); trace != "" {
+				log = log.WithValues("traceID", trace.ID())
+			}
 			log.Info("CRI "+name, "request", Redact(request), "took", time.Since(start).Round(time.Microsecond), "err", err)
 		}
 		return err
@@ -156,9 +160,7 @@ func Redact(request any) string {
 	switch r := message.(type) {
 	case *runtimeapi.CreateContainerRequest:
 		c := proto.Clone(r).(*runtimeapi.CreateContainerRequest)
-		for _, env := range c.GetConfig().GetEnvs() {
-			env.Value = []byte("<redacted>")
-		}
+		redactContainer(c.GetConfig())
 		c.SandboxConfig = nil // the RunPodSandbox line has it
 		return c.String()
 	case *runtimeapi.PullImageRequest:
@@ -171,4 +173,22 @@ func Redact(request any) string {
 		return fmt.Sprintf("container_id:%q cmd:<%d words> tty:%v", r.ContainerId, len(r.Cmd), r.Tty)
 	}
 	return fmt.Sprint(message)
+}
+
+// minSecret is the length from which on a value is looked for in a command: shorter ones are in every word.
+const minSecret = 4
+
+// redactContainer takes the values of the environment out, also from where $(NAME) has brought
+// them into the command.
+func redactContainer(config *runtimeapi.ContainerConfig) {
+	for _, env := range config.GetEnvs() {
+		if value := string(env.Value); len(value) >= minSecret {
+			for _, words := range [][]string{config.Command, config.Args} {
+				for i := range words {
+					words[i] = strings.ReplaceAll(words[i], value, "<redacted>")
+				}
+			}
+		}
+		env.Value = []byte("<redacted>")
+	}
 }

@@ -268,6 +268,7 @@ func (m *Manager) syncPod(ctx context.Context, uid types.UID) {
 		return
 	}
 	ctx = reconcile.WithCauses(ctx, v.cause)
+	logger = klog.FromContext(ctx)
 	snapshot, version, finished := *v.status.DeepCopy(), v.version, v.finished
 	base := api.Status
 	if v.base != nil && v.baseUID == api.UID {

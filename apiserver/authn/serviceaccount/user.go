@@ -49,6 +49,7 @@ func (c *Claims) User() *request.User {
 		UID:    string(b.ServiceAccount.UID),
 		Groups: Groups(b.Namespace),
 		Extra:  map[string][]string{},
+		Authn:  "service account token",
 	}
 	if c.ID != "" {
 		u.Extra[CredentialIDKey] = []string{"JTI=" + c.ID}
@@ -56,6 +57,7 @@ func (c *Claims) User() *request.User {
 	if b.Pod != nil {
 		u.Extra[PodNameKey] = []string{b.Pod.Name}
 		u.Extra[PodUIDKey] = []string{string(b.Pod.UID)}
+		u.Authn += " of pod " + b.Pod.Name
 	}
 	if b.Node != nil {
 		u.Extra[NodeNameKey] = []string{b.Node.Name}
