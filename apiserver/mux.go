@@ -31,13 +31,13 @@ type mux struct {
 func (s *Server) buildMux() (http.Handler, error) {
 	m := &mux{paths: map[string]http.Handler{}, prefixes: map[string]http.Handler{}, discovery: endpoints.NewDiscovery(s.groups)}
 	m.resources = restful.NewContainer()
-	m.resources.Router(restful.CurlyRouter{})
 	m.resources.ServiceErrorHandler(func(err restful.ServiceError, r *restful.Request, w *restful.Response) {
 		endpoints.ServiceError(err.Code, w.ResponseWriter, r.Request)
 	})
 	for _, group := range s.groups {
 		m.resources.Add(group.Install())
 	}
+	m.resources.Router(endpoints.NewRouter(m.resources.RegisteredWebServices()))
 	for _, name := range []string{"/healthz", "/livez", "/readyz"} {
 		m.paths[name] = http.HandlerFunc(s.serveHealth)
 		m.prefixes[name+"/"] = http.HandlerFunc(s.serveHealthCheck)

@@ -192,7 +192,7 @@ func (s *Server) build() (err error) {
 	if err != nil {
 		return err
 	}
-	s.handler = s.buildHandlerChain(mux)
+	s.handler = withRoom(s.buildHandlerChain(mux))
 	return nil
 }
 

@@ -4,6 +4,11 @@
 //	empty directory → API ready → node Ready → first pod Running → DNS answers
 //	idle memory (all processes) and CPU, binary size, memory of a pod's parent
 //
+// and what the apiserver does for how much CPU and memory, with this process as its
+// client on loopback (api.go):
+//
+//	creates, GETs, LISTs, a watch fan-out; JSON and protobuf; the record on and off
+//
 // It repeats the start (-n) and prints medians and least values. Times on a shared
 // machine are noisy: compare runs of one session, side by side. CPU is idle CPU:
 // nothing is asked of the cluster while it is taken.
@@ -42,23 +47,41 @@ func main() {
 	runs := flag.Int("n", 3, "how many starts")
 	idle := flag.Duration("idle", 30*time.Second, "over how long idle CPU is taken")
 	binary := flag.String("binary", "bin/hyperkube", "the program to measure")
+	parts := flag.String("parts", "start,api", "what to measure: start, api")
+	var sizes apiSizes
+	flag.IntVar(&sizes.objects, "objects", 5000, "API: how many ConfigMaps and Pods to create")
+	flag.IntVar(&sizes.updates, "updates", 1000, "API: how many updates the watchers see; not more than objects")
+	flag.IntVar(&sizes.lists, "lists", 10, "API: how often to list")
+	flag.IntVar(&sizes.pairs, "pairs", 3, "API: how often to compare the record on and off")
 	flag.Parse()
-	if err := bench(*binary, *runs, *idle); err != nil {
+	if err := bench(*binary, *parts, *runs, *idle, sizes); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(binary string, runs int, idle time.Duration) error {
+func bench(binary, parts string, runs int, idle time.Duration, sizes apiSizes) error {
 	if os.Getenv("HYPERKUBE_BENCH_INSIDE") == "" {
 		return again()
 	}
 	if err := prepareNetwork(); err != nil {
 		return err
 	}
+	if strings.Contains(parts, "start") {
+		if err := benchStart(binary, runs, idle); err != nil {
+			return err
+		}
+	}
+	if strings.Contains(parts, "api") {
+		return benchAPI(binary, sizes)
+	}
+	return nil
+}
+
+func benchStart(binary string, runs int, idle time.Duration) error {
 	var all []*figures
 	for i := range runs {
-		f, err := measure(binary, i == runs-1, idle)
+		f, err := measureStart(binary, i == runs-1, idle)
 		if err != nil {
 			return err
 		}
@@ -119,7 +142,7 @@ type figures struct {
 	goroutines          string
 }
 
-func measure(binary string, withIdle bool, idle time.Duration) (*figures, error) {
+func measureStart(binary string, withIdle bool, idle time.Duration) (*figures, error) {
 	dir, err := os.MkdirTemp("", "hk-bench-")
 	if err != nil {
 		return nil, err
