@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"time"
 
@@ -39,6 +40,8 @@ type Env struct {
 	Args []string
 	// Started is when this life began.
 	Started time.Time
+	// Handlers are paths that the component serves on its socket besides those of all.
+	Handlers map[string]http.Handler
 }
 
 // NewEnv begins a life of the named component.

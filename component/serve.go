@@ -94,6 +94,9 @@ func (e *Env) Handler() http.Handler {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	for path, handler := range e.Handlers {
+		mux.Handle(path, handler)
+	}
 	return mux
 }
 

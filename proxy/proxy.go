@@ -301,24 +301,6 @@ func (p *Proxy) prepareHost(logger klog.Logger) {
 // ChangedSysctls lists what was changed and is to be set back by CleanUp.
 func (p *Proxy) ChangedSysctls() []SysctlChange { return p.sysctls.list() }
 
-// Explain walks the rules of one Service as they are in the kernel now (R28).
-func (p *Proxy) Explain(ctx context.Context, namespace, name string) ([]iptables.Step, error) {
-	return Explain(ctx, p.cfg.IptablesMode, namespace, name)
-}
-
-// Explain is the same for another process, such as `hyperkube proxy explain`.
-func Explain(ctx context.Context, iptablesMode, namespace, name string) ([]iptables.Step, error) {
-	backend, err := iptables.DetectBackend(ctx, iptables.Mode(iptablesMode), iptables.Exec)
-	if err != nil {
-		return nil, err
-	}
-	text, err := iptables.Exec(ctx, "", backend.Program+"-save", "-t", "nat")
-	if err != nil {
-		return nil, err
-	}
-	return iptables.Explain(text, namespace, name), nil
-}
-
 // CleanUp removes every rule and chain of ours and sets the sysctls back: for the
 // ordered stop of a cluster, after Run has returned.
 func (p *Proxy) CleanUp(ctx context.Context) error {

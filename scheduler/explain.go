@@ -20,6 +20,12 @@ const (
 	keepScored   = 10
 )
 
+// Into the record of the cluster go fewer: every pod of every cluster is in there.
+const (
+	reportFiltered = 20
+	reportScored   = 5
+)
+
 // Attempt is what one turn of the loop found out about a pod (R23): it answers
 // "why there" and "why not". Fields are settled when BoundAt, Message or both are.
 type Attempt struct {
@@ -139,6 +145,20 @@ func (a *Attempt) finishBinding(status *framework.Status, now time.Time) {
 	if status.IsSuccess() {
 		a.BoundAt = &now
 	}
+}
+
+// report is the attempt as the record of the cluster gets it, after its scheduling cycle.
+func (a *Attempt) report() json.RawMessage {
+	a.owner.mu.Lock()
+	short := *a
+	a.owner.mu.Unlock()
+	short.Filtered = short.Filtered[:min(len(short.Filtered), reportFiltered)]
+	short.Scores = short.Scores[:min(len(short.Scores), reportScored)]
+	data, err := json.Marshal(short)
+	if err != nil {
+		return nil // it is made of texts and numbers: cannot happen
+	}
+	return data
 }
 
 func (a *Attempt) setResult(status *framework.Status) {

@@ -59,7 +59,7 @@ func (sched *Scheduler) ScheduleOne(ctx context.Context) {
 	state := framework.NewCycleState()
 	result, assumed, status := sched.schedulingCycle(ctx, state, podInfo, attempt)
 	attempt.finishCycle(result, status, sched.cfg.Clock.Since(start))
-	reportAttempt(ctx, pod, result, status, sched.cfg.Clock.Since(start))
+	reportAttempt(ctx, attempt, result, status, sched.cfg.Clock.Since(start))
 	if !status.IsSuccess() {
 		sched.handleSchedulingFailure(ctx, assumed, status, result.nominatingInfo, start)
 		return
@@ -77,11 +77,11 @@ func (sched *Scheduler) ScheduleOne(ctx context.Context) {
 
 // reportAttempt tells the record of the cluster what a scheduling cycle decided; of a
 // refusal, what each node had against the pod.
-func reportAttempt(ctx context.Context, pod *v1.Pod, result ScheduleResult, status *framework.Status, took time.Duration) {
+func reportAttempt(ctx context.Context, attempt *Attempt, result ScheduleResult, status *framework.Status, took time.Duration) {
 	if flow.SinkFrom(ctx) == nil {
 		return
 	}
-	effect := flow.Effect{What: "schedule", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, Took: took, Depth: 1}
+	effect := flow.Effect{What: flow.Scheduled, Kind: "Pod", Namespace: attempt.Namespace, Name: attempt.Name, Data: attempt.report(), Took: took, Depth: 1}
 	if status.IsSuccess() {
 		effect.Detail = fmt.Sprintf("chose %s, of %d nodes looked at %d fit", result.SuggestedHost, result.EvaluatedNodes, result.FeasibleNodes)
 	} else {

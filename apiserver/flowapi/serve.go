@@ -12,12 +12,13 @@ import (
 )
 
 // maxBody bounds a POST of effects.
-const maxBody = 4 << 20
+const maxBody = 16 << 20
 
 // Handler serves /debug/flow/:
 //
 //	GET  status                                how full the record is
 //	GET  trace?group=&kind=&namespace=&name=&since=RFC3339   a flow.Story
+//	GET  effects?kind=&namespace=&name=&what=  what components did for an object
 //	GET  connections                           the open watches
 //	POST effects                               a list of flow.Effect
 //	     gates, hold, held                     see handleGates
@@ -26,29 +27,43 @@ func Handler(record *flow.Record) http.Handler {
 	mux.HandleFunc("GET /debug/flow/status", func(w http.ResponseWriter, r *http.Request) { answer(w, record.Status()) })
 	mux.HandleFunc("GET /debug/flow/connections", func(w http.ResponseWriter, r *http.Request) { answer(w, record.Open()) })
 	mux.HandleFunc("GET /debug/flow/trace", func(w http.ResponseWriter, r *http.Request) { serveTrace(record, w, r) })
+	mux.HandleFunc("GET /debug/flow/effects", func(w http.ResponseWriter, r *http.Request) { serveEffects(record, w, r) })
 	mux.HandleFunc("POST /debug/flow/effects", func(w http.ResponseWriter, r *http.Request) { takeEffects(record, w, r) })
 	handleGates(mux, record.Gates())
 	return mux
 }
 
 func serveTrace(record *flow.Record, w http.ResponseWriter, r *http.Request) {
+	if target, ok := targetOf(w, r); ok {
+		answer(w, record.Trace(target))
+	}
+}
+
+func serveEffects(record *flow.Record, w http.ResponseWriter, r *http.Request) {
+	if target, ok := targetOf(w, r); ok {
+		answer(w, record.EffectsOf(target, r.URL.Query().Get("what")))
+	}
+}
+
+// targetOf reads which object is asked about; when the query does not say, it answers so.
+func targetOf(w http.ResponseWriter, r *http.Request) (target flow.Target, ok bool) {
 	query := r.URL.Query()
-	target := flow.Target{
+	target = flow.Target{
 		Kind:      schema.GroupKind{Group: query.Get("group"), Kind: query.Get("kind")},
 		Namespace: query.Get("namespace"), Name: query.Get("name"),
 	}
 	if target.Kind.Kind == "" || target.Name == "" {
 		http.Error(w, "kind and name are needed", http.StatusBadRequest)
-		return
+		return target, false
 	}
 	if since := query.Get("since"); since != "" {
 		var err error
 		if target.Since, err = time.Parse(time.RFC3339Nano, since); err != nil {
 			http.Error(w, "since: "+err.Error(), http.StatusBadRequest)
-			return
+			return target, false
 		}
 	}
-	answer(w, record.Trace(target))
+	return target, true
 }
 
 // takeEffects records what a component did. Its name is taken from who it is, so that

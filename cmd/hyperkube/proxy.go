@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 
@@ -76,6 +77,7 @@ func (o *proxyOptions) Run(ctx context.Context, env *component.Env) error {
 	if err != nil {
 		return err
 	}
+	env.Handlers = map[string]http.Handler{explainPath: proxier.ExplainHandler()}
 	err = o.serveAndRun(ctx, env, "", proxier.Run)
 	if component.Leaving(ctx) {
 		err = errors.Join(err, proxier.CleanUp(env.Context(context.Background())))

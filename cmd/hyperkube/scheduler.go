@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/http"
 
 	"github.com/spf13/pflag"
 
@@ -40,5 +41,6 @@ func (o *schedulerOptions) Run(ctx context.Context, env *component.Env) error {
 	if err != nil {
 		return err
 	}
+	env.Handlers = map[string]http.Handler{explainPath: sched.ExplainHandler()}
 	return o.serveAndRun(ctx, env, "", sched.Run)
 }
