@@ -14,6 +14,7 @@ import (
 	"hyperkube/apiserver/endpoints"
 	"hyperkube/apiserver/lister"
 	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/registry/admissionregistration"
 	"hyperkube/apiserver/registry/apps"
 	"hyperkube/apiserver/registry/authentication"
 	"hyperkube/apiserver/registry/authorization"
@@ -56,6 +57,7 @@ func groups(env *registry.Env) [][]registry.Resource {
 		registrynode.Resources(env),
 		discovery.Resources(env),
 		flowcontrol.Resources(env),
+		admissionregistration.Resources(env),
 	}
 }
 

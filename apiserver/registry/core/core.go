@@ -46,6 +46,7 @@ func Resources(env *registry.Env) []registry.Resource {
 		resourceQuotas(),
 		persistentVolumes(),
 		persistentVolumeClaims(),
+		componentStatuses(env),
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 
 // Resources is the table of networking.k8s.io/v1.
 func Resources(env *registry.Env) []registry.Resource {
-	return []registry.Resource{ingresses(), ingressClasses(), networkPolicies()}
+	return []registry.Resource{ingresses(), ingressClasses(), networkPolicies(), ipAddresses(), serviceCIDRs(env)}
 }
 
 func kind(name string) schema.GroupVersionKind { return networkingv1.SchemeGroupVersion.WithKind(name) }

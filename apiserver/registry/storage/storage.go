@@ -13,6 +13,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"hyperkube/api/storage/storageclass"
+	"hyperkube/api/storage/volumeattributesclass"
 	"hyperkube/apiserver/registry"
 	"hyperkube/apiserver/registry/column"
 	"hyperkube/apiserver/registry/typed"
@@ -22,7 +23,7 @@ func kind(name string) schema.GroupVersionKind { return storagev1.SchemeGroupVer
 
 // Resources is the table of storage.k8s.io/v1.
 func Resources(env *registry.Env) []registry.Resource {
-	return []registry.Resource{storageClasses(), csiNodes(), csiDrivers(), csiStorageCapacities(), volumeAttachments()}
+	return []registry.Resource{storageClasses(), csiNodes(), csiDrivers(), csiStorageCapacities(), volumeAttachments(), volumeAttributesClasses()}
 }
 
 func storageClasses() registry.Resource {
@@ -146,5 +147,21 @@ func volumeAttachments() registry.Resource {
 			column.Bool("Attached", storagev1.VolumeAttachmentStatus{}.SwaggerDoc()["attached"]),
 			column.Age(),
 		),
+	}
+}
+
+func volumeAttributesClasses() registry.Resource {
+	return registry.Resource{
+		Name: "volumeattributesclasses", Singular: "volumeattributesclass", Kind: kind("VolumeAttributesClass"),
+		ShortNames: []string{"vac"}, ClusterScoped: true, ReturnDeletedObject: true,
+		New:     func() runtime.Object { return &storagev1.VolumeAttributesClass{} },
+		NewList: func() runtime.Object { return &storagev1.VolumeAttributesClassList{} },
+		Strategy: typed.Strategy[*storagev1.VolumeAttributesClass]{
+			Check:       volumeattributesclass.Validate,
+			CheckUpdate: volumeattributesclass.ValidateUpdate,
+		},
+		Table: typed.Table(func(c *storagev1.VolumeAttributesClass) []any {
+			return []any{c.Name, c.DriverName, column.Since(c.CreationTimestamp)}
+		}, column.Name(), column.Text("DriverName", storagev1.VolumeAttributesClass{}.SwaggerDoc()["driverName"]), column.Age()),
 	}
 }

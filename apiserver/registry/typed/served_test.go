@@ -18,6 +18,8 @@ import (
 
 const podTemplate = `{metadata: {labels: {app: a}}, spec: {containers: [{name: a, image: a}]}}`
 const jobTemplate = `{spec: {restartPolicy: Never, containers: [{name: a, image: a}]}}`
+const hookRule = `{operations: [CREATE], apiGroups: [""], apiVersions: [v1], resources: [pods]}`
+const hook = `{name: a.example.com, clientConfig: {service: {namespace: a, name: a}}, sideEffects: None, admissionReviewVersions: [v1], rules: [` + hookRule + `]}`
 const workload = `selector: {matchLabels: {app: a}}, template: ` + podTemplate
 
 // kinds are the least manifest of each resource, as a client may write it.
@@ -60,6 +62,16 @@ var kinds = []struct {
 	{"storage.k8s.io", "v1", "csidrivers", "CSIDriver", true, `spec: {}`},
 	{"storage.k8s.io", "v1", "csistoragecapacities", "CSIStorageCapacity", false, `storageClassName: a`},
 	{"storage.k8s.io", "v1", "volumeattachments", "VolumeAttachment", true, `spec: {attacher: a, nodeName: a, source: {persistentVolumeName: a}}`},
+	{"storage.k8s.io", "v1", "volumeattributesclasses", "VolumeAttributesClass", true, `driverName: example.com, parameters: {iops: "5"}`},
+	{"networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", true, `spec: {cidrs: [10.200.0.0/16]}`},
+	{"flowcontrol.apiserver.k8s.io", "v1", "flowschemas", "FlowSchema", true, `spec: {priorityLevelConfiguration: {name: a}}`},
+	{"flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations", "PriorityLevelConfiguration", true, `spec: {type: Limited, limited: {limitResponse: {type: Queue, queuing: {}}}}`},
+	{"admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", true, `webhooks: [` + hook + `]`},
+	{"admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", true, `webhooks: [` + hook + `]`},
+	{"admissionregistration.k8s.io", "v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy", true, `spec: {matchConstraints: {resourceRules: [` + hookRule + `]}, validations: [{expression: "true"}]}`},
+	{"admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", true, `spec: {policyName: a, validationActions: [Deny]}`},
+	{"admissionregistration.k8s.io", "v1", "mutatingadmissionpolicies", "MutatingAdmissionPolicy", true, `spec: {reinvocationPolicy: Never, matchConstraints: {resourceRules: [` + hookRule + `]}, mutations: [{patchType: JSONPatch, jsonPatch: {expression: "[]"}}]}`},
+	{"admissionregistration.k8s.io", "v1", "mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding", true, `spec: {policyName: a}`},
 	{"node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", true, `handler: a`},
 	{"coordination.k8s.io", "v1", "leases", "Lease", false, `spec: {holderIdentity: a}`},
 	{"discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", false, `addressType: IPv4, endpoints: [{addresses: [10.0.0.1]}], ports: [{port: 80}]`},

@@ -1,0 +1,350 @@
+// Package policy is what is true of the admission policies, validating and mutating, and of their bindings. Expressions are taken
+// as text: nothing here compiles CEL.
+//
+// In Kubernetes: pkg/apis/admissionregistration (v1/defaults.go, validation/validation.go), which compiles and types each expression.
+package policy
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
+
+	"hyperkube/api/admissionregistration/match"
+	"hyperkube/api/rule"
+)
+
+// SetDefaultsValidating fills what the writer of a ValidatingAdmissionPolicy left out.
+func SetDefaultsValidating(p *admissionregistrationv1.ValidatingAdmissionPolicy) {
+	setDefaults(&p.Spec.FailurePolicy, p.Spec.MatchConstraints)
+}
+
+// SetDefaultsMutating fills what the writer of a MutatingAdmissionPolicy left out.
+func SetDefaultsMutating(p *admissionregistrationv1.MutatingAdmissionPolicy) {
+	setDefaults(&p.Spec.FailurePolicy, p.Spec.MatchConstraints)
+}
+
+func setDefaults(failure **admissionregistrationv1.FailurePolicyType, resources *admissionregistrationv1.MatchResources) {
+	if *failure == nil {
+		*failure = ptr.To(admissionregistrationv1.Fail)
+	}
+	SetDefaultsMatch(resources)
+}
+
+// SetDefaultsMatch fills what a policy or a binding says about resources.
+func SetDefaultsMatch(m *admissionregistrationv1.MatchResources) {
+	if m == nil {
+		return
+	}
+	match.SetDefaults(&m.MatchPolicy, &m.NamespaceSelector, &m.ObjectSelector)
+	for _, rules := range [][]admissionregistrationv1.NamedRuleWithOperations{m.ResourceRules, m.ExcludeResourceRules} {
+		for i := range rules {
+			if rules[i].Scope == nil {
+				rules[i].Scope = ptr.To(admissionregistrationv1.AllScopes)
+			}
+		}
+	}
+}
+
+const maxAuditAnnotations, maxAnnotationExpression = 20, 5 * 1024
+
+// ValidateValidating checks a ValidatingAdmissionPolicy on its own.
+func ValidateValidating(p *admissionregistrationv1.ValidatingAdmissionPolicy) field.ErrorList {
+	spec, path := &p.Spec, field.NewPath("spec")
+	errs := validateShared(spec.FailurePolicy, spec.ParamKind, spec.MatchConstraints, path)
+	errs = append(errs, match.ValidateConditions(spec.MatchConditions, path.Child("matchConditions"))...)
+	errs = append(errs, validateVariables(spec.Variables, path.Child("variables"))...)
+	if len(spec.Validations) == 0 && len(spec.AuditAnnotations) == 0 {
+		const message = "validations or auditAnnotations must contain at least one item"
+		return append(errs, field.Required(path.Child("validations"), message), field.Required(path.Child("auditAnnotations"), message))
+	}
+	for i := range spec.Validations {
+		errs = append(errs, validateValidation(&spec.Validations[i], path.Child("validations").Index(i))...)
+	}
+	return append(errs, validateAuditAnnotations(p.Name, spec.AuditAnnotations, path.Child("auditAnnotations"))...)
+}
+
+// ValidateMutating checks a MutatingAdmissionPolicy on its own.
+func ValidateMutating(p *admissionregistrationv1.MutatingAdmissionPolicy) field.ErrorList {
+	spec, path := &p.Spec, field.NewPath("spec")
+	errs := validateShared(spec.FailurePolicy, spec.ParamKind, spec.MatchConstraints, path)
+	errs = append(errs, match.ValidateConditions(spec.MatchConditions, path.Child("matchConditions"))...)
+	errs = append(errs, validateVariables(spec.Variables, path.Child("variables"))...)
+	if len(spec.Mutations) == 0 {
+		errs = append(errs, field.Required(path.Child("mutations"), "mutations must contain at least one item"))
+	}
+	for i := range spec.Mutations {
+		errs = append(errs, validateMutation(&spec.Mutations[i], path.Child("mutations").Index(i))...)
+	}
+	return append(errs, rule.Supported(spec.ReinvocationPolicy, path.Child("reinvocationPolicy"),
+		admissionregistrationv1.IfNeededReinvocationPolicy, admissionregistrationv1.NeverReinvocationPolicy)...)
+}
+
+func validateShared(failure *admissionregistrationv1.FailurePolicyType, params *admissionregistrationv1.ParamKind, resources *admissionregistrationv1.MatchResources, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if failure == nil {
+		errs = append(errs, field.Required(path.Child("failurePolicy"), ""))
+	}
+	errs = append(errs, match.ValidateFailurePolicy(failure, path)...)
+	if params != nil {
+		errs = append(errs, validateParamKind(params, path.Child("paramKind"))...)
+	}
+	if resources == nil {
+		return append(errs, field.Required(path.Child("matchConstraints"), ""))
+	}
+	errs = append(errs, validateMatch(resources, path.Child("matchConstraints"))...)
+	if len(resources.ResourceRules) == 0 {
+		errs = append(errs, field.Required(path.Child("matchConstraints", "resourceRules"), ""))
+	}
+	return errs
+}
+
+func validateParamKind(p *admissionregistrationv1.ParamKind, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	at := path.Child("apiVersion")
+	group, version, found := strings.Cut(p.APIVersion, "/")
+	if !found {
+		group, version = "", p.APIVersion
+	}
+	switch {
+	case p.APIVersion == "":
+		errs = append(errs, field.Required(at, ""))
+	case strings.Contains(version, "/"):
+		errs = append(errs, field.Invalid(at, p.APIVersion, "unexpected GroupVersion string: "+p.APIVersion))
+	default:
+		if messages := validation.IsDNS1123Subdomain(group); group != "" && len(messages) > 0 {
+			errs = append(errs, field.Invalid(at, group, strings.Join(messages, ",")))
+		}
+		if messages := validation.IsDNS1035Label(version); version == "" {
+			errs = append(errs, field.Invalid(at, p.APIVersion, "version must be specified"))
+		} else if len(messages) > 0 {
+			errs = append(errs, field.Invalid(at, version, strings.Join(messages, ",")))
+		}
+	}
+	if p.Kind == "" {
+		errs = append(errs, field.Required(path.Child("kind"), ""))
+	} else if messages := validation.IsDNS1035Label(strings.ToLower(p.Kind)); len(messages) > 0 {
+		errs = append(errs, field.Invalid(path.Child("kind"), p.Kind, "may have mixed case, but should otherwise match: "+strings.Join(messages, ",")))
+	}
+	return errs
+}
+
+func validateMatch(m *admissionregistrationv1.MatchResources, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if m.MatchPolicy == nil {
+		errs = append(errs, field.Required(path.Child("matchPolicy"), ""))
+	}
+	errs = append(errs, match.ValidateMatchPolicy(m.MatchPolicy, path)...)
+	for _, s := range []struct {
+		selector *metav1.LabelSelector
+		name     string
+	}{{m.NamespaceSelector, "namespaceSelector"}, {m.ObjectSelector, "objectSelector"}} {
+		if s.selector == nil {
+			errs = append(errs, field.Required(path.Child(s.name), ""))
+		}
+		errs = append(errs, match.ValidateSelector(s.selector, path.Child(s.name))...)
+	}
+	for i := range m.ResourceRules {
+		errs = append(errs, validateNamedRule(&m.ResourceRules[i], path.Child("resourceRules").Index(i))...)
+	}
+	for i := range m.ExcludeResourceRules {
+		errs = append(errs, validateNamedRule(&m.ExcludeResourceRules[i], path.Child("excludeResourceRules").Index(i))...)
+	}
+	return errs
+}
+
+func validateNamedRule(r *admissionregistrationv1.NamedRuleWithOperations, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, name := range r.ResourceNames {
+		at := path.Child("resourceNames").Index(i)
+		errs = append(errs, rule.All(pathvalidation.ValidatePathSegmentName(name, false), at, name)...)
+		if slices.Contains(r.ResourceNames[:i], name) {
+			errs = append(errs, field.Duplicate(at, name))
+		}
+	}
+	return append(errs, match.ValidateRule(&r.RuleWithOperations, path)...)
+}
+
+var (
+	identifier = regexp.MustCompile(`^[_a-zA-Z][_a-zA-Z0-9]*$`)
+	reserved   = sets.New("true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
+		"let", "loop", "package", "namespace", "return", "var", "void", "while")
+)
+
+func validateVariables(variables []admissionregistrationv1.Variable, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, v := range variables {
+		at := path.Index(i)
+		switch {
+		case strings.TrimSpace(v.Name) == "":
+			errs = append(errs, field.Required(at.Child("name"), "name is not specified"))
+		case !identifier.MatchString(v.Name) || reserved.Has(v.Name):
+			errs = append(errs, field.Invalid(at.Child("name"), v.Name, "name is not a valid CEL identifier"))
+		}
+		errs = append(errs, validateExpression(v.Expression, at.Child("expression"))...)
+	}
+	return errs
+}
+
+func validateExpression(expression string, path *field.Path) field.ErrorList {
+	if strings.TrimSpace(expression) == "" {
+		return field.ErrorList{field.Required(path, "expression is not specified")}
+	}
+	return nil
+}
+
+func validateValidation(v *admissionregistrationv1.Validation, path *field.Path) field.ErrorList {
+	errs := validateExpression(v.Expression, path.Child("expression"))
+	if v.MessageExpression != "" && strings.TrimSpace(v.MessageExpression) == "" {
+		errs = append(errs, field.Invalid(path.Child("messageExpression"), v.MessageExpression, "must be non-empty if specified"))
+	}
+	if message := strings.TrimSpace(v.Message); v.Message != "" && message == "" {
+		errs = append(errs, field.Invalid(path.Child("message"), v.Message, "message must be non-empty if specified"))
+	} else if strings.ContainsAny(message, "\n\r") {
+		errs = append(errs, field.Invalid(path.Child("message"), v.Message, "message must not contain line breaks"))
+	}
+	known := []metav1.StatusReason{metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonRequestEntityTooLarge, metav1.StatusReasonUnauthorized}
+	if v.Reason != nil && !slices.Contains(known, *v.Reason) {
+		errs = append(errs, field.NotSupported(path.Child("reason"), *v.Reason, known))
+	}
+	return errs
+}
+
+func validateAuditAnnotations(policy string, annotations []admissionregistrationv1.AuditAnnotation, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if len(annotations) > maxAuditAnnotations {
+		errs = append(errs, field.Invalid(path, annotations, fmt.Sprintf("must not have more than %d auditAnnotations", maxAuditAnnotations)))
+	}
+	seen := sets.New[string]()
+	for i, a := range annotations {
+		at := path.Index(i)
+		if policy == "" {
+			errs = append(errs, field.Invalid(at.Child("key"), a.Key, "requires metadata.name be non-empty"))
+		} else {
+			errs = append(errs, rule.QualifiedName(policy+"/"+a.Key, at.Child("key"))...)
+		}
+		switch expression := strings.TrimSpace(a.ValueExpression); {
+		case expression == "":
+			errs = append(errs, field.Required(at.Child("valueExpression"), "valueExpression is not specified"))
+		case len(expression) > maxAnnotationExpression:
+			errs = append(errs, field.Required(at.Child("valueExpression"), fmt.Sprintf("must not exceed %d bytes in length", maxAnnotationExpression)))
+		}
+		if seen.Has(a.Key) {
+			errs = append(errs, field.Duplicate(at.Child("key"), a.Key))
+		}
+		seen.Insert(a.Key)
+	}
+	return errs
+}
+
+func validateMutation(m *admissionregistrationv1.Mutation, path *field.Path) field.ErrorList {
+	errs := rule.Supported(m.PatchType, path.Child("patchType"), admissionregistrationv1.PatchTypeApplyConfiguration, admissionregistrationv1.PatchTypeJSONPatch)
+	for _, member := range []struct {
+		kind       admissionregistrationv1.PatchType
+		name       string
+		there      bool
+		expression func() string
+	}{
+		{admissionregistrationv1.PatchTypeApplyConfiguration, "applyConfiguration", m.ApplyConfiguration != nil, func() string { return m.ApplyConfiguration.Expression }},
+		{admissionregistrationv1.PatchTypeJSONPatch, "jsonPatch", m.JSONPatch != nil, func() string { return m.JSONPatch.Expression }},
+	} {
+		at, mine := path.Child(member.name), member.kind == m.PatchType
+		switch {
+		case mine && !member.there:
+			errs = append(errs, field.Required(at, fmt.Sprintf("must be specified when patchType is %s", member.kind)))
+		case mine:
+			errs = append(errs, validateExpression(member.expression(), at.Child("expression"))...)
+		case member.there:
+			errs = append(errs, field.Invalid(at, "{"+member.name+"}", fmt.Sprintf("must not be specified when patchType is %s", m.PatchType)))
+		}
+	}
+	return errs
+}
+
+// ValidateStatus checks what the type checker reports.
+func ValidateStatus(p *admissionregistrationv1.ValidatingAdmissionPolicy) field.ErrorList {
+	path := field.NewPath("status")
+	errs := metav1validation.ValidateConditions(p.Status.Conditions, path.Child("conditions"))
+	if p.Status.TypeChecking == nil {
+		return errs
+	}
+	for i, w := range p.Status.TypeChecking.ExpressionWarnings {
+		at := path.Child("typeChecking", "expressionWarnings").Index(i)
+		errs = append(errs, rule.NonEmpty(w.Warning, at.Child("warning"))...)
+		errs = append(errs, rule.NonEmpty(strings.TrimSpace(w.FieldRef), at.Child("fieldRef"))...)
+	}
+	return errs
+}
+
+// ValidateValidatingBinding checks a ValidatingAdmissionPolicyBinding on its own.
+func ValidateValidatingBinding(b *admissionregistrationv1.ValidatingAdmissionPolicyBinding) field.ErrorList {
+	path := field.NewPath("spec")
+	errs := validateBinding(b.Spec.PolicyName, b.Spec.ParamRef, b.Spec.MatchResources, path)
+	return append(errs, validateActions(b.Spec.ValidationActions, path.Child("validationActions"))...)
+}
+
+// ValidateMutatingBinding checks a MutatingAdmissionPolicyBinding on its own.
+func ValidateMutatingBinding(b *admissionregistrationv1.MutatingAdmissionPolicyBinding) field.ErrorList {
+	return validateBinding(b.Spec.PolicyName, b.Spec.ParamRef, b.Spec.MatchResources, field.NewPath("spec"))
+}
+
+func validateBinding(policy string, params *admissionregistrationv1.ParamRef, resources *admissionregistrationv1.MatchResources, path *field.Path) field.ErrorList {
+	errs := rule.NonEmpty(policy, path.Child("policyName"))
+	if policy != "" {
+		errs = append(errs, rule.DNSSubdomain(policy, path.Child("policyName"))...)
+	}
+	if params != nil {
+		errs = append(errs, validateParamRef(params, path.Child("paramRef"))...)
+	}
+	if resources != nil {
+		// Upstream's own spelling of the field.
+		errs = append(errs, validateMatch(resources, path.Child("matchResouces"))...)
+	}
+	return errs
+}
+
+func validateParamRef(p *admissionregistrationv1.ParamRef, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if p.Name != "" {
+		errs = append(errs, rule.All(pathvalidation.ValidatePathSegmentName(p.Name, false), path.Child("name"), p.Name)...)
+	}
+	errs = append(errs, match.ValidateSelector(p.Selector, path.Child("selector"))...)
+	switch {
+	case p.Name != "" && p.Selector != nil:
+		const message = "name and selector are mutually exclusive"
+		errs = append(errs, field.Forbidden(path.Child("name"), message), field.Forbidden(path.Child("selector"), message))
+	case p.Name == "" && p.Selector == nil:
+		errs = append(errs, field.Required(path, "one of name or selector must be specified"))
+	}
+	return append(errs, rule.Supported(ptr.Deref(p.ParameterNotFoundAction, ""), path.Child("parameterNotFoundAction"),
+		admissionregistrationv1.AllowAction, admissionregistrationv1.DenyAction)...)
+}
+
+func validateActions(actions []admissionregistrationv1.ValidationAction, path *field.Path) field.ErrorList {
+	if len(actions) == 0 {
+		return field.ErrorList{field.Required(path, "at least one validation action is required")}
+	}
+	known := []admissionregistrationv1.ValidationAction{admissionregistrationv1.Audit, admissionregistrationv1.Deny, admissionregistrationv1.Warn}
+	var errs field.ErrorList
+	for i, action := range actions {
+		if !slices.Contains(known, action) {
+			errs = append(errs, field.NotSupported(path.Index(i), action, known))
+		}
+		if slices.Contains(actions[:i], action) {
+			errs = append(errs, field.Duplicate(path.Index(i), action))
+		}
+	}
+	if slices.Contains(actions, admissionregistrationv1.Deny) && slices.Contains(actions, admissionregistrationv1.Warn) {
+		errs = append(errs, field.Invalid(path, actions, "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)"))
+	}
+	return errs
+}

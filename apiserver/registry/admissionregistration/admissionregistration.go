@@ -1,0 +1,180 @@
+// Package admissionregistration is the table of admissionregistration.k8s.io/v1: webhooks and policies are kept here; nobody
+// calls them yet.
+//
+// In Kubernetes: pkg/registry/admissionregistration.
+package admissionregistration
+
+import (
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"hyperkube/api/admissionregistration/policy"
+	"hyperkube/api/admissionregistration/webhook"
+	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/registry/column"
+	"hyperkube/apiserver/registry/typed"
+)
+
+// Resources is the table of admissionregistration.k8s.io/v1.
+func Resources(env *registry.Env) []registry.Resource {
+	return []registry.Resource{
+		validatingWebhooks(), mutatingWebhooks(), validatingPolicies(), validatingBindings(), mutatingPolicies(), mutatingBindings(),
+	}
+}
+
+// line is what the six kinds have in common.
+func line(plural, singular, kind string) registry.Resource {
+	return registry.Resource{
+		Name: plural, Singular: singular, Kind: schema.GroupVersionKind{Group: admissionregistrationv1.GroupName, Version: "v1", Kind: kind},
+		Categories: []string{"api-extensions"}, ClusterScoped: true,
+	}
+}
+
+func validatingWebhooks() registry.Resource {
+	type object = admissionregistrationv1.ValidatingWebhookConfiguration
+	r := line("validatingwebhookconfigurations", "validatingwebhookconfiguration", "ValidatingWebhookConfiguration")
+	r.New = func() runtime.Object { return &object{} }
+	r.NewList = func() runtime.Object { return &admissionregistrationv1.ValidatingWebhookConfigurationList{} }
+	r.Default = typed.Default(webhook.SetDefaultsValidating)
+	r.Strategy = typed.Strategy[*object]{
+		OnCreate: func(c *object) { c.Generation = 1 },
+		OnUpdate: func(c, old *object) { typed.Bump(c, c.Webhooks, old.Webhooks) },
+		Check:    webhook.ValidateValidating,
+	}
+	r.Table = typed.Table(func(c *object) []any { return []any{c.Name, int64(len(c.Webhooks)), column.Since(c.CreationTimestamp)} }, webhookColumns...)
+	return r
+}
+
+func mutatingWebhooks() registry.Resource {
+	type object = admissionregistrationv1.MutatingWebhookConfiguration
+	r := line("mutatingwebhookconfigurations", "mutatingwebhookconfiguration", "MutatingWebhookConfiguration")
+	r.New = func() runtime.Object { return &object{} }
+	r.NewList = func() runtime.Object { return &admissionregistrationv1.MutatingWebhookConfigurationList{} }
+	r.Default = typed.Default(webhook.SetDefaultsMutating)
+	r.Strategy = typed.Strategy[*object]{
+		OnCreate: func(c *object) { c.Generation = 1 },
+		OnUpdate: func(c, old *object) { typed.Bump(c, c.Webhooks, old.Webhooks) },
+		Check:    webhook.ValidateMutating,
+	}
+	r.Table = typed.Table(func(c *object) []any { return []any{c.Name, int64(len(c.Webhooks)), column.Since(c.CreationTimestamp)} }, webhookColumns...)
+	return r
+}
+
+var webhookColumns = []metav1.TableColumnDefinition{
+	column.Name(), column.Number("Webhooks", "Webhooks indicates the number of webhooks registered in this configuration"), column.Age(),
+}
+
+func validatingPolicies() registry.Resource {
+	type object = admissionregistrationv1.ValidatingAdmissionPolicy
+	r := line("validatingadmissionpolicies", "validatingadmissionpolicy", "ValidatingAdmissionPolicy")
+	r.New = func() runtime.Object { return &object{} }
+	r.NewList = func() runtime.Object { return &admissionregistrationv1.ValidatingAdmissionPolicyList{} }
+	r.Default = typed.Default(policy.SetDefaultsValidating)
+	r.Strategy = typed.Strategy[*object]{
+		OnCreate: func(p *object) { p.Status, p.Generation = admissionregistrationv1.ValidatingAdmissionPolicyStatus{}, 1 },
+		OnUpdate: func(p, old *object) {
+			p.Status = old.Status
+			typed.Bump(p, p.Spec, old.Spec)
+		},
+		Check: policy.ValidateValidating,
+	}
+	r.StatusStrategy = typed.Strategy[*object]{
+		OnUpdate: func(p, old *object) {
+			p.Spec = old.Spec
+			metav1.ResetObjectMetaForStatus(p, old)
+		},
+		CheckUpdate: func(p, old *object) field.ErrorList { return policy.ValidateStatus(p) },
+	}
+	r.Table = typed.Table(func(p *object) []any {
+		return []any{p.Name, int64(len(p.Spec.Validations)), paramKind(p.Spec.ParamKind), column.Since(p.CreationTimestamp)}
+	},
+		column.Name(),
+		column.Number("Validations", "Validations indicates the number of validation rules defined in this configuration"),
+		column.Text("ParamKind", "ParamKind specifies the kind of resources used to parameterize this policy"),
+		column.Age(),
+	)
+	return r
+}
+
+func mutatingPolicies() registry.Resource {
+	type object = admissionregistrationv1.MutatingAdmissionPolicy
+	r := line("mutatingadmissionpolicies", "mutatingadmissionpolicy", "MutatingAdmissionPolicy")
+	r.New = func() runtime.Object { return &object{} }
+	r.NewList = func() runtime.Object { return &admissionregistrationv1.MutatingAdmissionPolicyList{} }
+	r.Default = typed.Default(policy.SetDefaultsMutating)
+	r.Strategy = typed.Strategy[*object]{
+		OnCreate: func(p *object) { p.Generation = 1 },
+		OnUpdate: func(p, old *object) { typed.Bump(p, p.Spec, old.Spec) },
+		Check:    policy.ValidateMutating,
+	}
+	r.Table = typed.Table(func(p *object) []any {
+		return []any{p.Name, int64(len(p.Spec.Mutations)), paramKind(p.Spec.ParamKind), column.Since(p.CreationTimestamp)}
+	},
+		column.Name(),
+		column.Number("Mutations", "Mutation indicates the number of mutations rules defined in this configuration"),
+		column.Text("ParamKind", "ParamKind specifies the kind of resources used to parameterize this policy"),
+		column.Age(),
+	)
+	return r
+}
+
+func paramKind(k *admissionregistrationv1.ParamKind) string {
+	if k == nil {
+		return "<unset>"
+	}
+	return k.APIVersion + "/" + k.Kind
+}
+
+func validatingBindings() registry.Resource {
+	type object = admissionregistrationv1.ValidatingAdmissionPolicyBinding
+	r := line("validatingadmissionpolicybindings", "validatingadmissionpolicybinding", "ValidatingAdmissionPolicyBinding")
+	r.New = func() runtime.Object { return &object{} }
+	r.NewList = func() runtime.Object { return &admissionregistrationv1.ValidatingAdmissionPolicyBindingList{} }
+	r.Default = typed.Default(func(b *object) { policy.SetDefaultsMatch(b.Spec.MatchResources) })
+	r.Strategy = typed.Strategy[*object]{
+		OnCreate: func(b *object) { b.Generation = 1 },
+		OnUpdate: func(b, old *object) { typed.Bump(b, b.Spec, old.Spec) },
+		Check:    policy.ValidateValidatingBinding,
+	}
+	r.Table = typed.Table(func(b *object) []any {
+		return []any{b.Name, b.Spec.PolicyName, paramRef(b.Spec.ParamRef), column.Since(b.CreationTimestamp)}
+	}, bindingColumns...)
+	return r
+}
+
+func mutatingBindings() registry.Resource {
+	type object = admissionregistrationv1.MutatingAdmissionPolicyBinding
+	r := line("mutatingadmissionpolicybindings", "mutatingadmissionpolicybinding", "MutatingAdmissionPolicyBinding")
+	r.New = func() runtime.Object { return &object{} }
+	r.NewList = func() runtime.Object { return &admissionregistrationv1.MutatingAdmissionPolicyBindingList{} }
+	r.Default = typed.Default(func(b *object) { policy.SetDefaultsMatch(b.Spec.MatchResources) })
+	r.Strategy = typed.Strategy[*object]{
+		OnCreate: func(b *object) { b.Generation = 1 },
+		OnUpdate: func(b, old *object) { typed.Bump(b, b.Spec, old.Spec) },
+		Check:    policy.ValidateMutatingBinding,
+	}
+	r.Table = typed.Table(func(b *object) []any {
+		return []any{b.Name, b.Spec.PolicyName, paramRef(b.Spec.ParamRef), column.Since(b.CreationTimestamp)}
+	}, bindingColumns...)
+	return r
+}
+
+var bindingColumns = []metav1.TableColumnDefinition{
+	column.Name(),
+	column.Text("PolicyName", "PolicyName indicates the policy definition which the policy binding binded to"),
+	column.Text("ParamRef", "ParamRef indicates the param resource which sets the configration param"),
+	column.Age(),
+}
+
+func paramRef(r *admissionregistrationv1.ParamRef) string {
+	switch {
+	case r == nil:
+		return "<unset>"
+	case r.Namespace != "":
+		return r.Namespace + "/" + r.Name
+	}
+	return r.Name
+}

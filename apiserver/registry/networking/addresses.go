@@ -1,0 +1,86 @@
+package networking
+
+import (
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"hyperkube/api/networking/ipaddress"
+	"hyperkube/api/networking/servicecidr"
+	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/registry/column"
+	"hyperkube/apiserver/registry/typed"
+)
+
+// The addresses of Services: the ranges they come from, and one object each that is taken (registry/core/service).
+
+func ipAddresses() registry.Resource {
+	return registry.Resource{
+		Name: "ipaddresses", Singular: "ipaddress", Kind: kind("IPAddress"), ShortNames: []string{"ip"}, ClusterScoped: true,
+		New:     func() runtime.Object { return &networkingv1.IPAddress{} },
+		NewList: func() runtime.Object { return &networkingv1.IPAddressList{} },
+		Strategy: typed.Strategy[*networkingv1.IPAddress]{
+			Name: ipaddress.ValidateName, Check: ipaddress.Validate, CheckUpdate: ipaddress.ValidateUpdate,
+		},
+		Fields: typed.Fields(func(a *networkingv1.IPAddress) fields.Set {
+			set := fields.Set{"spec.parentRef.group": "", "spec.parentRef.resource": "", "spec.parentRef.namespace": "", "spec.parentRef.name": ""}
+			if ref := a.Spec.ParentRef; ref != nil {
+				set["spec.parentRef.group"], set["spec.parentRef.resource"] = ref.Group, ref.Resource
+				set["spec.parentRef.namespace"], set["spec.parentRef.name"] = ref.Namespace, ref.Name
+			}
+			return set
+		}),
+		Table: typed.Table(func(a *networkingv1.IPAddress) []any {
+			return []any{a.Name, parentRef(a.Spec.ParentRef), column.Since(a.CreationTimestamp)}
+		}, column.Name(), column.Text("ParentRef", networkingv1.IPAddressSpec{}.SwaggerDoc()["parentRef"]), column.Age()),
+	}
+}
+
+func parentRef(ref *networkingv1.ParentReference) string {
+	if ref == nil {
+		return "<none>"
+	}
+	var words []string
+	for _, word := range []string{ref.Group, ref.Resource, ref.Namespace, ref.Name} {
+		if word != "" {
+			words = append(words, word)
+		}
+	}
+	return strings.Join(words, "/")
+}
+
+func serviceCIDRs(env *registry.Env) registry.Resource {
+	type object = networkingv1.ServiceCIDR
+	return registry.Resource{
+		Name: "servicecidrs", Singular: "servicecidr", Kind: kind("ServiceCIDR"), ClusterScoped: true,
+		New:     func() runtime.Object { return &object{} },
+		NewList: func() runtime.Object { return &networkingv1.ServiceCIDRList{} },
+		Strategy: typed.Strategy[*object]{
+			OnCreate:    func(c *object) { c.Status = networkingv1.ServiceCIDRStatus{} },
+			OnUpdate:    func(c, old *object) { c.Status = old.Status },
+			Check:       servicecidr.Validate,
+			CheckUpdate: servicecidr.ValidateUpdate,
+		},
+		StatusStrategy: typed.Strategy[*object]{
+			OnUpdate: func(c, old *object) {
+				c.Spec = old.Spec
+				metav1.ResetObjectMetaForStatus(c, old)
+			},
+			CheckUpdate: servicecidr.ValidateStatusUpdate,
+		},
+		Table: typed.Table(func(c *object) []any {
+			return []any{c.Name, column.Or(strings.Join(c.Spec.CIDRs, ","), "<none>"), column.Since(c.CreationTimestamp)}
+		}, column.Name(), column.Text("CIDRs", networkingv1.ServiceCIDRSpec{}.SwaggerDoc()["cidrs"]), column.Age()),
+		Hooks: registry.Hooks{MarkDeleted: func(obj runtime.Object) {
+			c := obj.(*object)
+			meta.SetStatusCondition(&c.Status.Conditions, metav1.Condition{
+				Type: networkingv1.ServiceCIDRConditionReady, Status: metav1.ConditionFalse, Reason: networkingv1.ServiceCIDRReasonTerminating,
+				Message: "There are still IPAddresses referencing the ServiceCIDR, please remove them or create a new ServiceCIDR", LastTransitionTime: metav1.NewTime(env.Clock.Now()),
+			})
+		}},
+	}
+}
