@@ -9,8 +9,6 @@ import (
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/clock"
-	storagev1 "k8s.io/api/storage/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"hyperkube/apiserver/admission/defaulttolerationseconds"
 	"hyperkube/apiserver/admission/namespacelifecycle"
@@ -49,9 +47,13 @@ func ConfigFor(env *registry.Env) Config {
 	}
 }
 
-// Chain is the plugins in their order.
+// Chain is the plugins in their order; 64 at most.
 type Chain struct {
 	Plugins []plugin.Plugin
+
+	names    []string // of Plugins
+	once     sync.Once
+	changing changing
 }
 
 var _ request.Admission = &Chain{}
@@ -67,7 +69,7 @@ func New(cfg Config) (*Chain, error) {
 		serviceaccount.New(cfg.ServiceAccounts, cfg.Clock),
 		noderestriction.New(cfg.Pods, cfg.Nodes),
 		nodetaint.New(),
-		podSecurity,
+		// PodSecurity
 		priority.New(cfg.PriorityClasses),
 		defaulttolerationseconds.New(),
 		// DefaultStorageClass, StorageObjectInUseProtection, RuntimeClass, CertificateApproval,
@@ -77,6 +79,8 @@ func New(cfg Config) (*Chain, error) {
 
 // Admit implements request.Admission: the first refusal ends it.
 func (c *Chain) Admit(ctx context.Context, a *request.AdmissionAttributes) error {
+	noted := c.record(request.FlowFrom(ctx), a)
+	defer noted.end()
 	for i := range c.Plugins {
 		if p := &c.Plugins[i]; p.Admit != nil && p.Handles(a) {
 			err := p.Admit(ctx, a)
@@ -89,30 +93,24 @@ func (c *Chain) Admit(ctx context.Context, a *request.AdmissionAttributes) error
 	return nil
 }
 
-	names    []string // of Plugins
-	once     sync.Once
-	changing changing
-
 // Validate implements request.Admission.
 func (c *Chain) Validate(ctx context.Context, a *request.AdmissionAttributes) error {
+	var asked, refused uint64
+	if q := request.FlowFrom(ctx); q != nil {
+		began := time.Now()
+		defer func() { q.Judged(c.pluginNames(), asked, refused, time.Since(began)) }()
+	}
 	for i := range c.Plugins {
 		if p := &c.Plugins[i]; p.Validate != nil && p.Handles(a) {
+			asked |= 1 << i
 			if err := p.Validate(ctx, a); err != nil {
+				refused |= 1 << i
 				return err
 			}
 		}
 	}
 	return nil
 }
-	noted := c.record(request.FlowFrom(ctx), a)
-	defer noted.end()
-	var asked, refused uint64
-	if q := request.FlowFrom(ctx); q != nil {
-		began := time.Now()
-		defer func() { q.Judged(c.pluginNames(), asked, refused, time.Since(began)) }()
-	}
-			asked |= 1 << i
-				refused |= 1 << i
 
 // pluginNames are those of Plugins, in order.
 func (c *Chain) pluginNames() []string {
