@@ -21,7 +21,10 @@ import (
 	"hyperkube/controllers/nodeipam"
 	"hyperkube/controllers/nodelifecycle"
 	"hyperkube/controllers/podgc"
+	"hyperkube/controllers/pvcprotection"
+	"hyperkube/controllers/pvprotection"
 	"hyperkube/controllers/replicaset"
+	"hyperkube/controllers/resourcequota"
 	"hyperkube/controllers/rootcacertpublisher"
 	"hyperkube/controllers/serviceaccount"
 	"hyperkube/controllers/statefulset"
@@ -113,6 +116,14 @@ var table = []entry{
 		}},
 	{"serviceaccount", "serviceaccount-controller", "gives each namespace its default account", coreGroup.WithResource("serviceaccounts"),
 		func(t *term) (controller, error) { return serviceaccount.New(t.client, t.informers, t.options(1)), nil }},
+	{"resourcequota", "resourcequota-controller", "recounts what quotas have used", coreGroup.WithResource("resourcequotas"),
+		func(t *term) (controller, error) {
+			return resourcequota.New(t.client, t.metadata, t.informers, t.options(5)), nil
+		}},
+	{"pvcprotection", "persistentvolumeclaim-protection-controller", "lets claims go that no pod uses", coreGroup.WithResource("persistentvolumeclaims"),
+		func(t *term) (controller, error) { return pvcprotection.New(t.client, t.informers, t.options(1)), nil }},
+	{"pvprotection", "persistentvolume-protection-controller", "lets volumes go that no claim is bound to", coreGroup.WithResource("persistentvolumes"),
+		func(t *term) (controller, error) { return pvprotection.New(t.client, t.informers, t.options(1)), nil }},
 	{"rootcacertpublisher", "root-ca-certificate-publisher-controller", "gives each namespace the cluster's CA certificate", coreGroup.WithResource("configmaps"),
 		func(t *term) (controller, error) {
 			if len(t.config.RootCA) == 0 {

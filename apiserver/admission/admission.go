@@ -6,17 +6,31 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	nodev1 "k8s.io/api/node/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/clock"
 
+	"hyperkube/apiserver/admission/certificates"
+	"hyperkube/apiserver/admission/defaultingressclass"
+	"hyperkube/apiserver/admission/defaultstorageclass"
 	"hyperkube/apiserver/admission/defaulttolerationseconds"
+	"hyperkube/apiserver/admission/limitranger"
 	"hyperkube/apiserver/admission/namespacelifecycle"
 	"hyperkube/apiserver/admission/noderestriction"
 	"hyperkube/apiserver/admission/nodetaint"
+	"hyperkube/apiserver/admission/persistentvolumeclaimresize"
 	"hyperkube/apiserver/admission/plugin"
+	"hyperkube/apiserver/admission/podsecurity"
+	"hyperkube/apiserver/admission/podtopologylabels"
 	"hyperkube/apiserver/admission/priority"
+	"hyperkube/apiserver/admission/resourcequota"
+	"hyperkube/apiserver/admission/runtimeclass"
 	"hyperkube/apiserver/admission/serviceaccount"
+	"hyperkube/apiserver/admission/storageobjectinuseprotection"
 	"hyperkube/apiserver/lister"
 	"hyperkube/apiserver/registry"
 	"hyperkube/apiserver/request"
@@ -30,7 +44,16 @@ type Config struct {
 	Pods                       lister.Lister[*corev1.Pod]
 	Nodes                      lister.Lister[*corev1.Node]
 	PriorityClasses            lister.Lister[*schedulingv1.PriorityClass]
-	Clock                      clock.Clock
+	LimitRanges                lister.Lister[*corev1.LimitRange]
+	StorageClasses             lister.Lister[*storagev1.StorageClass]
+	RuntimeClasses             lister.Lister[*nodev1.RuntimeClass]
+	IngressClasses             lister.Lister[*networkingv1.IngressClass]
+	ResourceQuotas             lister.Lister[*corev1.ResourceQuota]
+	// UpdateQuotaStatus charges a quota.
+	UpdateQuotaStatus resourcequota.UpdateStatus
+	// Authorizer returns who is asked for rights that only the object shows; it is there when a request is.
+	Authorizer func() request.Authorizer
+	Clock      clock.Clock
 }
 
 // ConfigFor reads everything from the apiserver's own stores.
@@ -43,9 +66,23 @@ func ConfigFor(env *registry.Env) Config {
 		Pods:            lister.Confirmed[*corev1.Pod](env, schema.GroupResource{Resource: "pods"}),
 		Nodes:           lister.Confirmed[*corev1.Node](env, schema.GroupResource{Resource: "nodes"}),
 		PriorityClasses: lister.Confirmed[*schedulingv1.PriorityClass](env, schema.GroupResource{Group: "scheduling.k8s.io", Resource: "priorityclasses"}),
-		Clock:           env.Clock,
+		LimitRanges:     lister.Confirmed[*corev1.LimitRange](env, schema.GroupResource{Resource: "limitranges"}),
+		StorageClasses:  lister.Confirmed[*storagev1.StorageClass](env, schema.GroupResource{Group: storagev1.GroupName, Resource: "storageclasses"}),
+		RuntimeClasses:  lister.Confirmed[*nodev1.RuntimeClass](env, schema.GroupResource{Group: nodev1.GroupName, Resource: "runtimeclasses"}),
+		IngressClasses:  lister.Confirmed[*networkingv1.IngressClass](env, schema.GroupResource{Group: networkingv1.GroupName, Resource: "ingressclasses"}),
+		ResourceQuotas:  lister.Confirmed[*corev1.ResourceQuota](env, quotas),
+		UpdateQuotaStatus: func(ctx context.Context, namespace, name string, change func(*corev1.ResourceQuota) error) error {
+			_, err := env.Store(quotas).GuaranteedUpdate(ctx, namespace, name, false, func(current runtime.Object) (runtime.Object, error) {
+				return current, change(current.(*corev1.ResourceQuota))
+			})
+			return err
+		},
+		Authorizer: func() request.Authorizer { return env.Authorizer },
+		Clock:      env.Clock,
 	}
 }
+
+var quotas = schema.GroupResource{Resource: "resourcequotas"}
 
 // Chain is the plugins in their order; 64 at most.
 type Chain struct {
@@ -63,17 +100,30 @@ func New(cfg Config) (*Chain, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
 	}
+	podSecurity, err := podsecurity.New(cfg.Namespaces, cfg.Pods)
+	if err != nil {
+		return nil, err
+	}
 	return &Chain{Plugins: []plugin.Plugin{
 		namespacelifecycle.New(cfg.Namespaces, cfg.LiveNamespaces, cfg.Clock),
-		// LimitRanger
+		limitranger.New(cfg.LimitRanges),
 		serviceaccount.New(cfg.ServiceAccounts, cfg.Clock),
 		noderestriction.New(cfg.Pods, cfg.Nodes),
 		nodetaint.New(),
-		// PodSecurity
+		podSecurity,
 		priority.New(cfg.PriorityClasses),
 		defaulttolerationseconds.New(),
-		// DefaultStorageClass, StorageObjectInUseProtection, RuntimeClass, CertificateApproval,
-		// DefaultIngressClass, MutatingAdmissionWebhook, ValidatingAdmissionWebhook, ResourceQuota
+		defaultstorageclass.New(cfg.StorageClasses),
+		storageobjectinuseprotection.New(),
+		persistentvolumeclaimresize.New(cfg.StorageClasses),
+		runtimeclass.New(cfg.RuntimeClasses),
+		certificates.NewApproval(cfg.Authorizer),
+		certificates.NewSigning(cfg.Authorizer),
+		certificates.NewSubjectRestriction(),
+		defaultingressclass.New(cfg.IngressClasses),
+		podtopologylabels.New(cfg.Nodes),
+		// Webhooks and policies will stand here. The quota is last: it must see what is going to be stored.
+		resourcequota.New(cfg.ResourceQuotas, cfg.UpdateQuotaStatus, cfg.Clock),
 	}}, nil
 }
 

@@ -5,26 +5,39 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	nodev1 "k8s.io/api/node/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	testclock "k8s.io/utils/clock/testing"
 
 	"hyperkube/apiserver/admission/plugin"
 	"hyperkube/apiserver/lister"
 	"hyperkube/apiserver/request"
 )
 
-func newChain(t *testing.T) *Chain {
+func newChain(t *testing.T, change ...func(*Config)) *Chain {
+	t.Helper()
 	none := schema.GroupResource{Resource: "x"}
 	namespaces := lister.Slice(none, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ns"}})
-	chain, err := New(Config{
+	cfg := Config{
 		Namespaces: namespaces, LiveNamespaces: namespaces,
 		ServiceAccounts: lister.Slice(none, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "default"}}),
 		Pods:            lister.Slice[*corev1.Pod](none), Nodes: lister.Slice[*corev1.Node](none),
-		PriorityClasses: lister.Slice[*schedulingv1.PriorityClass](none),
-	})
+		PriorityClasses: lister.Slice[*schedulingv1.PriorityClass](none), LimitRanges: lister.Slice[*corev1.LimitRange](none),
+		StorageClasses: lister.Slice[*storagev1.StorageClass](none), RuntimeClasses: lister.Slice[*nodev1.RuntimeClass](none),
+		IngressClasses: lister.Slice[*networkingv1.IngressClass](none), ResourceQuotas: lister.Slice[*corev1.ResourceQuota](none),
+		Clock: testclock.NewFakeClock(time.Unix(1e9, 0)),
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	chain, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +50,9 @@ func TestOrder(t *testing.T) {
 	for _, p := range newChain(t).Plugins {
 		names = append(names, p.Name)
 	}
-	if got, want := strings.Join(names, " "), "NamespaceLifecycle ServiceAccount NodeRestriction TaintNodesByCondition Priority DefaultTolerationSeconds"; got != want {
+	if got, want := strings.Join(names, " "), "NamespaceLifecycle LimitRanger ServiceAccount NodeRestriction TaintNodesByCondition PodSecurity Priority "+
+		"DefaultTolerationSeconds DefaultStorageClass StorageObjectInUseProtection PersistentVolumeClaimResize RuntimeClass CertificateApproval "+
+		"CertificateSigning CertificateSubjectRestriction DefaultIngressClass PodTopologyLabels ResourceQuota"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

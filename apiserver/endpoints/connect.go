@@ -23,8 +23,11 @@ func ConnectResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 		}
 		ctx = registry.WithConnectOptions(ctx, options)
 	}
-	if err := s.admitConnect(ctx, namespace, name, options); err != nil {
-		return err
+	// A log is read like an object, by a GET: admission has no say in reads.
+	if s.Subresource != "log" {
+		if err := s.admitConnect(ctx, namespace, name, options); err != nil {
+			return err
+		}
 	}
 	return s.Sub.Connect(namespace, name, subpath(info), w, r.WithContext(ctx))
 }

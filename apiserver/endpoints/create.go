@@ -42,6 +42,9 @@ func CreateResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 		if s.Resource.Default != nil {
 			s.Resource.Default(obj)
 		}
+		if err := s.admitSubresource(r.Context(), namespace, name, obj, options); err != nil {
+			return err
+		}
 		answer, err := s.Resource.Answer(r.Context(), namespace, obj, options)
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package endpoints
 
 import (
+	"context"
 	stderrors "errors"
 	"net/http"
 
@@ -10,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/request"
 )
 
 // UpdateResource answers PUT of an object or of one of its views (status, scale).
@@ -61,11 +63,26 @@ func (s *Scope) updateFunction(w http.ResponseWriter, r *http.Request, f form, o
 	namespace, name := s.target(r)
 	// Clients cannot see which version a change without one was made upon: it is made again on the next.
 	options.FieldManager = manager(options.FieldManager, r)
-	obj, err := s.Sub.Update(r.Context(), namespace, name, change, options)
+	obj, err := s.Sub.Update(r.Context(), namespace, name, s.admitted(r.Context(), namespace, name, options, change), options)
 	if err != nil {
 		return err
 	}
 	return writeAny(w, r, f, http.StatusOK, ofKind(obj, s.kind()))
+}
+
+// admitted is change with admission after it, which sees the subresource's own shape (Scale), not the object behind it.
+func (s *Scope) admitted(ctx context.Context, namespace, name string, options *metav1.UpdateOptions, change func(runtime.Object) (runtime.Object, error)) func(runtime.Object) (runtime.Object, error) {
+	return func(current runtime.Object) (runtime.Object, error) {
+		old := current.DeepCopyObject()
+		obj, err := change(current)
+		if err != nil {
+			return nil, err
+		}
+		return obj, s.admit(ctx, &request.AdmissionAttributes{
+			Operation: request.Update, Kind: s.kind(), Namespace: namespace, Name: name,
+			Object: obj, OldObject: old, Options: options, DryRun: len(options.DryRun) > 0,
+		})
+	}
 }
 
 // checkVersion refuses a body that was made for another version of the object.

@@ -125,7 +125,8 @@ func (s *Store) UpdateObject(ctx context.Context, namespace, name string, change
 	if info := request.InfoFrom(ctx); info != nil {
 		subresource = info.Subresource
 	}
-	w := Write{Subresource: subresource, Options: opts, DryRun: len(opts.DryRun) > 0, Manager: opts.FieldManager}
+	// Of a subresource's own shape, admission has been asked by the endpoint.
+	w := Write{Subresource: subresource, Unadmitted: subresource != "", Options: opts, DryRun: len(opts.DryRun) > 0, Manager: opts.FieldManager}
 	obj, _, err := s.Update(ctx, namespace, name, change, w)
 	return bare(obj, err)
 }
