@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,7 +71,13 @@ type differ struct {
 }
 
 func (d *differ) compare(path string, before, after any) {
-	if ignored[path] || strings.HasSuffix(path, ".lastTransitionTime") || reflect.DeepEqual(before, after) {
+	if ignored[path] || containerField.MatchString(path) || strings.HasSuffix(path, ".lastTransitionTime") || reflect.DeepEqual(before, after) {
+		return
+	}
+	if isContainerState(path) {
+		if was, is := containerState(before), containerState(after); was != is {
+			d.lines = append(d.lines, path+": "+was+" → "+is)
+		}
 		return
 	}
 	oldMap, oldIsMap := before.(map[string]any)
@@ -81,8 +88,8 @@ func (d *differ) compare(path string, before, after any) {
 	}
 	oldList, oldIsList := before.([]any)
 	newList, newIsList := after.([]any)
-	// A list that appears is compared with an empty one where that says more: conditions.
-	if path == "status.conditions" && (before == nil && newIsList || after == nil && oldIsList) {
+	// A list that appears is compared with an empty one where that says more: conditions, containers.
+	if (path == "status.conditions" || strings.HasSuffix(path, "ontainerStatuses")) && (before == nil && newIsList || after == nil && oldIsList) {
 		oldIsList, newIsList = true, true
 	}
 	if oldIsList && newIsList {
@@ -90,6 +97,35 @@ func (d *differ) compare(path string, before, after any) {
 		return
 	}
 	d.lines = append(d.lines, path+": "+d.show(path, before)+" → "+d.show(path, after))
+}
+
+// containerField is a field of a container's status that says nothing which the record does
+// not say elsewhere.
+var containerField = regexp.MustCompile(`^status\.\w*[cC]ontainerStatuses\[[^\]]*\]\.(containerID|imageID|image|user|resources|allocatedResources|volumeMounts)\b`)
+
+// isContainerState: the state of a container reads better in a word than field by field.
+func isContainerState(path string) bool {
+	return strings.Contains(path, "ontainerStatuses[") && (strings.HasSuffix(path, "].state") || strings.HasSuffix(path, "].lastState"))
+}
+
+// containerState is a container's state in a word: running, waiting: CrashLoopBackOff,
+// terminated: Error (exit code 3).
+func containerState(value any) string {
+	states, _ := value.(map[string]any)
+	for _, name := range []string{"running", "waiting", "terminated"} {
+		state, ok := states[name].(map[string]any)
+		if !ok {
+			continue
+		}
+		if reason, _ := state["reason"].(string); reason != "" {
+			name += ": " + reason
+		}
+		if code, ok := state["exitCode"]; ok {
+			name += fmt.Sprintf(" (exit code %v)", code)
+		}
+		return name
+	}
+	return "none"
 }
 
 func (d *differ) compareMaps(path string, before, after map[string]any) {
@@ -174,6 +210,9 @@ func (d *differ) show(path string, value any) string {
 	}
 	if condition, ok := value.(map[string]any); ok && condition["status"] != nil && strings.HasPrefix(path, "status.conditions[") {
 		value = condition["status"] // the rest of a new condition explains, at length
+	}
+	if status, ok := value.(map[string]any); ok && strings.Contains(path, "ontainerStatuses[") && status["state"] != nil {
+		return containerState(status["state"])
 	}
 	data, err := json.Marshal(value)
 	if err != nil {

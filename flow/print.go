@@ -8,12 +8,14 @@ import (
 	"time"
 )
 
-// Print writes a story as a tree, a line a step:
+// Print writes a story as a tree, a line a step. What repeats itself becomes one line and a
+// count, unless all is asked for:
 //
-//	+0.000s kubectl: create Deployment default/web @412 (201, 8ms) by kubernetes-admin, member of system:masters
+//	+0.000s kubectl: create Deployment default/web @412 (201, 8ms)
+//	│         by kubernetes-admin, member of system:masters; admission: …
 //	│         told controller-manager 0.4ms, kubectl 0.5ms
 //	└─ +0.003s controller-manager/deployment: create ReplicaSet default/web-5d @415 (201, 6ms)  controllers/deployment/sync.go:88 deploymentController.getNewReplicaSet
-func (s *Story) Print(w io.Writer) {
+func (s *Story) Print(w io.Writer, all bool) {
 	if len(s.Roots) == 0 {
 		fmt.Fprintf(w, "nothing is recorded of %s: the record goes back to %s\n", s.Object, s.Status.Since.Format(time.TimeOnly))
 		return
@@ -21,43 +23,89 @@ func (s *Story) Print(w io.Writer) {
 	if s.Lost {
 		fmt.Fprintf(w, "(the record is full: %d older entries have been dropped; --flow-buffer keeps more)\n", s.Status.Dropped)
 	}
-	began := s.Roots[0].Time
-	for _, root := range s.Roots {
-		root.print(w, began, "", "")
+	p := printer{w: w, began: s.Roots[0].Time, all: all}
+	roots := fold(s.Roots)
+	if all {
+		roots = unfolded(s.Roots)
+	}
+	for _, root := range roots {
+		p.print(root, "", "")
+	}
+	for i, waits := range s.Waits {
+		if i == 0 {
+			fmt.Fprintf(w, "%s is being deleted, and waits for\n", s.Object)
+		}
+		fmt.Fprintf(w, "   %s\n", waits)
+	}
+	if p.hidden > 0 {
+		fmt.Fprintf(w, "(%d lines like others are not shown: --all shows them)\n", p.hidden)
 	}
 }
 
-// print writes n's line after head, and what is below after indent.
-func (n *Node) print(w io.Writer, began time.Time, head, indent string) {
-	fmt.Fprintf(w, "%s%s\n", head, n.Line(began))
+type printer struct {
+	w      io.Writer
+	began  time.Time
+	all    bool
+	hidden int
+}
+
+// print writes a node's line after head, and what is below after indent.
+func (p *printer) print(f *folded, head, indent string) {
+	fmt.Fprintf(p.w, "%s%s\n", head, f.line(p.began, p.all))
 	under := indent + "   "
-	if len(n.Children) > 0 {
+	if len(f.children) > 0 {
 		under = indent + "│  "
 	}
-	for _, detail := range n.details() {
-		fmt.Fprintf(w, "%s       %s\n", under, detail)
+	details := f.details(p.all)
+	if rest := f.rest(p.began); rest != "" {
+		details = append(details, rest)
+		for _, n := range f.more {
+			p.hidden += n.size()
+		}
 	}
-	for i, child := range n.Children {
-		if i == len(n.Children)-1 {
-			child.print(w, began, indent+"└─ ", indent+"   ")
+	for _, detail := range details {
+		fmt.Fprintf(p.w, "%s       %s\n", under, detail)
+	}
+	for i, child := range f.children {
+		if i == len(f.children)-1 {
+			p.print(child, indent+"└─ ", indent+"   ")
 		} else {
-			child.print(w, began, indent+"├─ ", indent+"│  ")
+			p.print(child, indent+"├─ ", indent+"│  ")
 		}
 	}
 }
 
+// size counts a node and all below it.
+func (n *Node) size() int {
+	count := 1
+	for _, child := range n.Children {
+		count += child.size()
+	}
+	return count
+}
+
 // Line is a node in a line: when, who, what, and the code that did it.
-func (n *Node) Line(began time.Time) string {
+func (n *Node) Line(began time.Time) string { return n.line(began, false) }
+
+// line with long texts whole, or cut.
+func (n *Node) line(began time.Time, whole bool) string {
+	limit := maxText
+	if whole {
+		limit = 1 << 20
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%+.3fs %s: %s", n.Time.Sub(began).Seconds(), n.Component, n.What)
-	if n.Object != "" {
+	switch {
+	case isEventObject(n.Object): // its own name says nothing: the text does, and the line above what it is about
+		b.WriteString(" Event")
+	case n.Object != "":
 		b.WriteString(" " + n.Object)
 	}
 	if n.Revision != 0 {
 		fmt.Fprintf(&b, " @%d", n.Revision)
 	}
 	if n.Detail != "" {
-		b.WriteString(": " + n.Detail)
+		b.WriteString(": " + clip(n.Detail, limit))
 	}
 	var facts []string
 	if n.Code != 0 {
@@ -73,7 +121,7 @@ func (n *Node) Line(began time.Time) string {
 		b.WriteString(" (" + strings.Join(facts, ", ") + ")")
 	}
 	if n.Error != "" {
-		b.WriteString(" failed: " + n.Error)
+		b.WriteString(" failed: " + clip(n.Error, limit))
 	}
 	if n.Source.File != "" {
 		b.WriteString("  " + n.Source.String())
@@ -85,7 +133,7 @@ func (n *Node) Line(began time.Time) string {
 const maxPrintedDiff = 5
 
 // details are the lines below a node's own.
-func (n *Node) details() []string {
+func (n *Node) details(all bool) []string {
 	var lines []string
 	if n.Link == "" && n.User != "" {
 		by := "by " + n.User
@@ -97,8 +145,12 @@ func (n *Node) details() []string {
 		}
 		lines = append(lines, by)
 	}
-	for i, change := range n.Diff {
-		if i == maxPrintedDiff && len(n.Diff) > maxPrintedDiff+1 {
+	diff := n.Diff
+	if !all {
+		diff = essential(diff)
+	}
+	for i, change := range diff {
+		if !all && i == maxPrintedDiff && len(diff) > maxPrintedDiff+1 {
 			lines = append(lines, "~ …")
 			break
 		}

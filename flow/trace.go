@@ -2,6 +2,7 @@ package flow
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -88,6 +89,8 @@ type Delivery struct {
 type Story struct {
 	Object string  `json:"object"`
 	Roots  []*Node `json:"roots"`
+	// Waits is what the object waits for, if it is being deleted and not gone.
+	Waits []string `json:"waits,omitempty"`
 	// Lost is true when the record has dropped entries: the story may begin in the middle.
 	Lost   bool   `json:"lost,omitempty"`
 	Status Status `json:"status"`
@@ -165,6 +168,7 @@ func (r *Record) Trace(t Target) Story {
 		}
 	}
 	slices.SortStableFunc(story.Roots, byTime)
+	story.Waits = b.waits(t)
 	return story
 }
 
@@ -217,13 +221,22 @@ func (b *builder) addRequest(q *Request) {
 	for i := range writes {
 		b.steps = append(b.steps, &step{request: q, write: &writes[i]})
 	}
-	if len(writes) == 0 && q.Code >= 400 && isWriteVerb(q.Verb) {
+	if len(writes) == 0 && (q.Code >= 400 && isWriteVerb(q.Verb) || q.connects()) {
 		b.steps = append(b.steps, &step{request: q})
 	}
 }
 
 func isWriteVerb(verb string) bool {
 	return verb != "get" && verb != "list" && verb != "watch"
+}
+
+// connects: somebody looked into a pod.
+func (q *Request) connects() bool {
+	switch q.Subresource {
+	case "exec", "attach", "portforward", "log", "proxy":
+		return q.Group == "" && q.Resource == "pods"
+	}
+	return false
 }
 
 // hang finds the parent of a step: the newest of the versions by which its component
@@ -260,8 +273,32 @@ func (b *builder) hang(s *step) {
 		}
 	}
 	if s.parent != nil {
+		s.parent = s.parent.notByOwnStatus(s)
 		s.parent.children = append(s.parent.children, s)
 	}
+}
+
+// notByOwnStatus climbs from a status that the doer of s wrote itself to what made it write
+// that: the kubelet acts on a pod, not on its own report about the pod, though the report
+// makes the version that it then holds. Otherwise each crash of a container would hang
+// under the report of the one before. Writes of more than a status stay: a loop does go on
+// from what it has written.
+func (s *step) notByOwnStatus(doer *step) *step {
+	if doer.write != nil && doer.request.Subresource == "" && doer.write.Kind.Kind != "Event" {
+		return s
+	}
+	for s.parent != nil && s.write != nil && s.request.Subresource == "status" && s.doer() == doer.doer() {
+		s = s.parent
+	}
+	return s
+}
+
+// doer is the program, and the loop in it; recorders of Events know no loop.
+func (s *step) doer() string {
+	if s.effect != nil {
+		return withLoop(s.effect.Component, parseSource(s.effect.Source))
+	}
+	return withLoop(ProgramOf(s.request.UserAgent), parseSource(s.request.Source))
 }
 
 // infer guesses what a step without a known cause answers.
@@ -347,6 +384,21 @@ func regarding(w *Write) int64 {
 	return 0
 }
 
+// eventText is what an Event says: "Pulled ×3: Container image …".
+func (w *Write) eventText() string {
+	object := metadataOf(w)
+	text := func(name string) string { s, _ := object[name].(string); return s }
+	said := text("reason")
+	count := object["count"]
+	if series, ok := object["series"].(map[string]any); ok {
+		count = series["count"]
+	}
+	if n := fmt.Sprint(count); count != nil && n != "0" && n != "1" {
+		said += " ×" + n
+	}
+	return said + ": " + cmp.Or(text("message"), text("note"))
+}
+
 // isAbout says whether a step is part of the object's own history.
 func (t Target) isAbout(s *step) bool {
 	if s.when().Before(t.Since) {
@@ -421,10 +473,16 @@ func (q *Request) node(w *Write) *Node {
 	}
 	if w == nil {
 		n.Object = q.Resource + " " + keyOf(q.Namespace, q.Name)
+		if q.connects() {
+			n.Object = "Pod " + keyOf(q.Namespace, q.Name)
+		}
 		return n
 	}
 	n.Object, n.Revision, n.Diff = w.Kind.Kind+" "+w.Key, w.Revision, w.diff()
 	n.EtcdKey, n.InEtcd = w.Prefix+w.Key, w.Took
+	if w.Kind.Kind == "Event" {
+		n.Detail, n.Diff = w.eventText(), nil
+	}
 	if w.Deleted && q.Verb != "delete" {
 		n.What += " (gone)"
 	}

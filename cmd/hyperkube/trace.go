@@ -85,12 +85,14 @@ type traceOptions struct {
 	Namespace string
 	Follow    bool
 	Since     time.Duration
+	All       bool
 }
 
 func (o *traceOptions) AddFlags(flags *pflag.FlagSet) {
 	o.reader.AddFlags(flags)
 	flags.StringVarP(&o.Namespace, "namespace", "n", "default", "the object's namespace")
 	flags.BoolVarP(&o.Follow, "follow", "f", false, "go on printing what happens")
+	flags.BoolVarP(&o.All, "all", "v", false, "show each line, also those like others, and each text whole")
 	flags.DurationVar(&o.Since, "since", 0, "only what began in this time before now, as 5m (default: all that is recorded)")
 }
 
@@ -108,7 +110,7 @@ func parseReader(command, usage string, options interface{ AddFlags(*pflag.FlagS
 	return flags.Args(), nil
 }
 
-const traceUsage = "usage: hyperkube trace TYPE/NAME [-n NAMESPACE] [--since 5m] [--follow] [-o json]"
+const traceUsage = "usage: hyperkube trace TYPE/NAME [-n NAMESPACE] [--since 5m] [--follow] [--all] [-o json]"
 
 // runTrace prints the story of an object, in the order of causes.
 func runTrace(ctx context.Context, args []string) error {
@@ -146,7 +148,7 @@ func runTrace(ctx context.Context, args []string) error {
 	if o.Output == "json" {
 		return printJSON(story)
 	}
-	story.Print(os.Stdout)
+	story.Print(os.Stdout, o.All)
 	return nil
 }
 

@@ -108,7 +108,7 @@ func (m *kubeGenericRuntimeManager) SyncPod(ctx context.Context, pod *v1.Pod, po
 	result.Acted = true
 	logger.V(1).Info("SyncPod step 1: computed pod actions", "podActions", actions)
 	if flow.SinkFrom(ctx) != nil {
-		flow.Report(ctx, flow.Effect{What: "computePodActions", Detail: actions.String()})
+		flow.Report(ctx, flow.Effect{What: "computePodActions", Detail: actions.brief(pod)})
 	}
 	if actions.CreateSandbox && actions.Attempt > 0 {
 		m.Recorder.Event(kubecontainer.GeneratePodRef(pod), v1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")

@@ -63,6 +63,31 @@ func (p podActions) String() string {
 		p.KillPod, p.CreateSandbox, p.SandboxID, p.Attempt, p.InitContainersToStart, p.ContainersToStart, strings.Join(kill, " "), p.EphemeralContainersToStart)
 }
 
+// brief says in a few words what is to be done, containers by their names.
+func (p podActions) brief(pod *v1.Pod) string {
+	var parts []string
+	if p.KillPod && p.Attempt > 0 {
+		parts = append(parts, "KillPod")
+	}
+	if p.CreateSandbox {
+		parts = append(parts, fmt.Sprintf("CreateSandbox (attempt %d)", p.Attempt))
+	}
+	for _, info := range p.ContainersToKill {
+		parts = append(parts, "kill "+info.name+" ("+info.message+")")
+	}
+	sort.Strings(parts)
+	for _, i := range p.EphemeralContainersToStart {
+		parts = append(parts, "start ephemeral "+pod.Spec.EphemeralContainers[i].Name)
+	}
+	for _, i := range p.InitContainersToStart {
+		parts = append(parts, "start init "+pod.Spec.InitContainers[i].Name)
+	}
+	for _, i := range p.ContainersToStart {
+		parts = append(parts, "start "+pod.Spec.Containers[i].Name)
+	}
+	return strings.Join(parts, ", ")
+}
+
 // nothing is true when the pod is as it should be.
 func (p podActions) nothing() bool {
 	return !p.KillPod && !p.CreateSandbox && len(p.InitContainersToStart)+len(p.ContainersToStart)+len(p.ContainersToKill)+len(p.EphemeralContainersToStart) == 0

@@ -121,7 +121,7 @@ func report(ctx context.Context, name string, request any, took time.Duration, e
 	effect := flow.Effect{What: "CRI " + name, Took: took, Depth: 2} // the interceptor and this
 	switch r := request.(type) {
 	case *runtimeapi.CreateContainerRequest:
-		effect.Detail = fmt.Sprintf("%s, image %s", r.Config.GetMetadata().GetName(), r.Config.GetImage().GetImage())
+		effect.Detail = fmt.Sprintf("%s, image %.19s", r.Config.GetMetadata().GetName(), r.Config.GetImage().GetImage()) // sha256: and twelve digits
 	case *runtimeapi.PullImageRequest:
 		effect.Detail = r.Image.GetImage()
 	case *runtimeapi.StopContainerRequest:

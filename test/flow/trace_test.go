@@ -198,7 +198,7 @@ func TestCreateDeployment(t *testing.T) {
 		}
 		if slices.Sort(missing); len(missing) > 0 {
 			var text strings.Builder
-			story.Print(&text)
+			story.Print(&text, false)
 			return fmt.Errorf("\n%s\nthe story:\n%s", strings.Join(missing, "\n"), text.String())
 		}
 		return nil
