@@ -24,20 +24,25 @@ const (
 // firstPause and lastPause are between two attempts to reach the apiserver.
 const firstPause, lastPause = 200 * time.Millisecond, 5 * time.Second
 
-// FollowGates lets the apiserver's gates work the turnstile, until ctx ends. While the
+// FollowGates lets the apiserver's gates work the turnstile, until ctx ends: no key passes
+// before they have been heard. While the
 // apiserver is away the turnstile stays as it is; when it is back, its gates are open,
-// and so is the turnstile. An apiserver that has no gates (404: upstream's) or does
-// not let us ask is asked once.
+// and so is the turnstile. An apiserver that has no gates (404: upstream's) is asked once;
+// one that does not let us ask holds nobody, and is asked again: it may not yet have
+// read its roles.
 func FollowGates(ctx context.Context, turnstile *reconcile.Turnstile, client rest.Interface) {
 	logger := klog.FromContext(ctx)
 	pause := firstPause
 	for ctx.Err() == nil {
 		started := time.Now()
 		err := followGates(ctx, turnstile, client)
-		if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) || apierrors.IsMethodNotSupported(err) {
+		switch {
+		case apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err):
 			logger.V(2).Info("The apiserver has no gates: controllers cannot be stepped", "err", err)
 			turnstile.Set(nil, nil)
 			return
+		case apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err):
+			turnstile.Set(nil, nil)
 		}
 		if time.Since(started) > lastPause {
 			pause = firstPause

@@ -34,7 +34,7 @@ func (e GateEvent) String() string {
 	return text
 }
 
-// maxWaiting bounds the events that wait at one gate.
+// maxWaiting is the default of Gates.MaxWaiting.
 const maxWaiting = 10_000
 
 // watchGate decides which of a client's watch events it may have. It has neither lock
@@ -77,8 +77,8 @@ type queuedEvent struct {
 	payload  any
 }
 
-func newWatchGate(line int64) *watchGate {
-	return &watchGate{line: line, limit: maxWaiting, queues: map[*gateQueue]struct{}{}}
+func newWatchGate(line int64, limit int) *watchGate {
+	return &watchGate{line: line, limit: limit, queues: map[*gateQueue]struct{}{}}
 }
 
 // arrive puts an event into the queue of its watch.

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -108,6 +109,9 @@ type gate struct {
 // Gates are the closed gates of an apiserver. They are its memory, and open with its
 // end. A nil *Gates has none, and never will.
 type Gates struct {
+	// MaxWaiting bounds the events that wait at one gate; 0: 10,000. It is set before any is closed.
+	MaxWaiting int
+
 	record *Record
 	// newest asks for the store's newest revision; known tells resources from typos.
 	newest func(context.Context) (int64, error)
@@ -171,7 +175,7 @@ func (s *Gates) Close(ctx context.Context, name GateName) (GateStatus, error) {
 	}
 	g := &gate{GateName: name, since: time.Now(), news: make(chan struct{})}
 	if name.Controller == "" {
-		g.events = newWatchGate(revision)
+		g.events = newWatchGate(revision, cmp.Or(s.MaxWaiting, maxWaiting))
 	}
 	s.gates = append(s.gates, g)
 	s.changed()
@@ -402,7 +406,7 @@ func (s *Gates) note(g *gate, connected bool) string {
 		notes = append(notes, g.events.note)
 	}
 	if g.reads > 0 {
-		notes = append(notes, fmt.Sprintf("it has read %d objects as they are now, past the gate, the last was %s", g.reads, g.read))
+		notes = append(notes, fmt.Sprintf("objects it has read by name, as they are now, past the gate: %d, the last was %s", g.reads, g.read))
 	}
 	return strings.Join(notes, "; ")
 }

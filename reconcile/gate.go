@@ -29,7 +29,9 @@ type Glance struct {
 // Turnstile is a Gate for the controllers of a process: Set says which are held, and
 // which of their keys may pass.
 //
-// Invariants: a key of a controller that is not held does not wait. Keys are held in
+// Invariants: before the first Set every key waits: a process that starts anew must not
+// run past a gate that it has not yet heard of. After it a key of a controller that is
+// not held does not wait. Keys are held in
 // the order in which they came from the queues, under numbers that rise; what is let
 // through is named by its number, so that to say so twice lets nothing else through.
 type Turnstile struct {
@@ -39,6 +41,8 @@ type Turnstile struct {
 	keys    []*heldKey // oldest first
 	last    int64
 	changed chan struct{}
+	told    chan struct{} // closed by the first Set
+	isTold  sync.Once
 }
 
 // heldKey is a key that waits.
@@ -56,9 +60,9 @@ type HeldKey struct {
 	Glance
 }
 
-// NewTurnstile makes one that holds nothing.
+// NewTurnstile makes one. Somebody must Set it: client.FollowGates does.
 func NewTurnstile() *Turnstile {
-	return &Turnstile{running: map[string]int{}, changed: make(chan struct{}, 1)}
+	return &Turnstile{running: map[string]int{}, changed: make(chan struct{}, 1), told: make(chan struct{})}
 }
 
 // Runs implements Gate.
@@ -78,6 +82,11 @@ func (t *Turnstile) count(controller string, n int) {
 
 // Hold implements Gate.
 func (t *Turnstile) Hold(ctx context.Context, controller, key string, look func() Glance) error {
+	select {
+	case <-t.told:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	k := t.enter(controller, key, look)
 	if k == nil {
 		return nil
@@ -128,6 +137,7 @@ func (t *Turnstile) Set(controllers []string, pass []int64) {
 		close(k.pass)
 		return true
 	})
+	t.isTold.Do(func() { close(t.told) })
 	t.tell()
 }
 

@@ -124,8 +124,8 @@ func (e *eventStream) copy(ctx context.Context, watcher storage.Watcher) error {
 				if event.Object != nil {
 					e.seen.Sent(event.Object.ResourceVersion)
 				}
-				if len(e.frames) == 0 {
-					break // much has been written: a gate may have been closed meanwhile
+				if len(e.frames) == 0 || event.InitialEventsEnd {
+					break // much has been written, or a gate may hold from here on: look anew
 				}
 				select {
 				case event, open = <-events:
