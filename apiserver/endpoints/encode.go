@@ -54,21 +54,25 @@ func jsonHead(kind schema.GroupVersionKind) string {
 }
 
 func (s *Scope) appendProtobuf(dst []byte, o *storage.Object, typed bool) ([]byte, error) {
-	kind := s.Resource.Kind
-	body, err := o.Encoded("protobuf/"+kind.GroupVersion().String(), func() ([]byte, error) {
-		message, ok := s.toServed(o.Object).(interface{ Marshal() ([]byte, error) })
-		if !ok {
-			return nil, notAcceptable()
-		}
-		return message.Marshal()
-	})
+	body, err := s.protobufBody(o)
 	if err != nil {
 		return nil, err
 	}
 	if !typed {
 		return append(dst, body...), nil
 	}
-	return appendEnvelope(dst, kind, body), nil
+	return appendEnvelope(dst, s.Resource.Kind, body), nil
+}
+
+// protobufBody is the message of an object, without its envelope. It is shared: read only.
+func (s *Scope) protobufBody(o *storage.Object) ([]byte, error) {
+	return o.Encoded("protobuf/"+s.Resource.Kind.GroupVersion().String(), func() ([]byte, error) {
+		message, ok := s.toServed(o.Object).(interface{ Marshal() ([]byte, error) })
+		if !ok {
+			return nil, notAcceptable()
+		}
+		return message.Marshal()
+	})
 }
 
 // protobufMagic starts every protobuf body of the API.

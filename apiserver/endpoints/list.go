@@ -85,6 +85,10 @@ func listMeta(list *storage.List) metav1.ListMeta {
 	}
 }
 
+// chunkSize is how much of a list is written at once: each write waits for the goroutine of the HTTP/2
+// connection, which cuts it into frames.
+const chunkSize = 64 << 10
+
 // streamJSONList writes items as it goes: no answer is ever whole in memory.
 func (s *Scope) streamJSONList(out sink, list *storage.List) error {
 	head, err := json.Marshal(listMeta(list))
@@ -93,7 +97,6 @@ func (s *Scope) streamJSONList(out sink, list *storage.List) error {
 	}
 	chunk := append([]byte("{"), jsonHead(s.listKind())...)
 	chunk = append(append(append(chunk, `"metadata":`...), head...), `,"items":[`...)
-	const chunkSize = 32 << 10
 	for i, item := range list.Items {
 		if i > 0 {
 			chunk = append(chunk, ',')
@@ -125,7 +128,7 @@ func (s *Scope) writeProtobufList(w http.ResponseWriter, r *http.Request, f form
 	items := make([][]byte, len(list.Items))
 	size := fieldSize(len(metadata))
 	for i, item := range list.Items {
-		if items[i], err = s.appendProtobuf(nil, item, false); err != nil {
+		if items[i], err = s.protobufBody(item); err != nil {
 			return err
 		}
 		size += fieldSize(len(items[i]))
@@ -137,11 +140,13 @@ func (s *Scope) writeProtobufList(w http.ResponseWriter, r *http.Request, f form
 	chunk = appendField(chunk, 1, metadata)
 	for _, item := range items {
 		chunk = append(chunk, 2<<3|2)
-		chunk = appendUvarint(chunk, len(item))
-		if _, err := out.Write(append(chunk, item...)); err != nil {
-			return nil // the client has gone
+		chunk = append(appendUvarint(chunk, len(item)), item...)
+		if len(chunk) >= chunkSize {
+			if _, err := out.Write(chunk); err != nil {
+				return nil // the client has gone
+			}
+			chunk = chunk[:0]
 		}
-		chunk = chunk[:0]
 	}
 	if _, err := out.Write(append(chunk, 3<<3|2, 0, 4<<3|2, 0)); err != nil {
 		return nil
