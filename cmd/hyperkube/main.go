@@ -54,7 +54,7 @@ func commands() []command {
 		{name: "stop", summary: "stop COMPONENT of a running `all`", run: runStop},
 		{name: "start", summary: "start COMPONENT of a running `all` again", run: runStart},
 		{name: "trace", summary: "what happened to TYPE/NAME, who did it and why, and where the code is; --follow", run: runTrace},
-		{name: "why", summary: "why pod/NAME is Pending, not Ready, restarted or Terminating", run: runWhy},
+		{name: "why", summary: "why TYPE/NAME is as it is (pod, node, deploy, svc, pvc, ns …), and what would have to change", run: runWhy},
 		{name: "step", summary: "hold the watch events of COMPONENT, or the keys of COMPONENT/CONTROLLER; --one lets the next through", run: runStep},
 		{name: "continue", summary: "let everything flow again that step holds", run: runContinue},
 		{name: "connections", summary: "who talks to whom by which protocol, and the open watches", run: runConnections},
