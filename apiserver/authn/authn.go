@@ -30,6 +30,10 @@ type Config struct {
 	Pods            lister.Lister[*corev1.Pod]
 	Secrets         lister.Lister[*corev1.Secret]
 	Nodes           lister.Lister[*corev1.Node]
+	// TokenFile is a static token file. Default "": none.
+	TokenFile string
+	// BootstrapTokens lets the Secrets of type bootstrap.kubernetes.io/token in; it needs Secrets. Default: no.
+	BootstrapTokens bool
 	// AnonymousPaths may be asked for without credentials. Default: /healthz, /livez, /readyz (with what
 	// is below them) and /version.
 	AnonymousPaths []string
@@ -41,6 +45,9 @@ func (c *Config) validate() error {
 	if c.Issuer != nil && (c.ServiceAccounts == nil || c.Pods == nil || c.Secrets == nil || c.Nodes == nil) {
 		return errors.New("authn: Issuer needs the listers of what tokens are bound to")
 	}
+	if c.BootstrapTokens && c.Secrets == nil {
+		return errors.New("authn: BootstrapTokens needs the lister of Secrets")
+	}
 	return nil
 }
 
@@ -50,6 +57,8 @@ type Authenticator struct {
 	issuer         *serviceaccount.Issuer
 	validator      *serviceaccount.Validator
 	anonymousPaths []string
+	// tokens know bearer tokens beside those of service accounts; each returns nil for one it does not know.
+	tokens []func(token string) *request.User
 }
 
 var _ request.Authenticator = &Authenticator{}
@@ -71,6 +80,16 @@ func New(cfg Config) (*Authenticator, error) {
 		if a.x509, err = newX509(cfg.ClientCAFile, cfg.Clock); err != nil {
 			return nil, err
 		}
+	}
+	if cfg.TokenFile != "" {
+		file, err := newTokenFile(cfg.TokenFile)
+		if err != nil {
+			return nil, err
+		}
+		a.tokens = append(a.tokens, file.authenticate)
+	}
+	if cfg.BootstrapTokens {
+		a.tokens = append(a.tokens, (&bootstrapTokens{cfg.Secrets, cfg.Clock}).authenticate)
 	}
 	a.validator = &serviceaccount.Validator{
 		ServiceAccounts: cfg.ServiceAccounts, Pods: cfg.Pods, Secrets: cfg.Secrets, Nodes: cfg.Nodes, Clock: cfg.Clock,
@@ -110,6 +129,11 @@ func (a *Authenticator) AuthenticateRequest(r *http.Request) (*request.User, boo
 // AuthenticateToken says who bears token, and for which of the wanted audiences (nil: the
 // apiserver's own) it is good. TokenReview asks the same.
 func (a *Authenticator) AuthenticateToken(_ context.Context, token string, audiences []string) (*request.User, []string, error) {
+	for _, authenticate := range a.tokens {
+		if user := authenticate(token); user != nil {
+			return a.forUs(user, audiences)
+		}
+	}
 	if a.issuer == nil {
 		return nil, nil, errors.New("invalid bearer token")
 	}
@@ -121,6 +145,19 @@ func (a *Authenticator) AuthenticateToken(_ context.Context, token string, audie
 		return nil, nil, fmt.Errorf("invalid bearer token: %w", err)
 	}
 	return authenticated(claims.User()), good, nil
+}
+
+// forUs answers for a token that names no audience: it is for this apiserver and nobody else.
+func (a *Authenticator) forUs(user *request.User, wanted []string) (*request.User, []string, error) {
+	ours := a.APIAudiences()
+	if wanted == nil {
+		return authenticated(user), ours, nil
+	}
+	good := slices.DeleteFunc(slices.Clone(wanted), func(audience string) bool { return !slices.Contains(ours, audience) })
+	if len(good) == 0 {
+		return nil, nil, errors.New("invalid bearer token: it is not for the audience asked about")
+	}
+	return authenticated(user), good, nil
 }
 
 // APIAudiences are the names of this apiserver in a token's audience.

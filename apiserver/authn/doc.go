@@ -32,7 +32,7 @@
 //
 // k8s.io/apiserver/pkg/authentication (request/union, request/x509, request/bearertoken,
 // request/anonymous, group), pkg/kubeapiserver/authenticator/config.go, and
-// endpoints/filters/impersonation. Left out: OIDC, token files, bootstrap tokens,
+// endpoints/filters/impersonation. Left out: OIDC,
 // webhooks and the front proxy's headers. Without anonymous on /livez a
 // probe would need a credential; without the removal of the header, an aggregated
 // apiserver would receive its caller's token.
