@@ -9,7 +9,11 @@
 // component makes its clientset, informers and event recorder from the result
 // with client-go; every request then says why it is made (TellCauses); WaitForAPI lets it start before the apiserver does (R17).
 //
-// Invariants: this package knows no component and starts no goroutine. Every
+// Beside its work a component sends what it did (Effects), and lets the apiserver hold its
+// loops (FollowGates).
+//
+// Invariants: this package knows no component, and starts no goroutine that outlives
+// the call. Every
 // request names its component in the User-Agent, so that the apiserver's log
 // and metrics can tell them apart. Clients do not limit themselves: the
 // apiserver sees every request of the cluster, and decides there who waits.

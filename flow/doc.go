@@ -27,21 +27,43 @@
 //  5. Trace reads all of that: it hangs each write under the newest of its causes, picks
 //     what concerns an object, compares values, and returns a tree.
 //
+// Because a component acts on nothing but what it is told, it can also be held there
+// (`hyperkube step`), one step at a time:
+//
+//	store ──► watch events ──► gate ──► component       watchGate: one revision is one step
+//	                 informer ──► queue ──► gate ──► sync    reconcile.Turnstile: one key is
+//
+// A gate is of a name, not of a process: it waits for one that is not there, and holds
+// two of the same name together. A held component stands at a revision; a list, or a
+// watch that begins anew, tells it the state at that revision, and nothing passes by
+// a restart. Leases and Nodes are never held, nor the time of its watches counted, so
+// that it keeps its leadership for as long as somebody looks. Its own requests go through:
+// a component that is started anew in the past acts on the past, and finds its writes
+// refused where the store has gone on. So hold a controller at its queue rather than the
+// whole controller-manager over a restart, or over the five minutes after which a
+// ReplicaSet's expectations end: it would make pods that it has not been told of again.
+//
 // Nouns: a cause is an object at a resource version that made a loop run. A source is
 // the line of code that made a request. A delivery is a watch event sent to one client. A
 // link is observed (a component said so), inferred (the client had been told of that
 // version, or names it), or claimed (a client that is no component said so).
 //
+// A gate is closed, stepped and opened; the line is the revision at which its client
+// stands; what waits there are GateEvents. A GateLink carries wishes to a process that
+// holds its own controllers, and reports back.
+//
 // Invariants: recording never waits for reading. Values are kept as they are stored,
 // without a copy, and are decoded and compared only when somebody reads. The record
 // holds at most the bytes it was given, says what it dropped, and is gone with the
 // process. Headers decide nothing: they are shown, and a cause is believed only if it
-// names the object that was written at that revision. The data of Secrets never leaves
+// names the object that was written at that revision. A gate never goes back; with none
+// closed it costs a watch one atomic load a batch. Gates are memory: they open when the
+// apiserver restarts. The data of Secrets never leaves
 // this package; effects carry no environment, command or token. This package knows no
 // component.
 //
 // Read first: `flow/record.go:Record`, `flow/request.go:Request`,
-// `flow/trace.go:Record.Trace`.
+// `flow/trace.go:Record.Trace`, `flow/gate.go:watchGate`.
 //
 // # In Kubernetes
 //

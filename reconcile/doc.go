@@ -12,7 +12,8 @@
 //     given to Watch maps it to keys ("namespace/name"), and does nothing else.
 //  2. The queue holds each key once, however often it was added, and never gives
 //     a key out to two workers.
-//  3. A gate, if there is one, holds the key until it is let through.
+//  3. A gate, if there is one, holds the key until it is let through. Turnstile is one
+//     that `hyperkube step` works.
 //  4. The controller's Func looks at the caches, compares what is with what
 //     should be, and writes the difference.
 //  5. Its Result decides: done, again after a time, or again with backoff. An

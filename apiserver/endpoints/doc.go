@@ -25,7 +25,9 @@
 // Invariants:
 //   - Objects from the store are shared: a verb changes only copies.
 //   - An answer begins only when it can be given: errors after the first byte are the connection's.
-//   - A watch never holds up the store: what the client does not take in time, the store cuts.
+//   - A watch never holds up the store: what the client does not take in time, the store cuts. What a gate holds
+//     (watch_gate.go) is taken from the store all the same.
+//   - A client that is held hears, by watch or list, of nothing after the revision where it stands.
 //
 // Read first: ListResource, `apiserver/endpoints/patch.go:patcher`, eventStream.
 //

@@ -35,7 +35,8 @@
 //	value     the bytes in etcd. JSON of our own is served around two holes, kind and resourceVersion
 //	revision  etcd's counter of writes, the resourceVersion of clients
 //	event     one change with the state before it, so that each watcher's selection can be told
-//	history   the last 75 s of events: from there a watch resumes, or else it gets 410 Expired
+//	history   the last 75 s of events: from there a watch resumes, or else it gets 410 Expired; more, while a
+//	          client is held at an older revision (Config.Oldest), and etcd is not compacted beyond it either
 //	bucket    the watchers that one kind of event can interest: all, one name, one node
 //	snapshot  a resource's state kept for the next pages of a list (a copy-on-write tree)
 //	bookmark  an event without object: "you have seen everything up to this revision"

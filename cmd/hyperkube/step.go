@@ -102,9 +102,9 @@ func askGates(ctx context.Context, set kubernetes.Interface) ([]flow.GateStatus,
 }
 
 // tell posts to the gates; what they refuse, they say in one line.
-func tell(ctx context.Context, set kubernetes.Interface, path string, name flow.GateName, more url.Values, into any) error {
-	request := set.Discovery().RESTClient().Post().AbsPath(path).Param("component", name.Component).Param("resource", name.Resource).Param("controller", name.Controller)
-	for key, values := range more {
+func tell(ctx context.Context, set kubernetes.Interface, path string, query url.Values, into any) error {
+	request := set.Discovery().RESTClient().Post().AbsPath(path)
+	for key, values := range query {
 		request.Param(key, values[0])
 	}
 	code := 0
@@ -120,10 +120,14 @@ func tell(ctx context.Context, set kubernetes.Interface, path string, name flow.
 	return err
 }
 
+func gateQuery(name flow.GateName) url.Values {
+	return url.Values{"component": {name.Component}, "resource": {name.Resource}, "controller": {name.Controller}}
+}
+
 // hold closes a gate.
 func (o *stepOptions) hold(ctx context.Context, set kubernetes.Interface, name flow.GateName) error {
 	var gate flow.GateStatus
-	if err := tell(ctx, set, gatesPath, name, nil, &gate); err != nil {
+	if err := tell(ctx, set, gatesPath, gateQuery(name), &gate); err != nil {
 		return err
 	}
 	if o.Output == "json" {
@@ -167,7 +171,9 @@ func (o *stepOptions) one(ctx context.Context, set kubernetes.Interface, name fl
 		Passed *flow.GateEvent `json:"passed"`
 		Note   string          `json:"note"`
 	}
-	if err := tell(ctx, set, gatesPath+"/one", name, url.Values{"wait": {o.Wait.String()}}, &answer); err != nil {
+	query := gateQuery(name)
+	query.Set("wait", o.Wait.String())
+	if err := tell(ctx, set, gatesPath+"/one", query, &answer); err != nil {
 		return err
 	}
 	switch {
@@ -198,7 +204,7 @@ func runContinue(ctx context.Context, args []string) error {
 	var answer struct {
 		Opened []flow.GateStatus `json:"opened"`
 	}
-	if err := tell(ctx, set, gatesPath+"/continue", name, nil, &answer); err != nil {
+	if err := tell(ctx, set, gatesPath+"/continue", gateQuery(name), &answer); err != nil {
 		return err
 	}
 	if o.Output == "json" {

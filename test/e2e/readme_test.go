@@ -18,6 +18,7 @@ func TestReadmeFirstLesson(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		c.try("delete", "service,deployment", "web")
+		c.try("delete", "pod", "one", "--wait=false")
 	})
 	for _, command := range commands {
 		if strings.HasPrefix(command, "curl") {
