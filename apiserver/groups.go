@@ -30,6 +30,7 @@ import (
 	registrynode "hyperkube/apiserver/registry/node"
 	"hyperkube/apiserver/registry/policy"
 	"hyperkube/apiserver/registry/rbac"
+	"hyperkube/apiserver/registry/resource"
 	"hyperkube/apiserver/registry/scheduling"
 	registrystorage "hyperkube/apiserver/registry/storage"
 	"hyperkube/apiserver/request"
@@ -58,6 +59,7 @@ func groups(env *registry.Env) [][]registry.Resource {
 		discovery.Resources(env),
 		flowcontrol.Resources(env),
 		admissionregistration.Resources(env),
+		resource.Resources(env),
 	}
 }
 

@@ -39,6 +39,7 @@ func Resource(env *registry.Env) registry.Resource {
 			"binding":             bindingSubresource(env),
 			"eviction":            evictionSubresource(env),
 			"ephemeralcontainers": {Kind: v1.SchemeGroupVersion.WithKind("Pod"), New: func() runtime.Object { return &v1.Pod{} }, View: podEphemeralContainersStrategy},
+			"resize":              {Kind: v1.SchemeGroupVersion.WithKind("Pod"), New: func() runtime.Object { return &v1.Pod{} }, View: podResizeStrategy},
 		},
 	}
 }
@@ -119,6 +120,30 @@ var podEphemeralContainersStrategy = typed.Strategy[*v1.Pod]{
 		typed.Bump(pod, pod.Spec, old.Spec)
 	},
 	CheckUpdate: podutil.ValidatePodEphemeralContainersUpdate,
+}
+
+// podResizeStrategy takes only the resources of containers from the request. What becomes of it is the kubelet's to do and
+// to say (conditions PodResizePending and PodResizeInProgress).
+var podResizeStrategy = typed.Strategy[*v1.Pod]{
+	OnUpdate: func(pod, old *v1.Pod) {
+		merged := old.DeepCopy()
+		merged.ResourceVersion = pod.ResourceVersion
+		merged.ManagedFields = pod.ManagedFields
+		if len(pod.Spec.Containers) != len(old.Spec.Containers) || len(pod.Spec.InitContainers) != len(old.Spec.InitContainers) {
+			merged.Spec = pod.Spec // for validation to refuse
+		}
+		for _, lists := range []struct{ now, before []v1.Container }{{pod.Spec.Containers, merged.Spec.Containers}, {pod.Spec.InitContainers, merged.Spec.InitContainers}} {
+			for i := range lists.before {
+				at := slices.IndexFunc(lists.now, func(c v1.Container) bool { return c.Name == lists.before[i].Name })
+				if at >= 0 {
+					lists.before[i].Resources, lists.before[i].ResizePolicy = lists.now[at].Resources, lists.now[at].ResizePolicy
+				}
+			}
+		}
+		*pod = *merged
+		typed.Bump(pod, pod.Spec, old.Spec)
+	},
+	CheckUpdate: podutil.ValidatePodResize,
 }
 
 func selectableFields(pod *v1.Pod) fields.Set {

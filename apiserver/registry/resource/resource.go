@@ -1,0 +1,135 @@
+// Package resource is the table of resource.k8s.io/v1: devices, and claims to them.
+//
+// In Kubernetes: pkg/registry/resource.
+package resource
+
+import (
+	"strings"
+
+	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
+
+	"hyperkube/api/resource/device"
+	"hyperkube/api/resource/resourceclaim"
+	"hyperkube/api/resource/resourceslice"
+	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/registry/column"
+	"hyperkube/apiserver/registry/typed"
+)
+
+// Resources is the table of resource.k8s.io/v1.
+func Resources(env *registry.Env) []registry.Resource {
+	return []registry.Resource{deviceClasses(), resourceClaims(), resourceClaimTemplates(), resourceSlices(env)}
+}
+
+func kind(name string) schema.GroupVersionKind { return resourcev1.SchemeGroupVersion.WithKind(name) }
+
+func deviceClasses() registry.Resource {
+	type object = resourcev1.DeviceClass
+	return registry.Resource{
+		Name: "deviceclasses", Singular: "deviceclass", Kind: kind("DeviceClass"), ClusterScoped: true, ReturnDeletedObject: true,
+		New:     func() runtime.Object { return &object{} },
+		NewList: func() runtime.Object { return &resourcev1.DeviceClassList{} },
+		Strategy: typed.Strategy[*object]{
+			OnCreate: func(c *object) { c.Generation = 1 },
+			OnUpdate: func(c, old *object) { typed.Bump(c, c.Spec, old.Spec) },
+			Check:    device.ValidateClass,
+		},
+		Table: typed.Table(func(c *object) []any { return []any{c.Name, column.Since(c.CreationTimestamp)} }, column.Name(), column.Age()),
+	}
+}
+
+func resourceClaims() registry.Resource {
+	type object = resourcev1.ResourceClaim
+	return registry.Resource{
+		Name: "resourceclaims", Singular: "resourceclaim", Kind: kind("ResourceClaim"), ReturnDeletedObject: true,
+		New:     func() runtime.Object { return &object{} },
+		NewList: func() runtime.Object { return &resourcev1.ResourceClaimList{} },
+		Default: typed.Default(func(c *object) { resourceclaim.SetDefaults(&c.Spec) }),
+		Strategy: typed.Strategy[*object]{
+			OnCreate:    func(c *object) { c.Status = resourcev1.ResourceClaimStatus{} },
+			OnUpdate:    func(c, old *object) { c.Status = old.Status },
+			Check:       resourceclaim.Validate,
+			CheckUpdate: resourceclaim.ValidateUpdate,
+		},
+		StatusStrategy: typed.Strategy[*object]{
+			OnUpdate: func(c, old *object) {
+				c.Spec = old.Spec
+				// Finalizers may change with the status: who allocates protects what it has allocated.
+				finalizers := c.Finalizers
+				metav1.ResetObjectMetaForStatus(c, old)
+				c.Finalizers = finalizers
+			},
+			CheckUpdate: resourceclaim.ValidateStatusUpdate,
+		},
+		Table: typed.Table(func(c *object) []any { return []any{c.Name, state(c), column.Since(c.CreationTimestamp)} },
+			column.Name(), column.Text("State", "A summary of the current state (allocated, pending, reserved, etc.)."), column.Age()),
+	}
+}
+
+func state(c *resourcev1.ResourceClaim) string {
+	var words []string
+	if c.DeletionTimestamp != nil {
+		words = append(words, "deleted")
+	}
+	if c.Status.Allocation != nil {
+		words = append(words, "allocated")
+	} else if c.DeletionTimestamp == nil {
+		words = append(words, "pending")
+	}
+	if len(c.Status.ReservedFor) > 0 {
+		words = append(words, "reserved")
+	}
+	return strings.Join(words, ",")
+}
+
+func resourceClaimTemplates() registry.Resource {
+	type object = resourcev1.ResourceClaimTemplate
+	return registry.Resource{
+		Name: "resourceclaimtemplates", Singular: "resourceclaimtemplate", Kind: kind("ResourceClaimTemplate"), ReturnDeletedObject: true,
+		New:     func() runtime.Object { return &object{} },
+		NewList: func() runtime.Object { return &resourcev1.ResourceClaimTemplateList{} },
+		Default: typed.Default(func(t *object) { resourceclaim.SetDefaults(&t.Spec.Spec) }),
+		Strategy: typed.Strategy[*object]{
+			Check: resourceclaim.ValidateTemplate, CheckUpdate: resourceclaim.ValidateTemplateUpdate,
+		},
+		Table: typed.Table(func(t *object) []any { return []any{t.Name, column.Since(t.CreationTimestamp)} }, column.Name(), column.Age()),
+	}
+}
+
+func resourceSlices(env *registry.Env) registry.Resource {
+	type object = resourcev1.ResourceSlice
+	return registry.Resource{
+		Name: "resourceslices", Singular: "resourceslice", Kind: kind("ResourceSlice"), ClusterScoped: true, ReturnDeletedObject: true,
+		New:     func() runtime.Object { return &object{} },
+		NewList: func() runtime.Object { return &resourcev1.ResourceSliceList{} },
+		Strategy: typed.Strategy[*object]{
+			OnCreate: func(s *object) {
+				s.Generation = 1
+				resourceslice.StampTaints(s, metav1.NewTime(env.Clock.Now()))
+			},
+			OnUpdate: func(s, old *object) {
+				resourceslice.StampTaints(s, metav1.NewTime(env.Clock.Now()))
+				typed.Bump(s, s.Spec, old.Spec)
+			},
+			Check:       resourceslice.Validate,
+			CheckUpdate: resourceslice.ValidateUpdate,
+		},
+		Fields: typed.Fields(func(s *object) fields.Set {
+			return fields.Set{resourcev1.ResourceSliceSelectorNodeName: ptr.Deref(s.Spec.NodeName, ""), resourcev1.ResourceSliceSelectorDriver: s.Spec.Driver}
+		}),
+		Table: typed.Table(func(s *object) []any {
+			return []any{s.Name, column.Or(ptr.Deref(s.Spec.NodeName, ""), "<unset>"), s.Spec.Driver, s.Spec.Pool.Name, column.Since(s.CreationTimestamp)}
+		},
+			column.Name(),
+			column.Text("Node", resourcev1.ResourceSliceSpec{}.SwaggerDoc()["nodeName"]),
+			column.Text("Driver", resourcev1.ResourceSliceSpec{}.SwaggerDoc()["driver"]),
+			column.Text("Pool", resourcev1.ResourcePool{}.SwaggerDoc()["name"]),
+			column.Age(),
+		),
+	}
+}
