@@ -1,7 +1,9 @@
 package registry
 
 import (
+	"slices"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -19,6 +21,8 @@ type tracker struct {
 
 	mu       sync.Mutex
 	managers map[string]*managedfields.FieldManager // by subresource; nil values: not trackable
+
+	memory fieldMemory
 }
 
 func (t *tracker) init(s *Store) {
@@ -89,7 +93,31 @@ func (t *tracker) created(obj runtime.Object, w Write) runtime.Object {
 	if m == nil {
 		return obj
 	}
-	return t.update(m, t.store.New(), obj, w.Manager)
+	shape := shapeOf(obj)
+	if shape != nil && w.Subresource == "" {
+		if fields := t.memory.get(shape); fields != nil {
+			t.remembered(obj, w.Manager, fields)
+			return obj
+		}
+	}
+	obj = t.update(m, t.store.New(), obj, w.Manager)
+	if accessor, err := meta.Accessor(obj); err == nil && shape != nil && w.Subresource == "" {
+		if entries := accessor.GetManagedFields(); len(entries) == 1 && entries[0].FieldsV1 != nil {
+			t.memory.put(shape, slices.Clone(entries[0].FieldsV1.GetRawBytes()))
+		}
+	}
+	return obj
+}
+
+// remembered does what update does, for a new object whose fields are known.
+func (t *tracker) remembered(obj runtime.Object, manager string, fields []byte) {
+	obj.GetObjectKind().SetGroupVersionKind(t.store.Kind)
+	accessor, _ := meta.Accessor(obj) // shapeOf has asked for it
+	now := metav1.NewTime(time.Now().UTC())
+	accessor.SetManagedFields([]metav1.ManagedFieldsEntry{{
+		Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: t.store.Kind.GroupVersion().String(),
+		Time: &now, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(string(fields)),
+	}})
 }
 
 // updated tracks the fields that changed from old to obj.
