@@ -9,14 +9,17 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/klog/v2"
 
+	"hyperkube/api/networking/servicecidr"
 	"hyperkube/api/scheduling/priorityclass"
 	"hyperkube/apiserver/authz/bootstrappolicy"
 	"hyperkube/apiserver/registry/flowcontrol"
@@ -58,7 +61,7 @@ func (s *Server) bootstrap(ctx context.Context) {
 //	Step 2: the namespaces, into which all else goes.
 //	Step 3: the default roles (once a start).
 //	Step 4: the priority classes of the system, and flow control's mandatory and suggested objects.
-//	Step 5: the kubernetes Service and where it leads.
+//	Step 5: the range of the Services' addresses, the kubernetes Service and where it leads.
 func (s *Server) bootstrapOnce(ctx context.Context) error {
 	// Step 1
 	if err := s.hub.Ready(ctx); err != nil {
@@ -88,6 +91,9 @@ func (s *Server) bootstrapOnce(ctx context.Context) error {
 		return err
 	}
 	// Step 5
+	if err := s.ensureServiceCIDR(ctx); err != nil {
+		return err
+	}
 	return s.ensureKubernetesService(ctx)
 }
 
@@ -105,6 +111,32 @@ func (s *Server) ensure(ctx context.Context, resource schema.GroupResource, obj 
 	if apierrors.IsAlreadyExists(err) {
 		return nil
 	}
+	return err
+}
+
+// ensureServiceCIDR shows the range of ClusterIPs as the ServiceCIDR kubernetes, ready.
+func (s *Server) ensureServiceCIDR(ctx context.Context) error {
+	wanted := &networkingv1.ServiceCIDR{
+		ObjectMeta: metav1.ObjectMeta{Name: servicecidr.DefaultName},
+		Spec:       networkingv1.ServiceCIDRSpec{CIDRs: []string{s.env.ServiceCIDR.String()}},
+	}
+	ranges := schema.GroupResource{Group: networkingv1.GroupName, Resource: "servicecidrs"}
+	if err := s.ensure(ctx, ranges, wanted); err != nil {
+		return err
+	}
+	if present, err := s.env.Store(ranges).GetCached(ctx, "", servicecidr.DefaultName); err == nil {
+		cidr := present.(*networkingv1.ServiceCIDR)
+		if cidr.DeletionTimestamp != nil || len(servicecidr.Prefixes(cidr)) > 0 {
+			return nil
+		}
+	}
+	_, err := s.env.Store(ranges).GuaranteedUpdate(ctx, "", servicecidr.DefaultName, false, func(current runtime.Object) (runtime.Object, error) {
+		meta.SetStatusCondition(&current.(*networkingv1.ServiceCIDR).Status.Conditions, metav1.Condition{
+			Type: networkingv1.ServiceCIDRConditionReady, Status: metav1.ConditionTrue, LastTransitionTime: metav1.NewTime(s.env.Clock.Now()),
+			Message: "Kubernetes default Service CIDR is ready",
+		})
+		return current, nil
+	})
 	return err
 }
 

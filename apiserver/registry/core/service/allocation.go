@@ -22,8 +22,8 @@ import (
 // in etcd are the truth: at the first write it is made from them, and from then on
 // each write of a service passes through it.
 //
-// The memory is this process's alone. Two apiservers on one etcd could give out one
-// number twice; upstream keeps the bitmap (now: an IPAddress object each) in etcd.
+// An address is besides an IPAddress object (ipaddress.go). The memory of ports is this process's alone: two
+// apiservers on one etcd could give out one number twice; upstream keeps their bitmap in etcd.
 type allocation struct {
 	env *registry.Env
 
@@ -48,8 +48,10 @@ func (a *allocation) load(ctx context.Context) error {
 	}
 	a.ips = newAllocator(rangeSize(a.env.ServiceCIDR), a.reservedOffsets()...)
 	a.ports = newAllocator(a.env.NodePortRange.Size, a.reservedPorts()...)
+	var services []*v1.Service
 	for _, item := range list.Items {
 		s := item.Object.(*v1.Service)
+		services = append(services, s)
 		for _, ip := range addresses(s) {
 			if n, ok := a.offset(ip); ok {
 				a.ips.take(n)
@@ -60,6 +62,9 @@ func (a *allocation) load(ctx context.Context) error {
 				a.ports.take(n)
 			}
 		}
+	}
+	if err := a.loadAddresses(ctx, services); err != nil {
+		return err
 	}
 	a.loaded = true
 	return nil
@@ -172,10 +177,21 @@ func (t *transaction) finish(ok bool) {
 		ips, ports = t.takenIPs, t.takenPorts
 	}
 	for _, n := range ips {
-		t.allocation.ips.release(n)
+		if t.dryRun {
+			t.allocation.ips.release(n) // it has no object
+		} else {
+			t.allocation.giveBack(t.allocation.address(n))
+		}
 	}
 	for _, n := range ports {
 		t.allocation.ports.release(n)
+	}
+}
+
+// giveBack frees an address: its object first. Where that cannot be deleted, the address stays taken.
+func (a *allocation) giveBack(ip netip.Addr) {
+	if n, ok := a.offset(ip); ok && a.disown(ip) == nil {
+		a.ips.release(n)
 	}
 }
 
@@ -197,7 +213,7 @@ func (a *allocation) begin(ctx context.Context, s, old *v1.Service, dryRun bool)
 		return nil, errors.NewInternalError(err)
 	}
 	t := &transaction{allocation: a, dryRun: dryRun}
-	errs := t.clusterIPs(s, old)
+	errs := t.clusterIPs(ctx, s, old)
 	if len(errs) == 0 {
 		errs = t.nodePorts(s, old)
 	}
@@ -209,25 +225,24 @@ func (a *allocation) begin(ctx context.Context, s, old *v1.Service, dryRun bool)
 }
 
 // clusterIPs gives a service of a type that has one an address, the one it asks for or any.
-func (t *transaction) clusterIPs(s, old *v1.Service) field.ErrorList {
+func (t *transaction) clusterIPs(ctx context.Context, s, old *v1.Service) field.ErrorList {
 	held := map[netip.Addr]bool{}
 	for _, ip := range addresses(old) {
 		held[ip] = true
 	}
 	if service.NeedsClusterIP(s) && !service.IsHeadless(s) && len(s.Spec.ClusterIPs) == 0 {
-		n, err := t.allocation.ips.next()
+		ip, err := t.nextIP(ctx, s)
 		if err != nil {
 			return field.ErrorList{field.InternalError(field.NewPath("spec", "clusterIPs"), fmt.Errorf("failed to allocate a serviceIP: %w", err))}
 		}
-		t.takenIPs = append(t.takenIPs, n)
-		s.Spec.ClusterIP = t.allocation.address(n).String()
+		s.Spec.ClusterIP = ip.String()
 		s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
 	} else {
 		for _, ip := range addresses(s) {
 			if held[ip] {
 				continue
 			}
-			if err := t.takeIP(ip); err != nil {
+			if err := t.takeIP(ctx, s, ip); err != nil {
 				return field.ErrorList{field.Invalid(field.NewPath("spec", "clusterIPs"), s.Spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: %v", ip, err))}
 			}
 		}
@@ -243,12 +258,47 @@ func (t *transaction) clusterIPs(s, old *v1.Service) field.ErrorList {
 	return nil
 }
 
-func (t *transaction) takeIP(ip netip.Addr) error {
+// nextIP is any free address. One that somebody else has meanwhile is passed over, and stays taken.
+func (t *transaction) nextIP(ctx context.Context, s *v1.Service) (netip.Addr, error) {
+	for {
+		n, err := t.allocation.ips.next()
+		if err != nil {
+			return netip.Addr{}, err
+		}
+		ip := t.allocation.address(n)
+		mine, err := t.own(ctx, s, ip)
+		if err != nil {
+			t.allocation.ips.release(n)
+			return netip.Addr{}, err
+		}
+		if mine {
+			t.takenIPs = append(t.takenIPs, n)
+			return ip, nil
+		}
+	}
+}
+
+func (t *transaction) own(ctx context.Context, s *v1.Service, ip netip.Addr) (bool, error) {
+	if t.dryRun {
+		return true, nil
+	}
+	return t.allocation.own(ctx, s, ip)
+}
+
+func (t *transaction) takeIP(ctx context.Context, s *v1.Service, ip netip.Addr) error {
 	n, ok := t.allocation.offset(ip)
 	if !ok {
 		return fmt.Errorf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", ip, t.allocation.env.ServiceCIDR)
 	}
 	if !t.allocation.ips.take(n) {
+		return errAllocated
+	}
+	mine, err := t.own(ctx, s, ip)
+	if err != nil {
+		t.allocation.ips.release(n)
+		return err
+	}
+	if !mine {
 		return errAllocated
 	}
 	t.takenIPs = append(t.takenIPs, n)
@@ -355,9 +405,7 @@ func (a *allocation) release(s *v1.Service) {
 		return
 	}
 	for _, ip := range addresses(s) {
-		if n, ok := a.offset(ip); ok {
-			a.ips.release(n)
-		}
+		a.giveBack(ip)
 	}
 	for _, port := range nodePorts(s) {
 		if n, ok := a.portOffset(port); ok {

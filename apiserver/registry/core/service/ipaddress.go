@@ -1,0 +1,101 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"hyperkube/apiserver/registry"
+)
+
+// Each cluster address that a service holds is an IPAddress object of that name: people can see who has which, and of two
+// apiservers on one etcd only one can create it.
+
+var ipAddresses = schema.GroupResource{Group: networkingv1.GroupName, Resource: "ipaddresses"}
+
+// addressTimeout bounds the writes that follow upon a request which is already over.
+const addressTimeout = 10 * time.Second
+
+// own creates the IPAddress of ip for s; false when somebody else has it.
+func (a *allocation) own(ctx context.Context, s *v1.Service, ip netip.Addr) (bool, error) {
+	store := a.env.Store(ipAddresses)
+	if store == nil {
+		return true, nil
+	}
+	family := v1.IPv4Protocol
+	if ip.Is6() {
+		family = v1.IPv6Protocol
+	}
+	_, err := store.Create(ctx, "", &networkingv1.IPAddress{
+		ObjectMeta: metav1.ObjectMeta{Name: ip.String(), Labels: map[string]string{
+			networkingv1.LabelIPAddressFamily: string(family), networkingv1.LabelManagedBy: "ipallocator.k8s.io",
+		}},
+		Spec: networkingv1.IPAddressSpec{ParentRef: parentOf(s)},
+	}, registry.Write{Unadmitted: true})
+	if !errors.IsAlreadyExists(err) {
+		return err == nil, err
+	}
+	present, err := store.GetObject(ctx, "", ip.String())
+	if errors.IsNotFound(err) {
+		return a.own(ctx, s, ip) // given back between the two looks
+	}
+	if err != nil {
+		return false, err
+	}
+	ref := present.(*networkingv1.IPAddress).Spec.ParentRef
+	return ref != nil && *ref == *parentOf(s), nil
+}
+
+func parentOf(s *v1.Service) *networkingv1.ParentReference {
+	return &networkingv1.ParentReference{Resource: "services", Namespace: s.Namespace, Name: s.Name}
+}
+
+// disown deletes the IPAddress of ip.
+func (a *allocation) disown(ip netip.Addr) error {
+	store := a.env.Store(ipAddresses)
+	if store == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), addressTimeout)
+	defer cancel()
+	_, _, err := store.DeleteObject(ctx, "", ip.String(), &metav1.DeleteOptions{})
+	if errors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// loadAddresses takes what IPAddress objects say is taken, and makes those that are missing: of services that are older than the
+// objects, or that lost theirs.
+func (a *allocation) loadAddresses(ctx context.Context, services []*v1.Service) error {
+	for _, s := range services {
+		for _, ip := range addresses(s) {
+			if _, err := a.own(ctx, s, ip); err != nil {
+				return fmt.Errorf("keeping address %s of service %s/%s: %w", ip, s.Namespace, s.Name, err)
+			}
+		}
+	}
+	store := a.env.Store(ipAddresses)
+	if store == nil {
+		return nil
+	}
+	list, err := store.ListCached(ctx, "", nil)
+	if err != nil {
+		return err
+	}
+	for _, obj := range list {
+		if ip, err := netip.ParseAddr(obj.(*networkingv1.IPAddress).Name); err == nil {
+			if n, ok := a.offset(ip); ok {
+				a.ips.take(n)
+			}
+		}
+	}
+	return nil
+}
