@@ -89,6 +89,8 @@ func (nm *NamespaceController) syncNamespaceFromKey(ctx context.Context, name st
 		return reconcile.Done, nil // others have finalizers on it; ours is done
 	}
 
+	// A run that a timer brought is for the namespace all the same, as it was last seen.
+	ctx = reconcile.AlsoBecause(ctx, "MODIFIED", cached)
 	// Step 1: delete what is in it.
 	found := nm.deleteAllContent(ctx, ns)
 

@@ -20,6 +20,9 @@ var dispatchers = map[string]bool{}
 var imposed = map[string]bool{
 	"cri/streams_linux.go:streamRuntime.Exec":   true, // k8s.io/cri-streaming Runtime
 	"cri/streams_linux.go:streamRuntime.Attach": true,
+
+	"client/events.go:eventsRecorder.Eventf":         true, // client-go's events.EventRecorder
+	"client/events.go:eventRecorder.AnnotatedEventf": true, // and record.EventRecorder
 }
 
 // TestBudgets holds the sizes that keep the tree readable: it is the tail that
