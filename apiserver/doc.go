@@ -5,7 +5,8 @@
 //	                      │ HTTP/2, TLS
 //	 server.go            ▼
 //	┌─ handler_chain.go ──────────────────────────────────────────────┐
-//	│ panic recovery → request → timeout → authn → authz              │
+//	│ panic recovery → request → timeout → authn → audit →            │
+//	│ impersonation → flow control → authz                            │
 //	└─────────────────────┬───────────────────────────────────────────┘
 //	 mux.go               ▼
 //	 /healthz /metrics /version /openapi …   /api, /apis
@@ -47,8 +48,7 @@
 //
 // cmd/kube-apiserver/app/server.go (Run), pkg/controlplane (the groups, the kubernetes Service) and
 // k8s.io/apiserver/pkg/server (DefaultBuildHandlerChain). There three servers are chained by delegation (aggregator,
-// core, CRDs); here CRDs and aggregated APIs will be two more handlers of one mux. Left out so far: audit logging,
-// priority and fairness (a flood of requests is bounded only by HTTP/2's streams), CORS, webhooks, encryption at rest,
+// core, CRDs); here CRDs and aggregated APIs will be two more handlers of one mux. Left out so far: CORS, webhooks, encryption at rest,
 // CBOR. Internal types and conversions are left out for good: with them goes the possibility to store a version that is
 // not served.
 package apiserver

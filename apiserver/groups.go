@@ -4,14 +4,17 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"hyperkube/apiserver/admission"
+	"hyperkube/apiserver/audit"
 	"hyperkube/apiserver/authn"
 	"hyperkube/apiserver/authz"
 	"hyperkube/apiserver/authz/node"
 	"hyperkube/apiserver/endpoints"
+	"hyperkube/apiserver/flowcontrol"
 	"hyperkube/apiserver/lister"
 	"hyperkube/apiserver/registry"
 	"hyperkube/apiserver/registry/admissionregistration"
@@ -25,7 +28,7 @@ import (
 	"hyperkube/apiserver/registry/core"
 	"hyperkube/apiserver/registry/discovery"
 	"hyperkube/apiserver/registry/events"
-	"hyperkube/apiserver/registry/flowcontrol"
+	registryflowcontrol "hyperkube/apiserver/registry/flowcontrol"
 	"hyperkube/apiserver/registry/networking"
 	registrynode "hyperkube/apiserver/registry/node"
 	"hyperkube/apiserver/registry/policy"
@@ -57,7 +60,7 @@ func groups(env *registry.Env) [][]registry.Resource {
 		coordination.Resources(env),
 		registrynode.Resources(env),
 		discovery.Resources(env),
-		flowcontrol.Resources(env),
+		registryflowcontrol.Resources(env),
 		admissionregistration.Resources(env),
 		resource.Resources(env),
 	}
@@ -126,6 +129,7 @@ func (s *Server) installJudges() error {
 	pods := lister.Confirmed[*corev1.Pod](env, schema.GroupResource{Resource: "pods"})
 	authenticator, err := authn.New(authn.Config{
 		ClientCAFile: s.config.ClientCAFile, Issuer: s.issuer, Clock: env.Clock,
+		TokenFile: s.config.TokenAuthFile, BootstrapTokens: s.config.EnableBootstrapTokenAuth,
 		ServiceAccounts: lister.Confirmed[*corev1.ServiceAccount](env, schema.GroupResource{Resource: "serviceaccounts"}),
 		Pods:            pods,
 		Secrets:         lister.Confirmed[*corev1.Secret](env, schema.GroupResource{Resource: "secrets"}),
@@ -151,5 +155,29 @@ func (s *Server) installJudges() error {
 		return err
 	}
 	env.Authenticator, env.Authorizer, env.Admission = authenticator, authorizer, chain
+	return nil
+}
+
+// installFlowcontrol makes what stands between authentication and authorization: the audit log, and priority and fairness.
+func (s *Server) installFlowcontrol() (err error) {
+	if s.config.AuditPolicyFile != "" {
+		if s.auditor, err = audit.New(s.config.AuditPolicyFile, s.config.AuditLogPath, isLongRunning); err != nil {
+			return fmt.Errorf("apiserver: %w", err)
+		}
+	}
+	s.flowcontrol = flowcontrol.New(flowcontrol.Config{
+		FlowSchemas:      lister.Cached[*flowcontrolv1.FlowSchema](s.env, schema.GroupResource{Group: flowcontrolv1.GroupName, Resource: "flowschemas"}),
+		PriorityLevels:   lister.Cached[*flowcontrolv1.PriorityLevelConfiguration](s.env, schema.GroupResource{Group: flowcontrolv1.GroupName, Resource: "prioritylevelconfigurations"}),
+		TotalConcurrency: s.config.MaxRequestsInflight, MaxWait: s.config.RequestTimeout / 4, Exempt: isLongRunning, WriteError: endpoints.WriteError,
+		Clock: s.config.Clock, Metrics: s.config.Metrics,
+		Ready: func() bool {
+			select {
+			case <-s.ready:
+				return true
+			default:
+				return false
+			}
+		},
+	})
 	return nil
 }

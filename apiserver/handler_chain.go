@@ -19,6 +19,7 @@ import (
 
 	"log"
 
+	"hyperkube/apiserver/audit"
 	"hyperkube/apiserver/authn"
 	"hyperkube/apiserver/authz"
 	"hyperkube/apiserver/endpoints"
@@ -32,10 +33,15 @@ import (
 //	withPanicRecovery  a bug answers 500 and is logged; the server goes on
 //	withRequest        what is asked for, an audit id, warnings, the counting writer, metrics
 //	withTimeout        a deadline, except for watches and connections, which end when the server stops
-//	withAuthentication who asks, else 401; impersonation
+//	withAuthentication who asks, else 401
+//	audit              is written down, by policy
+//	withImpersonation  as whom they ask
+//	flowcontrol        a seat for the request: priority and fairness, else 429
 //	withAuthorization  may they, else 403
 func (s *Server) buildHandlerChain(next http.Handler) http.Handler {
-	return s.withPanicRecovery(s.withRequest(s.withTimeout(s.withAuthentication(s.withAuthorization(next)))))
+	next = s.flowcontrol.Handler(s.withAuthorization(next))
+	next = s.auditor.Handler(s.withImpersonation(next))
+	return s.withPanicRecovery(s.withRequest(s.withTimeout(s.withAuthentication(next))))
 }
 
 func (s *Server) withPanicRecovery(next http.Handler) http.Handler {
@@ -149,18 +155,29 @@ func (s *Server) withAuthentication(next http.Handler) http.Handler {
 			if err != nil {
 				klog.FromContext(r.Context()).V(2).Info("Unable to authenticate the request", "err", err, "path", r.URL.Path)
 			}
+			s.auditor.Unauthenticated(r)
 			endpoints.WriteError(w, r, apierrors.NewUnauthorized("Unauthorized"))
 			return
 		}
 		r.Header.Del("Authorization")
-		user, err = authn.Impersonate(r, user, s.env.Authorizer, authz.Forbidden)
+		next.ServeHTTP(w, r.WithContext(request.WithUser(r.Context(), user)))
+	})
+}
+
+func (s *Server) withImpersonation(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asking := request.UserFrom(r.Context())
+		user, err := authn.Impersonate(r, asking, s.env.Authorizer, authz.Forbidden)
 		if err != nil {
 			endpoints.WriteError(w, r, err)
 			return
 		}
-		ctx := request.WithUser(r.Context(), user)
-		request.FlowFrom(ctx).Known(user.Name, user.Authn)
-		next.ServeHTTP(w, r.WithContext(ctx))
+		if user != asking {
+			audit.Impersonated(w, user)
+			r = r.WithContext(request.WithUser(r.Context(), user))
+		}
+		request.FlowFrom(r.Context()).Known(user.Name, user.Authn)
+		next.ServeHTTP(w, r)
 	})
 }
 
@@ -171,6 +188,7 @@ func (s *Server) withAuthorization(next http.Handler) http.Handler {
 		attributes := info.Attributes(request.UserFrom(ctx))
 		decision, reason, err := s.env.Authorizer.Authorize(ctx, attributes)
 		if decision == request.Allow {
+			annotateDecision(ctx, "allow", reason)
 			defer flowapi.Allowed(s.record, r, info, attributes.User, reason)()
 			next.ServeHTTP(w, r)
 			return
@@ -178,8 +196,15 @@ func (s *Server) withAuthorization(next http.Handler) http.Handler {
 		if err != nil {
 			klog.FromContext(ctx).Info("Authorization with an error", "err", err, "path", r.URL.Path)
 		}
+		annotateDecision(ctx, "forbid", reason)
 		endpoints.WriteError(w, r, authz.Forbidden(attributes, reason))
 	})
+}
+
+// annotateDecision tells the audit log what was decided, and why.
+func annotateDecision(ctx context.Context, decision, reason string) {
+	request.AddAuditAnnotation(ctx, "authorization.k8s.io/decision", decision)
+	request.AddAuditAnnotation(ctx, "authorization.k8s.io/reason", reason)
 }
 
 // answerWriter remembers the code of an answer and puts the warnings collected so far into its

@@ -17,9 +17,11 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"hyperkube/apiserver/audit"
 	"hyperkube/apiserver/authn/serviceaccount"
 	"hyperkube/apiserver/endpoints"
 	"hyperkube/apiserver/flowapi"
+	"hyperkube/apiserver/flowcontrol"
 	"hyperkube/apiserver/openapi"
 	"hyperkube/apiserver/registry"
 	"hyperkube/apiserver/storage"
@@ -60,6 +62,14 @@ type Config struct {
 	// StorageMediaType is how objects are written to etcd: "application/json" (default) or
 	// "application/vnd.kubernetes.protobuf". Both are read.
 	StorageMediaType string
+	// TokenAuthFile is a static token file, CSV. Default "": none.
+	TokenAuthFile string
+	// EnableBootstrapTokenAuth lets in who bears a token of a Secret of type bootstrap.kubernetes.io/token.
+	EnableBootstrapTokenAuth bool
+	// AuditPolicyFile says what is written to AuditLogPath ("-": standard output). Default "": nothing is.
+	AuditPolicyFile, AuditLogPath string
+	// MaxRequestsInflight is how many requests run at once; flow control divides them. Default 600.
+	MaxRequestsInflight int
 	// RequestTimeout ends a request that is no watch and no connection. Default 60 s.
 	RequestTimeout time.Duration
 	// FlowBuffer is how much memory the record of requests, writes and deliveries may take, in bytes. Default 64 MiB;
@@ -113,6 +123,9 @@ func (c *Config) validate() error {
 	case c.TracingEndpoint != "" && c.FlowBuffer < 0:
 		return errors.New("apiserver: a tracing endpoint gets what is recorded, and nothing is: the record needs a buffer")
 	}
+	if (c.AuditPolicyFile == "") != (c.AuditLogPath == "") {
+		return errors.New("apiserver: an audit policy and a path of the audit log go together")
+	}
 	if _, _, err := net.SplitHostPort(c.BindAddress); err != nil {
 		return fmt.Errorf("apiserver: bind address: %w", err)
 	}
@@ -128,6 +141,9 @@ type Server struct {
 	groups []*endpoints.APIGroupVersion
 	record *flow.Record
 	spans  *otlp.Exporter // nil: nowhere
+
+	auditor     *audit.Auditor // nil without a policy
+	flowcontrol *flowcontrol.Controller
 
 	handler http.Handler
 	metrics *metrics
@@ -190,6 +206,9 @@ func (s *Server) build() (err error) {
 	s.addHealthChecks()
 	mux, err := s.buildMux()
 	if err != nil {
+		return err
+	}
+	if err := s.installFlowcontrol(); err != nil {
 		return err
 	}
 	s.handler = withRoom(s.buildHandlerChain(mux))
@@ -294,6 +313,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.shutdown(server)
 	stopHub()
 	hub.Wait()
+	s.auditor.Close()
 	return err
 }
 

@@ -29,6 +29,12 @@ type apiserverOptions struct {
 	NodePortRange    string
 	StorageMediaType string
 	FlowBuffer       string
+	TokenAuthFile    string
+	BootstrapTokens  bool
+	AuditPolicyFile  string
+	AuditLogPath     string
+	MaxInflight      int
+	TracingEndpoint  string
 
 	cert, kubelet pki.Pair
 	// ownEtcd: the etcd of this data directory, whose port is known only once it runs.
@@ -54,6 +60,23 @@ func flowBytes(text string) (int, error) {
 	return int(quantity.Value()), nil
 }
 
+const tracingEndpointUsage = "HOST:PORT of an OpenTelemetry collector to which the record goes as spans, by OTLP over gRPC, not encrypted (default: nowhere)"
+
+// validateFlow checks the flags of the record.
+func validateFlow(buffer, endpoint string) error {
+	bytes, err := flowBytes(buffer)
+	if err != nil || endpoint == "" {
+		return err
+	}
+	if _, _, err := net.SplitHostPort(endpoint); err != nil {
+		return fmt.Errorf("--tracing-endpoint=%s: must be HOST:PORT, as localhost:4317", endpoint)
+	}
+	if bytes < 0 {
+		return errors.New("--tracing-endpoint sends what is recorded: it needs --flow-buffer, which is 0")
+	}
+	return nil
+}
+
 func (o *apiserverOptions) AddFlags(flags *pflag.FlagSet) {
 	o.shared.AddFlags(flags)
 	flags.StringVar(&o.BindAddress, "bind-address", o.BindAddress, "address to listen on")
@@ -65,7 +88,13 @@ func (o *apiserverOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.EtcdKeyFile, "etcd-keyfile", o.EtcdKeyFile, "its key")
 	flags.StringVar(&o.NodePortRange, "service-node-port-range", o.NodePortRange, "ports for Services of type NodePort")
 	flags.StringVar(&o.StorageMediaType, "storage-media-type", o.StorageMediaType, "how objects are written to etcd: application/json, which can be read, or application/vnd.kubernetes.protobuf")
+	flags.StringVar(&o.TokenAuthFile, "token-auth-file", o.TokenAuthFile, "CSV file of static tokens: token, user, uid and, optionally, \"group1,group2\"")
+	flags.BoolVar(&o.BootstrapTokens, "enable-bootstrap-token-auth", o.BootstrapTokens, "let in who bears a token of a Secret of type bootstrap.kubernetes.io/token")
+	flags.StringVar(&o.AuditPolicyFile, "audit-policy-file", o.AuditPolicyFile, "policy (audit.k8s.io/v1) of what is written to --audit-log-path")
+	flags.StringVar(&o.AuditLogPath, "audit-log-path", o.AuditLogPath, "file to which audit events are appended, a JSON line each; -: standard output")
+	flags.IntVar(&o.MaxInflight, "max-requests-inflight", o.MaxInflight, "requests that run at once, shared by priority and fairness (default 600)")
 	flags.StringVar(&o.FlowBuffer, "flow-buffer", o.FlowBuffer, "memory for the record that hyperkube trace reads, at the most; 0: none")
+	flags.StringVar(&o.TracingEndpoint, "tracing-endpoint", o.TracingEndpoint, tracingEndpointUsage)
 }
 
 // Complete finds etcd and the host's address, and signs the certificates.
@@ -119,7 +148,7 @@ func (o *apiserverOptions) Validate() error {
 	if net.ParseIP(o.AdvertiseAddress) == nil {
 		return fmt.Errorf("--advertise-address=%s: must be an IP address", o.AdvertiseAddress)
 	}
-	if _, err := flowBytes(o.FlowBuffer); err != nil {
+	if err := validateFlow(o.FlowBuffer, o.TracingEndpoint); err != nil {
 		return err
 	}
 	if (o.EtcdCertFile == "") != (o.EtcdKeyFile == "") {
@@ -148,7 +177,8 @@ func (o *apiserverOptions) Run(ctx context.Context, env *component.Env) error {
 		ReservedNodePorts: []int{o.SecurePort, cluster.EtcdPort, kubeletPort},
 		EtcdServers:       o.EtcdServers, EtcdCAFile: o.EtcdCAFile, EtcdCertFile: o.EtcdCertFile, EtcdKeyFile: o.EtcdKeyFile,
 		KubeletClientCertFile: o.kubelet.CertFile, KubeletClientKeyFile: o.kubelet.KeyFile, KubeletCAFile: o.dir.CAFile(),
-		StorageMediaType: o.StorageMediaType, FlowBuffer: buffer, Metrics: env.Metrics, Health: env.Health,
+		StorageMediaType: o.StorageMediaType, FlowBuffer: buffer, TokenAuthFile: o.TokenAuthFile,
+		EnableBootstrapTokenAuth: o.BootstrapTokens, AuditPolicyFile: o.AuditPolicyFile, AuditLogPath: o.AuditLogPath, MaxRequestsInflight: o.MaxInflight, TracingEndpoint: o.TracingEndpoint, Metrics: env.Metrics, Health: env.Health,
 	})
 	if err != nil {
 		return err
