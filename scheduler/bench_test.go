@@ -29,14 +29,14 @@ func newDetached(t testing.TB, n int) *Scheduler {
 	table := plugins.NewInTreeRegistry()
 	for i := range table {
 		if table[i].Name == defaultbinder.Name {
-			table[i].New = func(context.Context, framework.Handle) (framework.Plugin, error) { return noBinder{}, nil }
+			table[i].New = func(context.Context, framework.Handle, framework.Args) (framework.Plugin, error) { return noBinder{}, nil }
 		}
 	}
 	sched, err := New(Config{Client: fake.NewClientset(), Plugins: table})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := sched.buildFramework(t.Context(), &events.FakeRecorder{}); err != nil {
+	if err := sched.buildFrameworks(t.Context(), func(string) events.EventRecorder { return &events.FakeRecorder{} }); err != nil {
 		t.Fatal(err)
 	}
 	for i := range n {

@@ -86,14 +86,16 @@ func (sched *Scheduler) addAllEventHandlers(ctx context.Context) ([]clientcache.
 
 // resourcesOfPlugins are the kinds that some plugin has registered events of.
 func (sched *Scheduler) resourcesOfPlugins(ctx context.Context) (map[framework.EventResource]bool, error) {
-	hints, err := sched.framework.EventsToRegister(ctx)
-	if err != nil {
-		return nil, err
-	}
 	wanted := map[framework.EventResource]bool{}
-	for _, registered := range hints {
-		for _, r := range registered {
-			wanted[r.Event.Resource] = true
+	for _, fw := range sched.frameworks {
+		hints, err := fw.EventsToRegister(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, registered := range hints {
+			for _, r := range registered {
+				wanted[r.Event.Resource] = true
+			}
 		}
 	}
 	return wanted, nil
@@ -168,7 +170,7 @@ func (sched *Scheduler) deleteNodeFromCache(logger klog.Logger, obj any) {
 func assigned(pod *v1.Pod) bool { return pod.Spec.NodeName != "" }
 
 func (sched *Scheduler) responsibleForPod(pod *v1.Pod) bool {
-	return pod.Spec.SchedulerName == sched.cfg.SchedulerName
+	return sched.frameworks[pod.Spec.SchedulerName] != nil
 }
 
 func (sched *Scheduler) addPod(logger klog.Logger, pod *v1.Pod) {
@@ -212,7 +214,7 @@ func (sched *Scheduler) deletePod(logger klog.Logger, obj any) {
 	case sched.responsibleForPod(pod):
 		sched.SchedulingQueue.Delete(pod)
 		// If Permit holds it, its place is free from now on.
-		sched.framework.RejectWaitingPod(pod.UID)
+		sched.frameworkForPod(pod).RejectWaitingPod(pod.UID)
 		sched.SchedulingQueue.MoveAllToActiveOrBackoffQueue(framework.EventUnscheduledPodDelete, pod, nil, nil)
 	}
 }

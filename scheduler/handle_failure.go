@@ -55,7 +55,7 @@ func (sched *Scheduler) handleSchedulingFailure(ctx context.Context, podInfo *fr
 	} else if ctx.Err() == nil {
 		logger.Error(err, "Error scheduling pod; retrying", "pod", klog.KObj(podInfo.Pod))
 	}
-	sched.metrics.podFailed(reason, sched.cfg.Clock.Since(start))
+	sched.metrics.podFailed(podInfo.Pod, reason, sched.cfg.Clock.Since(start))
 
 	// Step 2: put the pod, as the informer now knows it, back into the queue
 	pod := sched.requeueFailed(logger, podInfo, nominating)
@@ -65,7 +65,7 @@ func (sched *Scheduler) handleSchedulingFailure(ctx context.Context, podInfo *fr
 
 	// Step 3: record the FailedScheduling event
 	msg := err.Error()
-	sched.recorder.Eventf(pod, nil, v1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", truncateMessage(msg))
+	sched.recorderFor(pod).Eventf(pod, nil, v1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", truncateMessage(msg))
 
 	// Step 4: set the PodScheduled condition (and the nominated node)
 	condition := v1.PodCondition{

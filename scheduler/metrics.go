@@ -15,7 +15,6 @@ import (
 // schedulerMetrics are kube-scheduler's, under its names, so that its dashboards
 // and alerts work.
 type schedulerMetrics struct {
-	profile          string
 	attempts         *prometheus.CounterVec
 	attemptDuration  *prometheus.HistogramVec
 	extensionPoint   *prometheus.HistogramVec
@@ -28,7 +27,7 @@ type schedulerMetrics struct {
 func newSchedulerMetrics(reg prometheus.Registerer, sched *Scheduler) *schedulerMetrics {
 	buckets := prometheus.ExponentialBuckets(0.001, 2, 15)
 	m := &schedulerMetrics{
-		profile: sched.cfg.SchedulerName, observeFramework: reg != nil,
+		observeFramework: reg != nil,
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "scheduler_schedule_attempts_total",
 			Help: "Number of attempts to schedule pods, by the result."}, []string{"result", "profile"}),
 		attemptDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "scheduler_scheduling_attempt_duration_seconds",
@@ -91,9 +90,9 @@ func (p *pendingPods) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-func (m *schedulerMetrics) observeExtensionPoint(point string, code framework.Code, d time.Duration) {
+func (m *schedulerMetrics) observeExtensionPoint(profile, point string, code framework.Code, d time.Duration) {
 	if m.observeFramework {
-		m.extensionPoint.WithLabelValues(point, code.String(), m.profile).Observe(d.Seconds())
+		m.extensionPoint.WithLabelValues(point, code.String(), profile).Observe(d.Seconds())
 	}
 }
 
@@ -101,13 +100,13 @@ func (m *schedulerMetrics) incomingPod(queue, event string) {
 	m.queueIncoming.WithLabelValues(queue, event).Inc()
 }
 
-func (m *schedulerMetrics) attempt(result string, d time.Duration) {
-	m.attempts.WithLabelValues(result, m.profile).Inc()
-	m.attemptDuration.WithLabelValues(result, m.profile).Observe(d.Seconds())
+func (m *schedulerMetrics) attempt(result, profile string, d time.Duration) {
+	m.attempts.WithLabelValues(result, profile).Inc()
+	m.attemptDuration.WithLabelValues(result, profile).Observe(d.Seconds())
 }
 
 func (m *schedulerMetrics) podScheduled(pod *framework.QueuedPodInfo, now, start time.Time) {
-	m.attempt("scheduled", now.Sub(start))
+	m.attempt("scheduled", pod.Pod.Spec.SchedulerName, now.Sub(start))
 	m.podAttempts.Observe(float64(pod.Attempts))
 	if pod.InitialAttemptTimestamp == nil {
 		return
@@ -119,10 +118,10 @@ func (m *schedulerMetrics) podScheduled(pod *framework.QueuedPodInfo, now, start
 	m.podSLIDuration.WithLabelValues(label).Observe(now.Sub(*pod.InitialAttemptTimestamp).Seconds())
 }
 
-func (m *schedulerMetrics) podFailed(reason string, d time.Duration) {
+func (m *schedulerMetrics) podFailed(pod *v1.Pod, reason string, d time.Duration) {
 	if reason == v1.PodReasonUnschedulable {
-		m.attempt("unschedulable", d)
+		m.attempt("unschedulable", pod.Spec.SchedulerName, d)
 	} else {
-		m.attempt("error", d)
+		m.attempt("error", pod.Spec.SchedulerName, d)
 	}
 }

@@ -112,7 +112,7 @@ func refusals(err error) []string {
 // way to a node (an update can queue one again just before it was assumed).
 func (sched *Scheduler) skipPodSchedule(logger klog.Logger, pod *v1.Pod) bool {
 	if pod.DeletionTimestamp != nil {
-		sched.recorder.Eventf(pod, nil, v1.EventTypeWarning, "FailedScheduling", "Scheduling", "skip schedule deleting pod: %v/%v", pod.Namespace, pod.Name)
+		sched.recorderFor(pod).Eventf(pod, nil, v1.EventTypeWarning, "FailedScheduling", "Scheduling", "skip schedule deleting pod: %v/%v", pod.Namespace, pod.Name)
 		logger.V(3).Info("Skip schedule deleting pod", "pod", klog.KObj(pod))
 		return true
 	}
@@ -142,10 +142,11 @@ func (sched *Scheduler) schedulingCycle(ctx context.Context, state *framework.Cy
 	}
 
 	// Step 3: let Reserve plugins claim what is theirs
-	status := sched.framework.RunReservePluginsReserve(ctx, state, assumed.Pod, result.SuggestedHost)
+	fw := sched.frameworkForPod(assumed.Pod)
+	status := fw.RunReservePluginsReserve(ctx, state, assumed.Pod, result.SuggestedHost)
 	if status.IsSuccess() {
 		// Step 4: ask Permit plugins; Wait is settled in the binding cycle
-		status = sched.framework.RunPermitPlugins(ctx, state, assumed.Pod, result.SuggestedHost)
+		status = fw.RunPermitPlugins(ctx, state, assumed.Pod, result.SuggestedHost)
 	}
 	if !status.IsSuccess() && !status.IsWait() {
 		sched.unreserveAndForget(ctx, state, assumed.Pod)
@@ -167,10 +168,11 @@ func (sched *Scheduler) afterNoFit(ctx context.Context, state *framework.CycleSt
 	if !errors.As(err, &fitError) {
 		return clearNominatedNode, framework.AsStatus(err)
 	}
-	if !sched.framework.HasPostFilterPlugins() {
+	fw := sched.frameworkForPod(podInfo.Pod)
+	if !fw.HasPostFilterPlugins() {
 		return clearNominatedNode, framework.NewStatus(framework.Unschedulable).WithError(err)
 	}
-	result, status := sched.framework.RunPostFilterPlugins(ctx, state, podInfo.PodInfo, fitError.Diagnosis.NodeToStatus)
+	result, status := fw.RunPostFilterPlugins(ctx, state, podInfo.PodInfo, fitError.Diagnosis.NodeToStatus)
 	fitError.Diagnosis.PostFilterMsg = status.Message()
 	if status.Code() == framework.Error {
 		klog.FromContext(ctx).Error(status.AsError(), "PostFilter failed", "pod", klog.KObj(podInfo.Pod))
@@ -229,7 +231,8 @@ func (sched *Scheduler) schedulePod(ctx context.Context, state *framework.CycleS
 func (sched *Scheduler) findNodesThatFitPod(ctx context.Context, state *framework.CycleState, pod *framework.PodInfo) ([]*framework.NodeInfo, framework.Diagnosis, error) {
 	diagnosis := framework.Diagnosis{NodeToStatus: framework.NewNodeToStatus()}
 	all := sched.nodeInfoSnapshot.List()
-	narrowed, narrowing, status := sched.framework.RunPreFilterPlugins(ctx, state, pod, all)
+	fw := sched.frameworkForPod(pod.Pod)
+	narrowed, narrowing, status := fw.RunPreFilterPlugins(ctx, state, pod, all)
 	diagnosis.UnschedulablePlugins = narrowing
 	if !status.IsSuccess() {
 		if !status.IsRejected() {
@@ -242,7 +245,7 @@ func (sched *Scheduler) findNodesThatFitPod(ctx context.Context, state *framewor
 	}
 	if name := pod.Pod.Status.NominatedNodeName; name != "" {
 		if node, err := sched.nodeInfoSnapshot.Get(name); err == nil {
-			if sched.framework.RunFilterPluginsWithNominatedPods(ctx, state, pod, node).IsSuccess() {
+			if fw.RunFilterPluginsWithNominatedPods(ctx, state, pod, node).IsSuccess() {
 				return []*framework.NodeInfo{node}, diagnosis, nil
 			}
 		}
@@ -273,8 +276,9 @@ func (sched *Scheduler) existingNodes(names sets.Set[string]) []*framework.NodeI
 // findNodesThatPassFilters asks the Filter plugins about the nodes, several at a
 // time, beginning where the last search ended, until enough have passed.
 func (sched *Scheduler) findNodesThatPassFilters(ctx context.Context, state *framework.CycleState, pod *framework.PodInfo, diagnosis *framework.Diagnosis, nodes []*framework.NodeInfo) ([]*framework.NodeInfo, error) {
-	enough := sched.numFeasibleNodesToFind(int32(len(nodes)))
-	if !sched.framework.HasScorePlugins() {
+	fw := sched.frameworkForPod(pod.Pod)
+	enough := sched.numFeasibleNodesToFind(fw.PercentageOfNodesToScore(), int32(len(nodes)))
+	if !fw.HasScorePlugins() {
 		enough = 1
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -287,7 +291,7 @@ func (sched *Scheduler) findNodesThatPassFilters(ctx context.Context, state *fra
 
 	start := time.Now()
 	runtime.Until(ctx, len(nodes), func(i int) {
-		status := sched.framework.RunFilterPluginsWithNominatedPods(ctx, state, pod, at(i))
+		status := fw.RunFilterPluginsWithNominatedPods(ctx, state, pod, at(i))
 		switch {
 		case status.Code() == framework.Error:
 			failure.CompareAndSwap(nil, status)
@@ -303,7 +307,7 @@ func (sched *Scheduler) findNodesThatPassFilters(ctx context.Context, state *fra
 			}
 		}
 	})
-	sched.metrics.observeExtensionPoint("Filter", failure.Load().Code(), time.Since(start))
+	sched.metrics.observeExtensionPoint(fw.ProfileName(), "Filter", failure.Load().Code(), time.Since(start))
 
 	for i, status := range statuses {
 		if status != nil {
@@ -315,12 +319,16 @@ func (sched *Scheduler) findNodesThatPassFilters(ctx context.Context, state *fra
 }
 
 // numFeasibleNodesToFind is when to stop: all of a small cluster; of a large one a
-// share that falls with its size, since the best of 500 nodes is good enough.
-func (sched *Scheduler) numFeasibleNodesToFind(numAllNodes int32) int32 {
+// share that falls with its size, since the best of 500 nodes is good enough. profiles is
+// the share that the pod's profile wants; may be nil.
+func (sched *Scheduler) numFeasibleNodesToFind(profiles *int32, numAllNodes int32) int32 {
 	if numAllNodes < minFeasibleNodesToFind {
 		return numAllNodes
 	}
 	percentage := sched.cfg.PercentageOfNodesToScore
+	if profiles != nil {
+		percentage = *profiles
+	}
 	if percentage == 0 {
 		percentage = max(50-numAllNodes/125, minFeasibleNodesPercentageToFind)
 	}
@@ -329,10 +337,11 @@ func (sched *Scheduler) numFeasibleNodesToFind(numAllNodes int32) int32 {
 
 // prioritizeNodes scores the nodes that passed.
 func (sched *Scheduler) prioritizeNodes(ctx context.Context, state *framework.CycleState, pod *framework.PodInfo, nodes []*framework.NodeInfo) ([]runtime.NodePluginScores, error) {
-	if status := sched.framework.RunPreScorePlugins(ctx, state, pod, nodes); !status.IsSuccess() {
+	fw := sched.frameworkForPod(pod.Pod)
+	if status := fw.RunPreScorePlugins(ctx, state, pod, nodes); !status.IsSuccess() {
 		return nil, status.AsError()
 	}
-	scores, status := sched.framework.RunScorePlugins(ctx, state, pod, nodes)
+	scores, status := fw.RunScorePlugins(ctx, state, pod, nodes)
 	return scores, status.AsError()
 }
 
@@ -367,31 +376,32 @@ func (sched *Scheduler) assume(assumed *framework.QueuedPodInfo, host string) er
 // bindingCycle makes the decision real: waits for Permit, prepares, binds.
 func (sched *Scheduler) bindingCycle(ctx context.Context, state *framework.CycleState, result ScheduleResult, assumed *framework.QueuedPodInfo, start time.Time) *framework.Status {
 	pod := assumed.Pod
-	if status := sched.framework.WaitOnPermit(ctx, pod); !status.IsSuccess() {
+	fw := sched.frameworkForPod(pod)
+	if status := fw.WaitOnPermit(ctx, pod); !status.IsSuccess() {
 		return rejectedOn(result.SuggestedHost, pod, status)
 	}
 	// A failure from here on is an error, no refusal: no event can cure it, so the
 	// events that came since the pod was popped need not be kept any longer.
 	sched.SchedulingQueue.Done(pod.UID)
 
-	if status := sched.framework.RunPreBindPlugins(ctx, state, pod, result.SuggestedHost); !status.IsSuccess() {
+	if status := fw.RunPreBindPlugins(ctx, state, pod, result.SuggestedHost); !status.IsSuccess() {
 		return status
 	}
-	if status := sched.framework.RunBindPlugins(ctx, state, pod, result.SuggestedHost); !status.IsSuccess() {
+	if status := fw.RunBindPlugins(ctx, state, pod, result.SuggestedHost); !status.IsSuccess() {
 		return status
 	}
 	sched.Cache.FinishBinding(pod)
-	sched.recorder.Eventf(pod, nil, v1.EventTypeNormal, "Scheduled", "Binding", "Successfully assigned %v/%v to %v", pod.Namespace, pod.Name, result.SuggestedHost)
+	sched.recorderFor(pod).Eventf(pod, nil, v1.EventTypeNormal, "Scheduled", "Binding", "Successfully assigned %v/%v to %v", pod.Namespace, pod.Name, result.SuggestedHost)
 	klog.FromContext(ctx).V(2).Info("Successfully bound pod to node", "pod", klog.KObj(pod), "node", result.SuggestedHost,
 		"evaluatedNodes", result.EvaluatedNodes, "feasibleNodes", result.FeasibleNodes)
 	sched.metrics.podScheduled(assumed, sched.cfg.Clock.Now(), start)
-	sched.framework.RunPostBindPlugins(ctx, state, pod, result.SuggestedHost)
+	fw.RunPostBindPlugins(ctx, state, pod, result.SuggestedHost)
 	return nil
 }
 
 // unreserveAndForget takes back what the scheduling cycle claimed.
 func (sched *Scheduler) unreserveAndForget(ctx context.Context, state *framework.CycleState, pod *v1.Pod) {
-	sched.framework.RunReservePluginsUnreserve(ctx, state, pod, pod.Spec.NodeName)
+	sched.frameworkForPod(pod).RunReservePluginsUnreserve(ctx, state, pod, pod.Spec.NodeName)
 	if err := sched.Cache.ForgetPod(pod); err != nil {
 		klog.FromContext(ctx).Error(err, "Forgetting an assumed pod", "pod", klog.KObj(pod))
 	}

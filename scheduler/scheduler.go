@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -42,8 +45,11 @@ type Config struct {
 	// Client talks to the apiserver. Its rate limit bounds the pods placed a second
 	// (two writes a pod); the scheduler needs none. Required.
 	Client kubernetes.Interface
-	// SchedulerName picks the pods by spec.schedulerName. Default "default-scheduler".
-	SchedulerName string
+	// Profiles pick the pods by spec.schedulerName, and the plugins for them. Default: one,
+	// "default-scheduler", with all plugins.
+	Profiles []runtime.Profile
+	// PodInitialBackoff and PodMaxBackoff bound the wait of a pod after a refusal. Default 1 s and 10 s.
+	PodInitialBackoff, PodMaxBackoff time.Duration
 	// LeaderElect makes it schedule only while it holds the Lease
 	// kube-system/kube-scheduler. Default false: it is alone.
 	LeaderElect bool
@@ -79,8 +85,8 @@ func (c *Config) validate() error {
 }
 
 func (c *Config) complete() {
-	if c.SchedulerName == "" {
-		c.SchedulerName = DefaultSchedulerName
+	if len(c.Profiles) == 0 {
+		c.Profiles = []runtime.Profile{{SchedulerName: DefaultSchedulerName}}
 	}
 	if c.Identity == "" {
 		host, _ := os.Hostname()
@@ -105,14 +111,13 @@ func (c *Config) complete() {
 type Scheduler struct {
 	cfg   Config
 	Cache *cache.Cache
-	// SchedulingQueue and framework are made in Run, which has the logger; others may
-	// read them once built is true.
+	// SchedulingQueue and frameworks (by scheduler name) are made in Run, which has the
+	// logger; others may read them once built is true.
 	SchedulingQueue *queue.PriorityQueue
-	framework       *runtime.Framework
+	frameworks      map[string]*runtime.Framework
 	built           atomic.Bool
 
 	client    kubernetes.Interface
-	recorder  events.EventRecorder
 	informers informers.SharedInformerFactory
 	podLister corelisters.PodLister
 
@@ -165,10 +170,10 @@ func (sched *Scheduler) Run(ctx context.Context) error {
 	logger := klog.FromContext(ctx)
 	broadcaster := client.NewEventsBroadcaster(sched.client)
 	defer broadcaster.Shutdown()
-	recorder := broadcaster.NewRecorder(scheme.Scheme, sched.cfg.SchedulerName)
+	recorder := func(name string) events.EventRecorder { return broadcaster.NewRecorder(scheme.Scheme, name) }
 
 	// Step 1: make the plugins and the queue
-	if err := sched.buildFramework(ctx, recorder); err != nil {
+	if err := sched.buildFrameworks(ctx, recorder); err != nil {
 		return fmt.Errorf("scheduler: %w", err)
 	}
 
@@ -195,7 +200,7 @@ func (sched *Scheduler) Run(ctx context.Context) error {
 	timers.Go(func() { sched.SchedulingQueue.Run(ctx) })
 
 	// Step 4: schedule, while leading
-	logger.Info("Starting to schedule", "scheduler", sched.cfg.SchedulerName)
+	logger.Info("Starting to schedule", "schedulers", slices.Sorted(maps.Keys(sched.frameworks)))
 	sched.runWhileLeading(ctx)
 
 	// Step 5: wait for the binding cycles, then stop the informers
@@ -211,28 +216,57 @@ func (sched *Scheduler) loop(ctx context.Context) {
 	}
 }
 
-// buildFramework makes plugins and queue; tests call it with a recorder of theirs.
-func (sched *Scheduler) buildFramework(ctx context.Context, recorder events.EventRecorder) error {
-	sched.recorder = recorder
-	fw, err := runtime.NewFramework(ctx, sched.cfg.Plugins, runtime.Options{
-		Client: sched.client, Recorder: recorder, Informers: sched.informers,
-		Snapshot: sched.nodeInfoSnapshot, Nominator: &sched.nominator, Clock: sched.cfg.Clock, Observe: sched.metrics.observeExtensionPoint,
-	})
-	if err != nil {
-		return err
+// buildFrameworks makes the plugins of each profile, and the queue; recorder makes what a
+// profile records its events with.
+func (sched *Scheduler) buildFrameworks(ctx context.Context, recorder func(name string) events.EventRecorder) error {
+	sched.frameworks = map[string]*runtime.Framework{}
+	hints := map[string]map[string][]framework.ClusterEventWithHint{}
+	var first *runtime.Framework
+	for _, profile := range sched.cfg.Profiles {
+		name := profile.SchedulerName
+		fw, err := runtime.NewFramework(ctx, sched.cfg.Plugins, profile, runtime.Options{
+			Client: sched.client, Recorder: recorder(name), Informers: sched.informers,
+			Snapshot: sched.nodeInfoSnapshot, Nominator: &sched.nominator, Clock: sched.cfg.Clock,
+			Observe: func(point string, code framework.Code, d time.Duration) {
+				sched.metrics.observeExtensionPoint(name, point, code, d)
+			},
+		})
+		if err != nil {
+			return fmt.Errorf("profile %s: %w", name, err)
+		}
+		if first == nil {
+			first = fw
+		} else if one, other := first.ListPlugins()["QueueSort"], fw.ListPlugins()["QueueSort"]; !slices.Equal(one, other) {
+			return fmt.Errorf("profile %s: its QueueSort plugin is %v, that of %s is %v: there is one queue, so they must be the same", name, other, first.ProfileName(), one)
+		}
+		if hints[name], err = fw.EventsToRegister(ctx); err != nil {
+			return fmt.Errorf("profile %s: %w", name, err)
+		}
+		hints[name][waitForNode] = []framework.ClusterEventWithHint{{Event: framework.EventNodeAdd}}
+		sched.frameworks[name] = fw
 	}
-	hints, err := fw.EventsToRegister(ctx)
-	if err != nil {
-		return err
-	}
-	hints[waitForNode] = []framework.ClusterEventWithHint{{Event: framework.EventNodeAdd}}
-	sched.framework = fw
 	sched.SchedulingQueue = queue.NewPriorityQueue(klog.FromContext(ctx), queue.Options{
-		Less: fw.QueueSortFunc(), PreEnqueue: fw.RunPreEnqueuePlugins, Hints: hints,
-		Nominator: &sched.nominator, Clock: sched.cfg.Clock, Incoming: sched.metrics.incomingPod,
+		Less: first.QueueSortFunc(),
+		PreEnqueue: func(ctx context.Context, pod *v1.Pod) *framework.Status {
+			return sched.frameworkForPod(pod).RunPreEnqueuePlugins(ctx, pod)
+		},
+		Hints:     func(pod *v1.Pod) map[string][]framework.ClusterEventWithHint { return hints[pod.Spec.SchedulerName] },
+		Nominator: &sched.nominator, InitialBackoff: sched.cfg.PodInitialBackoff, MaxBackoff: sched.cfg.PodMaxBackoff,
+		Clock: sched.cfg.Clock, Incoming: sched.metrics.incomingPod,
 	})
 	sched.built.Store(true)
 	return nil
+}
+
+// frameworkForPod is that of the pod's profile. Only pods of a profile come into the
+// queue, and a pod's scheduler name never changes.
+func (sched *Scheduler) frameworkForPod(pod *v1.Pod) *runtime.Framework {
+	return sched.frameworks[pod.Spec.SchedulerName]
+}
+
+// recorderFor is what events of the pod are recorded with: they name its scheduler.
+func (sched *Scheduler) recorderFor(pod *v1.Pod) events.EventRecorder {
+	return sched.frameworkForPod(pod).EventRecorder()
 }
 
 // addHealthChecks reports what a stuck scheduler would be stuck on.
@@ -248,13 +282,17 @@ func (sched *Scheduler) addHealthChecks(synced []clientcache.InformerSynced) {
 	sched.cfg.Health.Add("leader-election", func(context.Context) error { return sched.leading.check() })
 }
 
-// ListPlugins names the plugins per extension point, in calling order (S1-11). It
-// is empty before Run.
-func (sched *Scheduler) ListPlugins() map[string][]string {
+// ListPlugins names the plugins of each profile per extension point, in calling order
+// (S1-11). It is empty before Run.
+func (sched *Scheduler) ListPlugins() map[string]map[string][]string {
 	if !sched.built.Load() {
 		return nil
 	}
-	return sched.framework.ListPlugins()
+	plugins := map[string]map[string][]string{}
+	for name, fw := range sched.frameworks {
+		plugins[name] = fw.ListPlugins()
+	}
+	return plugins
 }
 
 var _ framework.SharedLister = &cache.Snapshot{}

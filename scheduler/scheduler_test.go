@@ -320,7 +320,7 @@ func TestSampleOfLargeClusters(t *testing.T) {
 		{10, 0, 10}, {99, 5, 99}, {100, 0, 100}, {1000, 0, 420}, {5000, 0, 500}, {6000, 0, 300}, {1000, 70, 700}, {1000, 5, 100}, {6000, 100, 6000},
 	} {
 		sched := &Scheduler{cfg: Config{PercentageOfNodesToScore: test.percentage}}
-		if got := sched.numFeasibleNodesToFind(test.nodes); got != test.want {
+		if got := sched.numFeasibleNodesToFind(nil, test.nodes); got != test.want {
 			t.Errorf("%d nodes, %d %%: got %d, want %d", test.nodes, test.percentage, got, test.want)
 		}
 	}

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/spf13/pflag"
 
 	"hyperkube/component"
 	"hyperkube/scheduler"
+	"hyperkube/scheduler/config"
 )
 
 // schedulerOptions is the command line of `hyperkube scheduler`.
@@ -15,6 +17,8 @@ type schedulerOptions struct {
 	apiClient
 	leaderElection
 	PercentageOfNodesToScore int32
+	// ConfigFile is a KubeSchedulerConfiguration; what it says goes before the flags.
+	ConfigFile string
 }
 
 func newSchedulerOptions() component.Options {
@@ -25,19 +29,52 @@ func (o *schedulerOptions) AddFlags(flags *pflag.FlagSet) {
 	o.apiClient.AddFlags(flags)
 	o.leaderElection.AddFlags(flags)
 	flags.Int32Var(&o.PercentageOfNodesToScore, "percentage-of-nodes-to-score", 0, "share of the nodes that is looked at for a pod; 0: falls with their number")
+	flags.StringVar(&o.ConfigFile, "config", "", "a KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1): profiles, plugins and their args")
+}
+
+// config is what the flags and the file say.
+func (o *schedulerOptions) config() (scheduler.Config, error) {
+	cfg := scheduler.Config{
+		LeaderElect: o.LeaderElect, Identity: o.identity(), PercentageOfNodesToScore: o.PercentageOfNodesToScore,
+		LeaseDuration: o.LeaseDuration, RenewDeadline: o.RenewDeadline, RetryPeriod: o.RetryPeriod,
+	}
+	if o.ConfigFile == "" {
+		return cfg, nil
+	}
+	file, err := config.Load(o.ConfigFile)
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Profiles, cfg.PodInitialBackoff, cfg.PodMaxBackoff = file.Profiles, file.PodInitialBackoff(), file.PodMaxBackoff()
+	if file.PercentageOfNodesToScore != nil {
+		cfg.PercentageOfNodesToScore = *file.PercentageOfNodesToScore
+	}
+	if elect := file.LeaderElection.LeaderElect; elect != nil {
+		cfg.LeaderElect = *elect
+	}
+	for _, d := range []struct{ to, from *time.Duration }{
+		{&cfg.LeaseDuration, &file.LeaderElection.LeaseDuration.Duration}, {&cfg.RenewDeadline, &file.LeaderElection.RenewDeadline.Duration},
+		{&cfg.RetryPeriod, &file.LeaderElection.RetryPeriod.Duration},
+	} {
+		if *d.from > 0 {
+			*d.to = *d.from
+		}
+	}
+	return cfg, nil
 }
 
 // Run waits for the apiserver, then schedules.
 func (o *schedulerOptions) Run(ctx context.Context, env *component.Env) error {
+	cfg, err := o.config() // before the wait: a file that is wrong is known at once
+	if err != nil {
+		return err
+	}
 	_, set, err := o.connect(ctx)
 	if err != nil {
 		return nil // stopped while waiting
 	}
-	sched, err := scheduler.New(scheduler.Config{
-		Client: set, LeaderElect: o.LeaderElect, Identity: o.identity(), PercentageOfNodesToScore: o.PercentageOfNodesToScore,
-		LeaseDuration: o.LeaseDuration, RenewDeadline: o.RenewDeadline, RetryPeriod: o.RetryPeriod,
-		Metrics: env.Metrics, Health: env.Health,
-	})
+	cfg.Client, cfg.Metrics, cfg.Health = set, env.Metrics, env.Health
+	sched, err := scheduler.New(cfg)
 	if err != nil {
 		return err
 	}

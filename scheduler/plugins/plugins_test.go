@@ -110,7 +110,7 @@ func newPlugin(t *testing.T, name string, snapshot framework.SharedLister) frame
 	handle := &runtime.Framework{Options: runtime.Options{Snapshot: snapshot}}
 	for _, reg := range NewInTreeRegistry() {
 		if reg.Name == name {
-			p, err := reg.New(t.Context(), handle)
+			p, err := reg.New(t.Context(), handle, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -54,7 +54,7 @@ func preempt(t *testing.T, pod *v1.Pod, nodes []*v1.Node, running []*v1.Pod, oth
 	}
 	factory := informers.NewSharedInformerFactory(client, 0)
 	snapshot := snapshotOf(nodes, running...)
-	f, err := fwruntime.NewFramework(t.Context(), NewInTreeRegistry(), fwruntime.Options{
+	f, err := fwruntime.NewFramework(t.Context(), NewInTreeRegistry(), fwruntime.Profile{}, fwruntime.Options{
 		Client: client, Recorder: events.NewFakeRecorder(100), Informers: factory, Snapshot: snapshot, Nominator: nominator})
 	if err != nil {
 		t.Fatal(err)

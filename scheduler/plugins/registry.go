@@ -7,6 +7,8 @@ package plugins
 import (
 	"context"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"hyperkube/scheduler/framework"
 	"hyperkube/scheduler/framework/runtime"
 	"hyperkube/scheduler/plugins/defaultbinder"
@@ -33,19 +35,26 @@ func NewInTreeRegistry() []runtime.Registration {
 		{Name: nodeunschedulable.Name, New: plain(nodeunschedulable.New)},
 		{Name: nodename.Name, New: plain(nodename.New)},
 		{Name: tainttoleration.Name, Weight: 3, New: plain(tainttoleration.New)},
-		{Name: nodeaffinity.Name, Weight: 2, New: plain(nodeaffinity.New)},
+		{Name: nodeaffinity.Name, Weight: 2, New: nodeaffinity.New},
 		{Name: nodeports.Name, New: plain(nodeports.New)},
-		{Name: noderesources.FitName, Weight: 1, New: plain(noderesources.NewFit)},
+		{Name: noderesources.FitName, Weight: 1, New: noderesources.NewFit},
 		{Name: podtopologyspread.Name, Weight: 2, New: podtopologyspread.New},
 		{Name: interpodaffinity.Name, Weight: 2, New: interpodaffinity.New},
 		{Name: defaultpreemption.Name, New: defaultpreemption.New},
-		{Name: noderesources.BalancedAllocationName, Weight: 1, New: plain(noderesources.NewBalancedAllocation)},
+		{Name: noderesources.BalancedAllocationName, Weight: 1, New: noderesources.NewBalancedAllocation},
 		{Name: imagelocality.Name, Weight: 1, New: imagelocality.New},
 		{Name: defaultbinder.Name, New: defaultbinder.New},
 	}
 }
 
 // plain adapts the constructor of a plugin that needs nothing of the scheduler.
-func plain[P framework.Plugin](newPlugin func() P) func(context.Context, framework.Handle) (framework.Plugin, error) {
-	return func(context.Context, framework.Handle) (framework.Plugin, error) { return newPlugin(), nil }
+func plain[P framework.Plugin](newPlugin func() P) func(context.Context, framework.Handle, framework.Args) (framework.Plugin, error) {
+	return func(_ context.Context, _ framework.Handle, args framework.Args) (framework.Plugin, error) {
+		return newPlugin(), args.Into(&noArgs{})
+	}
+}
+
+// noArgs is what a plugin without settings accepts.
+type noArgs struct {
+	metav1.TypeMeta `json:",inline"`
 }

@@ -110,7 +110,7 @@ func pluginWith(t *testing.T, name string, snapshot framework.SharedLister, obje
 		if reg.Name != name {
 			continue
 		}
-		p, err := reg.New(t.Context(), handle)
+		p, err := reg.New(t.Context(), handle, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

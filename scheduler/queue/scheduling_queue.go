@@ -45,9 +45,11 @@ const (
 type Options struct {
 	Less       framework.LessFunc
 	PreEnqueue func(ctx context.Context, pod *v1.Pod) *framework.Status
-	// Hints are the events each plugin registered; a rejected pod is moved by those
-	// of the plugins that rejected it.
-	Hints map[string][]framework.ClusterEventWithHint
+	// Hints are the events each plugin registered, in the profile of a pod; a rejected pod
+	// is moved by those of the plugins that rejected it.
+	Hints func(pod *v1.Pod) map[string][]framework.ClusterEventWithHint
+	// InitialBackoff and MaxBackoff bound the wait after a refusal. Default 1 s and 10 s.
+	InitialBackoff, MaxBackoff time.Duration
 	// Nominator is told of the pods that are here; default one of its own.
 	Nominator *Nominator
 	Clock     clock.WithTicker
@@ -74,6 +76,12 @@ type PriorityQueue struct {
 func NewPriorityQueue(logger klog.Logger, opts Options) *PriorityQueue {
 	if opts.Nominator == nil {
 		opts.Nominator = &Nominator{}
+	}
+	if opts.InitialBackoff == 0 {
+		opts.InitialBackoff = DefaultPodInitialBackoffDuration
+	}
+	if opts.MaxBackoff == 0 {
+		opts.MaxBackoff = max(DefaultPodMaxBackoffDuration, opts.InitialBackoff)
 	}
 	byExpiration := func(a, b *framework.QueuedPodInfo) bool {
 		if a.BackoffExpiration.Equal(b.BackoffExpiration) {
@@ -335,7 +343,7 @@ func (p *PriorityQueue) isPodWorthRequeuing(pInfo *framework.QueuedPodInfo, even
 	}
 	strategy := queueSkip
 	for plugin := range rejectors {
-		for _, registered := range p.opts.Hints[plugin] {
+		for _, registered := range p.opts.Hints(pInfo.Pod)[plugin] {
 			if !registered.Event.Match(event) || !p.hintSaysQueue(registered, pInfo, oldObj, newObj) {
 				continue
 			}
@@ -403,13 +411,13 @@ func (p *PriorityQueue) moveToBackoffQ(pInfo *framework.QueuedPodInfo, label str
 
 // isPodBackingoff computes the end of the pod's backoff and tells whether it is to come.
 func (p *PriorityQueue) isPodBackingoff(pInfo *framework.QueuedPodInfo) bool {
-	pInfo.BackoffExpiration = pInfo.Timestamp.Add(calculateBackoffDuration(pInfo))
+	pInfo.BackoffExpiration = pInfo.Timestamp.Add(p.calculateBackoffDuration(pInfo))
 	return pInfo.BackoffExpiration.After(p.opts.Clock.Now())
 }
 
 // calculateBackoffDuration doubles with each refusal, and on its own count with
 // each error in a row.
-func calculateBackoffDuration(pInfo *framework.QueuedPodInfo) time.Duration {
+func (p *PriorityQueue) calculateBackoffDuration(pInfo *framework.QueuedPodInfo) time.Duration {
 	count := pInfo.UnschedulableCount
 	if pInfo.ConsecutiveErrorsCount > 0 {
 		count = pInfo.ConsecutiveErrorsCount
@@ -417,10 +425,10 @@ func calculateBackoffDuration(pInfo *framework.QueuedPodInfo) time.Duration {
 	if count == 0 {
 		return 0
 	}
-	duration := DefaultPodInitialBackoffDuration
+	duration := p.opts.InitialBackoff
 	for i := 1; i < count; i++ {
-		if duration > DefaultPodMaxBackoffDuration/2 {
-			return DefaultPodMaxBackoffDuration
+		if duration > p.opts.MaxBackoff/2 {
+			return p.opts.MaxBackoff
 		}
 		duration *= 2
 	}

@@ -38,20 +38,23 @@ func newQueue(t *testing.T) (*PriorityQueue, *clocktesting.FakeClock) {
 			}
 			return nil
 		},
-		Hints: map[string][]framework.ClusterEventWithHint{
-			"Node": {{Event: framework.ClusterEvent{Resource: framework.Node, ActionType: framework.Add}, QueueingHintFn: func(_ klog.Logger, _ *v1.Pod, _, obj any) (framework.QueueingHint, error) {
-				switch obj.(*v1.Node).Name {
-				case "useful":
-					return framework.Queue, nil
-				case "broken":
-					return framework.QueueSkip, fmt.Errorf("hint failed")
-				}
-				return framework.QueueSkip, nil
-			}}},
-			"Gate": {{Event: framework.ClusterEvent{Resource: framework.TargetPod, ActionType: framework.UpdatePodSchedulingGatesEliminated}}},
-		},
+		Hints: func(*v1.Pod) map[string][]framework.ClusterEventWithHint { return hints },
 		Clock: clk,
 	}), clk
+}
+
+// hints: plugin Node waits for a useful node, plugin Gate for the pod's gates.
+var hints = map[string][]framework.ClusterEventWithHint{
+	"Node": {{Event: framework.ClusterEvent{Resource: framework.Node, ActionType: framework.Add}, QueueingHintFn: func(_ klog.Logger, _ *v1.Pod, _, obj any) (framework.QueueingHint, error) {
+		switch obj.(*v1.Node).Name {
+		case "useful":
+			return framework.Queue, nil
+		case "broken":
+			return framework.QueueSkip, fmt.Errorf("hint failed")
+		}
+		return framework.QueueSkip, nil
+	}}},
+	"Gate": {{Event: framework.ClusterEvent{Resource: framework.TargetPod, ActionType: framework.UpdatePodSchedulingGatesEliminated}}},
 }
 
 // pop takes a pod that must be there.
@@ -149,13 +152,14 @@ func TestEventBeforeAnAttemptIsNotCounted(t *testing.T) {
 }
 
 func TestBackoffDoublesUpToTenSeconds(t *testing.T) {
+	q, _ := newQueue(t)
 	for count, seconds := range []int{0, 1, 2, 4, 8, 10, 10} {
-		got := calculateBackoffDuration(&framework.QueuedPodInfo{UnschedulableCount: count})
+		got := q.calculateBackoffDuration(&framework.QueuedPodInfo{UnschedulableCount: count})
 		if got != time.Duration(seconds)*time.Second {
 			t.Errorf("after %d refusals: %v, want %d s", count, got, seconds)
 		}
 	}
-	if got := calculateBackoffDuration(&framework.QueuedPodInfo{UnschedulableCount: 5, ConsecutiveErrorsCount: 1}); got != time.Second {
+	if got := q.calculateBackoffDuration(&framework.QueuedPodInfo{UnschedulableCount: 5, ConsecutiveErrorsCount: 1}); got != time.Second {
 		t.Errorf("errors have their own count: got %v", got)
 	}
 }

@@ -1,13 +1,13 @@
 // Package runtime calls the plugins: it sorts them by the extension points they
 // implement, runs each point in table order, and keeps the pods that Permit holds
-// back. Upstream's package of the same name adds profiles and per-point
-// configuration; here a plugin takes part wherever it has the method.
+// back. A plugin takes part wherever it has the method, unless the profile says otherwise.
 package runtime
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 	"k8s.io/utils/clock"
 
 	"hyperkube/client/informers"
@@ -28,7 +29,10 @@ type Registration struct {
 	Name string
 	// Weight multiplies the plugin's normalized score; 0 counts as 1.
 	Weight int64
-	New    func(ctx context.Context, h framework.Handle) (framework.Plugin, error)
+	// Optional plugins take part only if a profile enables them.
+	Optional bool
+	// New makes the plugin; args are its settings in the profile.
+	New func(ctx context.Context, h framework.Handle, args framework.Args) (framework.Plugin, error)
 }
 
 // Options are what plugins reach through their Handle.
@@ -48,7 +52,8 @@ type Options struct {
 // NewFramework except for the waiting pods.
 type Framework struct {
 	Options
-	logger klog.Logger
+	profile Profile
+	logger  klog.Logger
 
 	queueSort  framework.QueueSortPlugin
 	preEnqueue []framework.PreEnqueuePlugin
@@ -71,26 +76,32 @@ type Framework struct {
 	rejecting []framework.Plugin
 }
 
-// NewFramework makes the plugins of the table. Names must be unique; there must be
-// one QueueSort plugin and at least one Bind plugin.
-func NewFramework(ctx context.Context, table []Registration, opts Options) (*Framework, error) {
-	f := &Framework{Options: opts, logger: klog.FromContext(ctx), weights: map[string]int64{}}
+// NewFramework makes the plugins that a profile selects from the table. Names must be
+// unique; there must be one QueueSort plugin and at least one Bind plugin.
+func NewFramework(ctx context.Context, table []Registration, profile Profile, opts Options) (*Framework, error) {
+	f := &Framework{Options: opts, profile: profile, logger: klog.FromContext(ctx), weights: map[string]int64{}}
 	f.waiting.pods = map[types.UID]*waitingPod{}
+	if err := profile.validate(table); err != nil {
+		return nil, err
+	}
+	everywhere := profile.multiPoint(table)
+	made := map[string]framework.Plugin{}
 	for _, reg := range table {
 		if _, dup := f.weights[reg.Name]; dup {
 			return nil, fmt.Errorf("plugin %q is registered twice", reg.Name)
 		}
-		plugin, err := reg.New(ctx, f)
+		f.weights[reg.Name] = max(reg.Weight, 1)
+		if !profile.uses(everywhere, reg.Name) {
+			continue
+		}
+		plugin, err := reg.New(ctx, f, profile.Args[reg.Name])
 		if err != nil {
 			return nil, fmt.Errorf("initializing plugin %q: %w", reg.Name, err)
 		}
-		f.weights[reg.Name] = max(reg.Weight, 1)
-		if err := f.register(plugin); err != nil {
-			return nil, err
-		}
+		made[reg.Name] = plugin
 	}
-	if f.queueSort == nil {
-		return nil, errors.New("no QueueSort plugin is registered")
+	if err := f.enterAll(everywhere, made); err != nil {
+		return nil, err
 	}
 	if len(f.bind) == 0 {
 		return nil, errors.New("no Bind plugin is registered")
@@ -98,40 +109,56 @@ func NewFramework(ctx context.Context, table []Registration, opts Options) (*Fra
 	return f, nil
 }
 
-// register enters a plugin at every point it implements.
-func (f *Framework) register(plugin framework.Plugin) error {
-	if p, ok := plugin.(framework.QueueSortPlugin); ok {
-		if f.queueSort != nil {
-			return fmt.Errorf("two QueueSort plugins: %s and %s", f.queueSort.Name(), p.Name())
+// enterAll puts the plugins at the extension points.
+func (f *Framework) enterAll(everywhere []choice, made map[string]framework.Plugin) error {
+	set := &f.profile.Plugins
+	at := func(set configv1.PluginSet) []choice { return f.profile.at(everywhere, set) }
+	var queueSort []framework.QueueSortPlugin
+	err := errors.Join(
+		enter(&queueSort, "queueSort", at(set.QueueSort), made), enter(&f.preEnqueue, "preEnqueue", at(set.PreEnqueue), made),
+		enter(&f.preFilter, "preFilter", at(set.PreFilter), made), enter(&f.filter, "filter", at(set.Filter), made),
+		enter(&f.postFilter, "postFilter", at(set.PostFilter), made), enter(&f.preScore, "preScore", at(set.PreScore), made),
+		enter(&f.score, "score", at(set.Score), made), enter(&f.reserve, "reserve", at(set.Reserve), made),
+		enter(&f.permit, "permit", at(set.Permit), made), enter(&f.preBind, "preBind", at(set.PreBind), made),
+		enter(&f.bind, "bind", at(set.Bind), made), enter(&f.postBind, "postBind", at(set.PostBind), made),
+	)
+	if err != nil {
+		return err
+	}
+	if len(queueSort) != 1 {
+		return fmt.Errorf("one QueueSort plugin is needed, %d are registered: %v", len(queueSort), names(queueSort))
+	}
+	f.queueSort = queueSort[0]
+	for _, c := range at(set.Score) {
+		if c.weight > 0 {
+			f.weights[c.name] = c.weight
 		}
-		f.queueSort = p
 	}
-	rejects := []bool{
-		enter(&f.preEnqueue, plugin), enter(&f.preFilter, plugin), enter(&f.filter, plugin),
-		enter(&f.reserve, plugin), enter(&f.permit, plugin),
-	}
-	enter(&f.postFilter, plugin)
-	enter(&f.preScore, plugin)
-	enter(&f.score, plugin)
-	enter(&f.preBind, plugin)
-	enter(&f.bind, plugin)
-	enter(&f.postBind, plugin)
-	for _, r := range rejects {
-		if r {
+	for name, plugin := range made {
+		if f.canReject(name) {
 			f.rejecting = append(f.rejecting, plugin)
-			break
 		}
 	}
 	return nil
 }
 
-// enter appends the plugin if it has the methods of T.
-func enter[T framework.Plugin](list *[]T, plugin framework.Plugin) bool {
-	p, ok := plugin.(T)
-	if ok {
-		*list = append(*list, p)
+// canReject says whether a plugin takes part where pods are refused.
+func (f *Framework) canReject(name string) bool {
+	return slices.Contains(slices.Concat(names(f.preEnqueue), names(f.preFilter), names(f.filter), names(f.reserve), names(f.permit)), name)
+}
+
+// enter takes the plugins that have the methods of T; one that was asked for at this
+// point must have them.
+func enter[T framework.Plugin](list *[]T, point string, choices []choice, made map[string]framework.Plugin) error {
+	for _, c := range choices {
+		p, ok := made[c.name].(T)
+		if ok {
+			*list = append(*list, p)
+		} else if c.explicit {
+			return fmt.Errorf("plugins.%s.enabled: plugin %q does not extend this point", point, c.name)
+		}
 	}
-	return ok
+	return nil
 }
 
 // ListPlugins returns the names per extension point, in calling order.
@@ -150,6 +177,12 @@ func names[T framework.Plugin](list []T) []string {
 	}
 	return out
 }
+
+// ProfileName is the spec.schedulerName that this framework serves.
+func (f *Framework) ProfileName() string { return f.profile.SchedulerName }
+
+// PercentageOfNodesToScore is the profile's own; nil: it has none.
+func (f *Framework) PercentageOfNodesToScore() *int32 { return f.profile.PercentageOfNodesToScore }
 
 // QueueSortFunc is the order of the active queue.
 func (f *Framework) QueueSortFunc() framework.LessFunc { return f.queueSort.Less }

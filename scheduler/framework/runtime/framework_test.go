@@ -46,7 +46,7 @@ func (p scoreOnly) Score(_ context.Context, _ *framework.CycleState, _ *framewor
 }
 
 func line(p framework.Plugin, weight int64) Registration {
-	return Registration{Name: p.Name(), Weight: weight, New: func(context.Context, framework.Handle) (framework.Plugin, error) { return p, nil }}
+	return Registration{Name: p.Name(), Weight: weight, New: func(context.Context, framework.Handle, framework.Args) (framework.Plugin, error) { return p, nil }}
 }
 
 func node(name string) *framework.NodeInfo {
@@ -59,7 +59,7 @@ func TestScoresAreWeightedAndSummed(t *testing.T) {
 	f, err := NewFramework(t.Context(), []Registration{
 		line(&fakePlugin{name: "A", score: map[string]int64{"x": 10, "y": 20}}, 3),
 		line(scoreOnly{"B", map[string]int64{"x": 100, "y": 0}}, 0),
-	}, Options{})
+	}, Profile{}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestScoresAreWeightedAndSummed(t *testing.T) {
 }
 
 func TestScoreOutOfRangeIsAnError(t *testing.T) {
-	f, err := NewFramework(t.Context(), []Registration{line(&fakePlugin{name: "A", score: map[string]int64{"x": 101}}, 1)}, Options{})
+	f, err := NewFramework(t.Context(), []Registration{line(&fakePlugin{name: "A", score: map[string]int64{"x": 101}}, 1)}, Profile{}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestTableIsChecked(t *testing.T) {
 		"no queue sort":   {line(scoreOnly{name: "B"}, 1)},
 		"a name twice":    {line(sorter, 1), line(scoreOnly{name: "A"}, 1)},
 	} {
-		if _, err := NewFramework(t.Context(), table, Options{}); err == nil {
+		if _, err := NewFramework(t.Context(), table, Profile{}, Options{}); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
@@ -106,7 +106,7 @@ func TestPermitWaits(t *testing.T) {
 	} {
 		clk := clocktesting.NewFakeClock(time.Now())
 		plugin := &fakePlugin{name: "A", permit: framework.NewStatus(framework.Wait), timeout: time.Minute}
-		f, err := NewFramework(t.Context(), []Registration{line(plugin, 1)}, Options{Clock: clk})
+		f, err := NewFramework(t.Context(), []Registration{line(plugin, 1)}, Profile{}, Options{Clock: clk})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -22,7 +22,7 @@ type DefaultBinder struct {
 }
 
 // New returns the plugin.
-func New(_ context.Context, h framework.Handle) (framework.Plugin, error) {
+func New(_ context.Context, h framework.Handle, _ framework.Args) (framework.Plugin, error) {
 	return &DefaultBinder{handle: h}, nil
 }
 

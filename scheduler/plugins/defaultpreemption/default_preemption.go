@@ -20,7 +20,7 @@
 // In Kubernetes: pkg/scheduler/framework/plugins/defaultpreemption and
 // pkg/scheduler/framework/preemption. There step 5 runs beside the next scheduling
 // cycles (KEP-4832); here the scheduler waits for it, which is two requests for each victim.
-// Left out: extenders, and configuration of how many candidates are tried.
+// Left out: extenders.
 package defaultpreemption
 
 import (
@@ -35,6 +35,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	policylisters "k8s.io/client-go/listers/policy/v1"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"hyperkube/scheduler/framework"
 	"hyperkube/scheduler/framework/runtime"
@@ -43,15 +44,10 @@ import (
 // Name of the plugin.
 const Name = "DefaultPreemption"
 
-const (
-	// minCandidateNodesPercentage and minCandidateNodesAbsolute say when enough
-	// candidates have been found: the best of a hundred is good enough.
-	minCandidateNodesPercentage = 10
-	minCandidateNodesAbsolute   = 100
-)
-
 // DefaultPreemption is a PostFilter plugin.
 type DefaultPreemption struct {
+	// args say when enough candidates have been found: the best of a hundred is good enough.
+	args    configv1.DefaultPreemptionArgs
 	handle  framework.Handle
 	budgets policylisters.PodDisruptionBudgetLister
 	// intn chooses where among the nodes the search begins; replaced in tests.
@@ -59,9 +55,19 @@ type DefaultPreemption struct {
 }
 
 // New makes the plugin; it reads PodDisruptionBudgets.
-func New(_ context.Context, h framework.Handle) (framework.Plugin, error) {
-	budgets := h.SharedInformerFactory().Policy().V1().PodDisruptionBudgets().Lister()
-	return &DefaultPreemption{handle: h, budgets: budgets, intn: rand.IntN}, nil
+func New(_ context.Context, h framework.Handle, args framework.Args) (framework.Plugin, error) {
+	pl := &DefaultPreemption{handle: h, budgets: h.SharedInformerFactory().Policy().V1().PodDisruptionBudgets().Lister(), intn: rand.IntN}
+	pl.args.MinCandidateNodesPercentage, pl.args.MinCandidateNodesAbsolute = new(int32(10)), new(int32(100))
+	if err := args.Into(&pl.args); err != nil {
+		return nil, err
+	}
+	if p := *pl.args.MinCandidateNodesPercentage; p < 0 || p > 100 {
+		return nil, fmt.Errorf("minCandidateNodesPercentage: Invalid value: %d: not in valid range [0, 100]", p)
+	}
+	if n := *pl.args.MinCandidateNodesAbsolute; n < 0 {
+		return nil, fmt.Errorf("minCandidateNodesAbsolute: Invalid value: %d: not in valid range [0, inf)", n)
+	}
+	return pl, nil
 }
 
 // Name returns the plugin's name.
@@ -151,7 +157,7 @@ func (pl *DefaultPreemption) dryRunPreemption(ctx context.Context, state *framew
 	if len(nodes) == 0 {
 		return nil, refusals
 	}
-	enough := max(len(nodes)*minCandidateNodesPercentage/100, minCandidateNodesAbsolute)
+	enough := max(len(nodes)*int(*pl.args.MinCandidateNodesPercentage)/100, int(*pl.args.MinCandidateNodesAbsolute), 1)
 	offset := pl.intn(len(nodes))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -26,7 +26,7 @@ type ImageLocality struct {
 }
 
 // New returns the plugin.
-func New(_ context.Context, h framework.Handle) (framework.Plugin, error) {
+func New(_ context.Context, h framework.Handle, _ framework.Args) (framework.Plugin, error) {
 	return &ImageLocality{handle: h}, nil
 }
 

@@ -15,16 +15,17 @@
 // well. Affinity is not: nobody is pulled to a pod that likes company, except by
 // score.
 //
-// In Kubernetes: pkg/scheduler/framework/plugins/interpodaffinity. Left out:
-// configuration (hardPodAffinityWeight is 1, its default).
+// In Kubernetes: pkg/scheduler/framework/plugins/interpodaffinity.
 package interpodaffinity
 
 import (
 	"context"
+	"fmt"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"hyperkube/scheduler/framework"
 )
@@ -39,13 +40,22 @@ const (
 
 // InterPodAffinity is a PreFilter, Filter, PreScore and Score plugin.
 type InterPodAffinity struct {
+	args       configv1.InterPodAffinityArgs
 	nodes      framework.SharedLister
 	namespaces corelisters.NamespaceLister
 }
 
 // New makes the plugin; it reads namespaces for the terms that select them by label.
-func New(_ context.Context, h framework.Handle) (framework.Plugin, error) {
-	return &InterPodAffinity{nodes: h.SnapshotSharedLister(), namespaces: h.SharedInformerFactory().Core().V1().Namespaces().Lister()}, nil
+func New(_ context.Context, h framework.Handle, args framework.Args) (framework.Plugin, error) {
+	pl := &InterPodAffinity{nodes: h.SnapshotSharedLister(), namespaces: h.SharedInformerFactory().Core().V1().Namespaces().Lister()}
+	pl.args.HardPodAffinityWeight = new(int32(1))
+	if err := args.Into(&pl.args); err != nil {
+		return nil, err
+	}
+	if w := *pl.args.HardPodAffinityWeight; w < 0 || w > 100 {
+		return nil, fmt.Errorf("hardPodAffinityWeight: Invalid value: %d: not in valid range [0, 100]", w)
+	}
+	return pl, nil
 }
 
 // Name returns the plugin's name.

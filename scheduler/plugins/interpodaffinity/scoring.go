@@ -12,10 +12,6 @@ import (
 	"hyperkube/scheduler/framework/runtime"
 )
 
-// hardPodAffinityWeight is what a required affinity term of a pod on the node is worth
-// to those who match it: affinity pulls by score only.
-const hardPodAffinityWeight = 1
-
 // scores are the sums of weights in each topology: by label, then by value.
 type scores map[string]map[string]int64
 
@@ -47,7 +43,10 @@ type preScoreState struct {
 	pod             *v1.Pod
 	namespaceLabels labels.Set
 	affinity, anti  []framework.WeightedAffinityTerm // the pod's own preferred terms
-	sums            scores
+	// hardWeight is what a required affinity term of a pod on the node is worth to those
+	// who match it: affinity pulls by score only.
+	hardWeight int64
+	sums       scores
 }
 
 // Clone returns the state itself: it never changes.
@@ -62,11 +61,11 @@ func (pl *InterPodAffinity) PreScore(ctx context.Context, state *framework.Cycle
 	if own {
 		nodes = pl.nodes.List()
 	}
-	if len(nodes) == 0 || len(feasible) == 0 {
+	if len(nodes) == 0 || len(feasible) == 0 || !own && pl.args.IgnorePreferredTermsOfExistingPods {
 		return framework.NewStatus(framework.Skip)
 	}
 	s := &preScoreState{
-		pod: pod.Pod, namespaceLabels: pl.namespaceLabels(pod.Pod.Namespace), sums: scores{},
+		pod: pod.Pod, namespaceLabels: pl.namespaceLabels(pod.Pod.Namespace), sums: scores{}, hardWeight: int64(*pl.args.HardPodAffinityWeight),
 		affinity: pl.resolvedWeighted(pod.PreferredAffinityTerms), anti: pl.resolvedWeighted(pod.PreferredAntiAffinityTerms),
 	}
 	var mu sync.Mutex
@@ -101,7 +100,7 @@ func (s *preScoreState) process(found scores, other *framework.PodInfo, node *v1
 		found.add(&s.anti[i].AffinityTerm, other.Pod, nil, node, -s.anti[i].Weight)
 	}
 	for i := range other.RequiredAffinityTerms {
-		found.add(&other.RequiredAffinityTerms[i], s.pod, s.namespaceLabels, node, hardPodAffinityWeight)
+		found.add(&other.RequiredAffinityTerms[i], s.pod, s.namespaceLabels, node, s.hardWeight)
 	}
 	for i := range other.PreferredAffinityTerms {
 		found.add(&other.PreferredAffinityTerms[i].AffinityTerm, s.pod, s.namespaceLabels, node, other.PreferredAffinityTerms[i].Weight)

@@ -4,12 +4,14 @@ package nodeaffinity
 
 import (
 	"context"
+	"fmt"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"hyperkube/scheduler/framework"
 )
@@ -20,6 +22,8 @@ const Name = "NodeAffinity"
 const (
 	// ErrReasonPod is counted over the nodes that do not match.
 	ErrReasonPod = "node(s) didn't match Pod's node affinity/selector"
+	// errReasonEnforced is counted over the nodes that do not match the profile's own.
+	errReasonEnforced = "node(s) didn't match scheduler-enforced node affinity"
 	// errReasonConflict is given when matchFields contradict each other.
 	errReasonConflict = "pod affinity terms conflict"
 
@@ -28,10 +32,35 @@ const (
 )
 
 // NodeAffinity is a PreFilter, Filter and Score plugin.
-type NodeAffinity struct{}
+type NodeAffinity struct {
+	// added is what the profile asks of nodes for every pod, besides what the pod does; may be nil.
+	added          *nodeaffinity.NodeSelector
+	addedPreferred *nodeaffinity.PreferredSchedulingTerms
+}
 
-// New returns the plugin.
-func New() *NodeAffinity { return &NodeAffinity{} }
+// New makes the plugin.
+func New(_ context.Context, _ framework.Handle, args framework.Args) (framework.Plugin, error) {
+	var settings configv1.NodeAffinityArgs
+	if err := args.Into(&settings); err != nil {
+		return nil, err
+	}
+	pl := &NodeAffinity{}
+	if settings.AddedAffinity == nil {
+		return pl, nil
+	}
+	var err error
+	if required := settings.AddedAffinity.RequiredDuringSchedulingIgnoredDuringExecution; required != nil {
+		if pl.added, err = nodeaffinity.NewNodeSelector(required); err != nil {
+			return nil, fmt.Errorf("addedAffinity.requiredDuringSchedulingIgnoredDuringExecution: %w", err)
+		}
+	}
+	if preferred := settings.AddedAffinity.PreferredDuringSchedulingIgnoredDuringExecution; len(preferred) > 0 {
+		if pl.addedPreferred, err = nodeaffinity.NewPreferredSchedulingTerms(preferred); err != nil {
+			return nil, fmt.Errorf("addedAffinity.preferredDuringSchedulingIgnoredDuringExecution: %w", err)
+		}
+	}
+	return pl, nil
+}
 
 // Name returns the plugin's name.
 func (*NodeAffinity) Name() string { return Name }
@@ -53,10 +82,10 @@ func (s *preScoreState) Clone() framework.StateData { return s }
 // PreFilter parses the required terms. When each term names nodes by
 // metadata.name, as daemon pods do, only those nodes need be looked at: a
 // DaemonSet on a thousand nodes then costs a thousand checks instead of a million.
-func (*NodeAffinity) PreFilter(_ context.Context, state *framework.CycleState, pod *framework.PodInfo, _ []*framework.NodeInfo) (*framework.PreFilterResult, *framework.Status) {
+func (pl *NodeAffinity) PreFilter(_ context.Context, state *framework.CycleState, pod *framework.PodInfo, _ []*framework.NodeInfo) (*framework.PreFilterResult, *framework.Status) {
 	affinity := pod.Pod.Spec.Affinity
 	noAffinity := affinity == nil || affinity.NodeAffinity == nil || affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil
-	if noAffinity && pod.Pod.Spec.NodeSelector == nil {
+	if noAffinity && pod.Pod.Spec.NodeSelector == nil && pl.added == nil {
 		return nil, framework.NewStatus(framework.Skip)
 	}
 	state.Write(preFilterStateKey, &preFilterState{nodeaffinity.GetRequiredNodeAffinity(pod.Pod)})
@@ -99,7 +128,10 @@ func namedNodes(terms []v1.NodeSelectorTerm) (names sets.Set[string], narrowed b
 }
 
 // Filter refuses nodes that the required terms do not match.
-func (*NodeAffinity) Filter(_ context.Context, state *framework.CycleState, pod *framework.PodInfo, node *framework.NodeInfo) *framework.Status {
+func (pl *NodeAffinity) Filter(_ context.Context, state *framework.CycleState, pod *framework.PodInfo, node *framework.NodeInfo) *framework.Status {
+	if pl.added != nil && !pl.added.Match(node.Node()) {
+		return framework.NewStatus(framework.UnschedulableAndUnresolvable, errReasonEnforced)
+	}
 	var required nodeaffinity.RequiredNodeAffinity
 	if data, err := state.Read(preFilterStateKey); err == nil {
 		required = data.(*preFilterState).required
@@ -115,10 +147,14 @@ func (*NodeAffinity) Filter(_ context.Context, state *framework.CycleState, pod 
 }
 
 // PreScore parses the preferred terms.
-func (*NodeAffinity) PreScore(_ context.Context, state *framework.CycleState, pod *framework.PodInfo, _ []*framework.NodeInfo) *framework.Status {
+func (pl *NodeAffinity) PreScore(_ context.Context, state *framework.CycleState, pod *framework.PodInfo, _ []*framework.NodeInfo) *framework.Status {
 	affinity := pod.Pod.Spec.Affinity
 	if affinity == nil || affinity.NodeAffinity == nil || len(affinity.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution) == 0 {
-		return framework.NewStatus(framework.Skip)
+		if pl.addedPreferred == nil {
+			return framework.NewStatus(framework.Skip)
+		}
+		state.Write(preScoreStateKey, &preScoreState{})
+		return nil
 	}
 	preferred, err := nodeaffinity.NewPreferredSchedulingTerms(affinity.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
 	if err != nil {
@@ -129,12 +165,19 @@ func (*NodeAffinity) PreScore(_ context.Context, state *framework.CycleState, po
 }
 
 // Score sums the weights of the preferred terms that match.
-func (*NodeAffinity) Score(_ context.Context, state *framework.CycleState, _ *framework.PodInfo, node *framework.NodeInfo) (int64, *framework.Status) {
+func (pl *NodeAffinity) Score(_ context.Context, state *framework.CycleState, _ *framework.PodInfo, node *framework.NodeInfo) (int64, *framework.Status) {
 	data, err := state.Read(preScoreStateKey)
 	if err != nil {
 		return 0, framework.AsStatus(err)
 	}
-	return data.(*preScoreState).preferred.Score(node.Node()), nil
+	var score int64
+	if preferred := data.(*preScoreState).preferred; preferred != nil {
+		score = preferred.Score(node.Node())
+	}
+	if pl.addedPreferred != nil {
+		score += pl.addedPreferred.Score(node.Node())
+	}
+	return score, nil
 }
 
 // NormalizeScore scales the sums to 100.
@@ -144,17 +187,20 @@ func (*NodeAffinity) NormalizeScore(_ context.Context, _ *framework.CycleState, 
 }
 
 // EventsToRegister: a node comes, or its labels change.
-func (*NodeAffinity) EventsToRegister(context.Context) ([]framework.ClusterEventWithHint, error) {
+func (pl *NodeAffinity) EventsToRegister(context.Context) ([]framework.ClusterEventWithHint, error) {
 	return []framework.ClusterEventWithHint{{
 		Event:          framework.ClusterEvent{Resource: framework.Node, ActionType: framework.Add | framework.UpdateNodeLabel},
-		QueueingHintFn: isSchedulableAfterNodeChange,
+		QueueingHintFn: pl.isSchedulableAfterNodeChange,
 	}}, nil
 }
 
 // isSchedulableAfterNodeChange: the node must match now and not have matched before.
-func isSchedulableAfterNodeChange(_ klog.Logger, pod *v1.Pod, oldObj, newObj any) (framework.QueueingHint, error) {
+func (pl *NodeAffinity) isSchedulableAfterNodeChange(_ klog.Logger, pod *v1.Pod, oldObj, newObj any) (framework.QueueingHint, error) {
 	newNode, ok := newObj.(*v1.Node)
 	if !ok {
+		return framework.QueueSkip, nil
+	}
+	if pl.added != nil && !pl.added.Match(newNode) {
 		return framework.QueueSkip, nil
 	}
 	required := nodeaffinity.GetRequiredNodeAffinity(pod)
@@ -163,7 +209,7 @@ func isSchedulableAfterNodeChange(_ klog.Logger, pod *v1.Pod, oldObj, newObj any
 		return framework.QueueSkip, err
 	}
 	if oldNode, ok := oldObj.(*v1.Node); ok {
-		if matched, _ := required.Match(oldNode); matched {
+		if matched, _ := required.Match(oldNode); matched && (pl.added == nil || pl.added.Match(oldNode)) {
 			return framework.QueueSkip, nil
 		}
 	}

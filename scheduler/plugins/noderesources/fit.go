@@ -1,5 +1,5 @@
 // Package noderesources has the two plugins that look at requests: Fit, which
-// filters by what is left on a node and prefers the emptier one (LeastAllocated),
+// filters by what is left on a node and prefers the emptier one (or as its strategy says),
 // and BalancedAllocation, which prefers nodes whose resources are used evenly.
 package noderesources
 
@@ -9,6 +9,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"hyperkube/scheduler/framework"
 )
@@ -18,17 +19,30 @@ const FitName = "NodeResourcesFit"
 
 // Fit is a PreFilter, Filter and Score plugin. What it needs of the pod is already
 // in PodInfo, so that it keeps no state.
-type Fit struct{}
+type Fit struct {
+	scorer  *scorer
+	ignored ignored
+}
 
-// NewFit returns the plugin.
-func NewFit() *Fit { return &Fit{} }
+// NewFit makes the plugin.
+func NewFit(_ context.Context, _ framework.Handle, args framework.Args) (framework.Plugin, error) {
+	var settings configv1.NodeResourcesFitArgs
+	if err := args.Into(&settings); err != nil {
+		return nil, err
+	}
+	scorer, err := newScorer(settings.ScoringStrategy)
+	if err != nil {
+		return nil, err
+	}
+	return &Fit{scorer: scorer, ignored: newIgnored(&settings)}, nil
+}
 
 // Name returns the plugin's name.
 func (*Fit) Name() string { return FitName }
 
 // Filter refuses a node where any resource is short, and names all of them.
-func (*Fit) Filter(_ context.Context, _ *framework.CycleState, pod *framework.PodInfo, node *framework.NodeInfo) *framework.Status {
-	short := fitsRequest(pod.Requests, node)
+func (f *Fit) Filter(_ context.Context, _ *framework.CycleState, pod *framework.PodInfo, node *framework.NodeInfo) *framework.Status {
+	short := f.fitsRequest(pod.Requests, node)
 	if len(short) == 0 {
 		return nil
 	}
@@ -58,7 +72,7 @@ func (r insufficientResource) reason() string {
 }
 
 // fitsRequest compares a request with what is left; nil means it fits.
-func fitsRequest(request *framework.Resource, node *framework.NodeInfo) []insufficientResource {
+func (f *Fit) fitsRequest(request *framework.Resource, node *framework.NodeInfo) []insufficientResource {
 	var short []insufficientResource
 	if len(node.Pods)+1 > node.Allocatable.AllowedPodNumber {
 		short = append(short, insufficientResource{name: v1.ResourcePods})
@@ -73,42 +87,26 @@ func fitsRequest(request *framework.Resource, node *framework.NodeInfo) []insuff
 	check(v1.ResourceMemory, request.Memory, used.Memory, allocatable.Memory)
 	check(v1.ResourceEphemeralStorage, request.EphemeralStorage, used.EphemeralStorage, allocatable.EphemeralStorage)
 	for name, want := range request.ScalarResources {
+		if f.ignored.has(name) {
+			continue
+		}
 		check(name, want, used.ScalarResources[name], allocatable.ScalarResources[name])
 	}
 	return short
 }
 
-// Score prefers the node that is least allocated after taking the pod.
-func (*Fit) Score(_ context.Context, _ *framework.CycleState, pod *framework.PodInfo, node *framework.NodeInfo) (int64, *framework.Status) {
-	cpu := leastRequestedScore(node.NonZeroRequested.MilliCPU+pod.NonZeroRequests.MilliCPU, node.Allocatable.MilliCPU)
-	memory := leastRequestedScore(node.NonZeroRequested.Memory+pod.NonZeroRequests.Memory, node.Allocatable.Memory)
-	switch {
-	case node.Allocatable.MilliCPU == 0 && node.Allocatable.Memory == 0:
-		return 0, nil
-	case node.Allocatable.MilliCPU == 0:
-		return memory, nil
-	case node.Allocatable.Memory == 0:
-		return cpu, nil
-	}
-	return (cpu + memory) / 2, nil
-}
-
-// leastRequestedScore is the free share in percent. Pods without requests are
-// counted with a minimum, so the sum may exceed the capacity.
-func leastRequestedScore(requested, capacity int64) int64 {
-	if capacity == 0 || requested > capacity {
-		return 0
-	}
-	return (capacity - requested) * framework.MaxNodeScore / capacity
+// Score is that of the strategy, with the pod on the node.
+func (f *Fit) Score(_ context.Context, _ *framework.CycleState, pod *framework.PodInfo, node *framework.NodeInfo) (int64, *framework.Status) {
+	return f.scorer.score(pod, node), nil
 }
 
 // EventsToRegister: a pod goes or shrinks, or a node comes or grows.
-func (*Fit) EventsToRegister(context.Context) ([]framework.ClusterEventWithHint, error) {
+func (f *Fit) EventsToRegister(context.Context) ([]framework.ClusterEventWithHint, error) {
 	podActions := framework.Delete | framework.UpdatePodScaleDown
 	return []framework.ClusterEventWithHint{
 		{Event: framework.ClusterEvent{Resource: framework.AssignedPod, ActionType: podActions}, QueueingHintFn: isSchedulableAfterPodEvent},
 		{Event: framework.ClusterEvent{Resource: framework.TargetPod, ActionType: framework.UpdatePodScaleDown}},
-		{Event: framework.ClusterEvent{Resource: framework.Node, ActionType: framework.Add | framework.UpdateNodeAllocatable}, QueueingHintFn: isSchedulableAfterNodeEvent},
+		{Event: framework.ClusterEvent{Resource: framework.Node, ActionType: framework.Add | framework.UpdateNodeAllocatable}, QueueingHintFn: f.isSchedulableAfterNodeEvent},
 	}, nil
 }
 
@@ -138,14 +136,14 @@ func isSchedulableAfterPodEvent(_ klog.Logger, pod *v1.Pod, oldObj, newObj any) 
 
 // isSchedulableAfterNodeEvent: the pod must fit the node if it were empty, and the
 // node must have more of something than before.
-func isSchedulableAfterNodeEvent(_ klog.Logger, pod *v1.Pod, oldObj, newObj any) (framework.QueueingHint, error) {
+func (f *Fit) isSchedulableAfterNodeEvent(_ klog.Logger, pod *v1.Pod, oldObj, newObj any) (framework.QueueingHint, error) {
 	newNode, ok := newObj.(*v1.Node)
 	if !ok {
 		return framework.QueueSkip, nil
 	}
 	empty := framework.NewNodeInfo()
 	empty.SetNode(newNode)
-	if len(fitsRequest(framework.NewPodInfo(pod).Requests, empty)) > 0 {
+	if len(f.fitsRequest(framework.NewPodInfo(pod).Requests, empty)) > 0 {
 		return framework.QueueSkip, nil
 	}
 	if oldNode, ok := oldObj.(*v1.Node); ok && !allocatableGrew(oldNode.Status.Allocatable, newNode.Status.Allocatable) {

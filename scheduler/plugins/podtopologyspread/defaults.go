@@ -14,44 +14,50 @@ import (
 
 // systemDefaultConstraints spread a pod that has no constraints, over nodes and zones, as
 // far as the scores of other plugins allow.
-var systemDefaultConstraints = []topologySpreadConstraint{
-	{TopologyKey: v1.LabelHostname, MaxSkew: 3},
-	{TopologyKey: v1.LabelTopologyZone, MaxSkew: 5},
+var systemDefaultConstraints = []v1.TopologySpreadConstraint{
+	{TopologyKey: v1.LabelHostname, MaxSkew: 3, WhenUnsatisfiable: v1.ScheduleAnyway},
+	{TopologyKey: v1.LabelTopologyZone, MaxSkew: 5, WhenUnsatisfiable: v1.ScheduleAnyway},
 }
 
-// defaultSelectors find out which pods belong with a pod.
-type defaultSelectors struct {
+// defaults are the constraints of pods that have none, and find out which pods belong
+// with a pod.
+type defaults struct {
+	list []v1.TopologySpreadConstraint
+	own  bool // list is the configuration's, not the built-in one
+
 	services     corelisters.ServiceLister
 	controllers  corelisters.ReplicationControllerLister
 	replicaSets  appslisters.ReplicaSetLister
 	statefulSets appslisters.StatefulSetLister
 }
 
-func newDefaultSelectors(f informers.SharedInformerFactory) defaultSelectors {
-	return defaultSelectors{
+func newDefaults(f informers.SharedInformerFactory) defaults {
+	return defaults{
+		list:     systemDefaultConstraints,
 		services: f.Core().V1().Services().Lister(), controllers: f.Core().V1().ReplicationControllers().Lister(),
 		replicaSets: f.Apps().V1().ReplicaSets().Lister(), statefulSets: f.Apps().V1().StatefulSets().Lister(),
 	}
 }
 
-// constraints are the built-in ones with the selector of the pod; none if it belongs
-// with nobody.
-func (d *defaultSelectors) constraints(pod *v1.Pod) []topologySpreadConstraint {
+// constraints are the default ones of one kind with the selector of the pod; none if it
+// belongs with nobody.
+func (d *defaults) constraints(pod *v1.Pod, action v1.UnsatisfiableConstraintAction) []topologySpreadConstraint {
+	parsed := parse(d.list, action)
+	if len(parsed) == 0 {
+		return nil
+	}
 	selector := d.selector(pod)
 	if selector.Empty() {
 		return nil
 	}
-	constraints := make([]topologySpreadConstraint, len(systemDefaultConstraints))
-	for i, c := range systemDefaultConstraints {
-		c.Selector, c.MinDomains = selector, 1
-		c.NodeAffinityPolicy, c.NodeTaintsPolicy = v1.NodeInclusionPolicyHonor, v1.NodeInclusionPolicyIgnore
-		constraints[i] = c
+	for i := range parsed {
+		parsed[i].Selector = selector
 	}
-	return constraints
+	return parsed
 }
 
 // selector takes the pods that all of the pod's Services and its controller select.
-func (d *defaultSelectors) selector(pod *v1.Pod) labels.Selector {
+func (d *defaults) selector(pod *v1.Pod) labels.Selector {
 	set := labels.Set{}
 	if services, err := d.services.Services(pod.Namespace).List(labels.Everything()); err == nil {
 		for _, service := range services {
@@ -79,7 +85,7 @@ func (d *defaultSelectors) selector(pod *v1.Pod) labels.Selector {
 	return selector
 }
 
-func (d *defaultSelectors) ownerSelector(namespace string, owner *metav1.OwnerReference) labels.Selector {
+func (d *defaults) ownerSelector(namespace string, owner *metav1.OwnerReference) labels.Selector {
 	switch owner.Kind {
 	case "ReplicaSet":
 		if rs, err := d.replicaSets.ReplicaSets(namespace).Get(owner.Name); err == nil {

@@ -85,7 +85,7 @@ func (s *preFilterState) Clone() framework.StateData {
 
 // PreFilter counts the matching pods of each topology.
 func (pl *PodTopologySpread) PreFilter(_ context.Context, state *framework.CycleState, pod *framework.PodInfo, nodes []*framework.NodeInfo) (*framework.PreFilterResult, *framework.Status) {
-	s := &preFilterState{constraints: constraintsOf(pod.Pod, v1.DoNotSchedule)}
+	s := &preFilterState{constraints: pl.constraints(pod.Pod, v1.DoNotSchedule)}
 	if len(s.constraints) == 0 {
 		return nil, framework.NewStatus(framework.Skip)
 	}

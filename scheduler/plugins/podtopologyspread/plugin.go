@@ -8,12 +8,13 @@
 // its Service or controller (defaults.go).
 //
 // In Kubernetes: pkg/scheduler/framework/plugins/podtopologyspread. matchLabelKeys are
-// merged into the selector by the apiserver already. Left out: other default constraints
-// than the built-in ones.
+// merged into the selector by the apiserver already.
 package podtopologyspread
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 
 	v1 "k8s.io/api/core/v1"
@@ -21,6 +22,7 @@ import (
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"hyperkube/scheduler/framework"
 )
@@ -36,12 +38,25 @@ const (
 // PodTopologySpread is a PreFilter, Filter, PreScore and Score plugin.
 type PodTopologySpread struct {
 	nodes    framework.SharedLister
-	defaults defaultSelectors
+	defaults defaults
 }
 
 // New makes the plugin; it reads Services and controllers for the default constraints.
-func New(_ context.Context, h framework.Handle) (framework.Plugin, error) {
-	return &PodTopologySpread{nodes: h.SnapshotSharedLister(), defaults: newDefaultSelectors(h.SharedInformerFactory())}, nil
+func New(_ context.Context, h framework.Handle, args framework.Args) (framework.Plugin, error) {
+	settings := configv1.PodTopologySpreadArgs{DefaultingType: configv1.SystemDefaulting}
+	if err := args.Into(&settings); err != nil {
+		return nil, err
+	}
+	pl := &PodTopologySpread{nodes: h.SnapshotSharedLister(), defaults: newDefaults(h.SharedInformerFactory())}
+	switch {
+	case settings.DefaultingType == configv1.ListDefaulting:
+		pl.defaults.list, pl.defaults.own = settings.DefaultConstraints, true
+	case settings.DefaultingType != configv1.SystemDefaulting:
+		return nil, fmt.Errorf("defaultingType: Unsupported value: %q: supported values: \"System\", \"List\"", settings.DefaultingType)
+	case len(settings.DefaultConstraints) > 0:
+		return nil, errors.New("defaultingType: Invalid value: \"System\": when .defaultConstraints are not empty")
+	}
+	return pl, nil
 }
 
 // Name returns the plugin's name.
@@ -57,10 +72,17 @@ type topologySpreadConstraint struct {
 	NodeTaintsPolicy   v1.NodeInclusionPolicy
 }
 
-// constraintsOf are the pod's constraints of one kind.
-func constraintsOf(pod *v1.Pod, action v1.UnsatisfiableConstraintAction) []topologySpreadConstraint {
+// constraints are the pod's of one kind, or the default ones if it has none at all.
+func (pl *PodTopologySpread) constraints(pod *v1.Pod, action v1.UnsatisfiableConstraintAction) []topologySpreadConstraint {
+	if len(pod.Spec.TopologySpreadConstraints) > 0 {
+		return parse(pod.Spec.TopologySpreadConstraints, action)
+	}
+	return pl.defaults.constraints(pod, action)
+}
+
+func parse(constraints []v1.TopologySpreadConstraint, action v1.UnsatisfiableConstraintAction) []topologySpreadConstraint {
 	var parsed []topologySpreadConstraint
-	for _, c := range pod.Spec.TopologySpreadConstraints {
+	for _, c := range constraints {
 		if c.WhenUnsatisfiable != action {
 			continue
 		}
@@ -128,13 +150,13 @@ func countPods(pods []*framework.PodInfo, selector labels.Selector, namespace st
 // come, go, or change.
 func (pl *PodTopologySpread) EventsToRegister(context.Context) ([]framework.ClusterEventWithHint, error) {
 	return []framework.ClusterEventWithHint{
-		{Event: framework.ClusterEvent{Resource: framework.Pod, ActionType: framework.Add | framework.UpdatePodLabel | framework.Delete}, QueueingHintFn: isSchedulableAfterPodChange},
-		{Event: framework.ClusterEvent{Resource: framework.Node, ActionType: framework.Add | framework.Delete | framework.UpdateNodeLabel | framework.UpdateNodeTaint}, QueueingHintFn: isSchedulableAfterNodeChange},
+		{Event: framework.ClusterEvent{Resource: framework.Pod, ActionType: framework.Add | framework.UpdatePodLabel | framework.Delete}, QueueingHintFn: pl.isSchedulableAfterPodChange},
+		{Event: framework.ClusterEvent{Resource: framework.Node, ActionType: framework.Add | framework.Delete | framework.UpdateNodeLabel | framework.UpdateNodeTaint}, QueueingHintFn: pl.isSchedulableAfterNodeChange},
 	}, nil
 }
 
 // isSchedulableAfterPodChange: does the change count for one of the pod's constraints?
-func isSchedulableAfterPodChange(_ klog.Logger, pod *v1.Pod, oldObj, newObj any) (framework.QueueingHint, error) {
+func (pl *PodTopologySpread) isSchedulableAfterPodChange(_ klog.Logger, pod *v1.Pod, oldObj, newObj any) (framework.QueueingHint, error) {
 	before, _ := oldObj.(*v1.Pod)
 	after, _ := newObj.(*v1.Pod)
 	if after != nil && after.UID == pod.UID {
@@ -143,7 +165,7 @@ func isSchedulableAfterPodChange(_ klog.Logger, pod *v1.Pod, oldObj, newObj any)
 	counted := func(c topologySpreadConstraint, other *v1.Pod) bool {
 		return other != nil && other.Namespace == pod.Namespace && other.Spec.NodeName != "" && c.Selector.Matches(labels.Set(other.Labels))
 	}
-	for _, c := range constraintsOf(pod, v1.DoNotSchedule) {
+	for _, c := range pl.constraints(pod, v1.DoNotSchedule) {
 		if counted(c, before) != counted(c, after) {
 			return framework.Queue, nil
 		}
@@ -152,10 +174,10 @@ func isSchedulableAfterPodChange(_ klog.Logger, pod *v1.Pod, oldObj, newObj any)
 }
 
 // isSchedulableAfterNodeChange: a topology has come, gone or changed, for the pod's constraints.
-func isSchedulableAfterNodeChange(_ klog.Logger, pod *v1.Pod, oldObj, newObj any) (framework.QueueingHint, error) {
+func (pl *PodTopologySpread) isSchedulableAfterNodeChange(_ klog.Logger, pod *v1.Pod, oldObj, newObj any) (framework.QueueingHint, error) {
 	before, _ := oldObj.(*v1.Node)
 	after, _ := newObj.(*v1.Node)
-	constraints := constraintsOf(pod, v1.DoNotSchedule)
+	constraints := pl.constraints(pod, v1.DoNotSchedule)
 	was := before != nil && hasAllTopologies(before, constraints)
 	is := after != nil && hasAllTopologies(after, constraints)
 	switch {

@@ -30,12 +30,9 @@ func (s *preScoreState) Clone() framework.StateData { return s }
 
 // PreScore counts the matching pods of each topology that can be chosen.
 func (pl *PodTopologySpread) PreScore(ctx context.Context, state *framework.CycleState, pod *framework.PodInfo, feasible []*framework.NodeInfo) *framework.Status {
-	s := &preScoreState{constraints: constraintsOf(pod.Pod, v1.ScheduleAnyway), ignored: sets.New[string]()}
+	s := &preScoreState{constraints: pl.constraints(pod.Pod, v1.ScheduleAnyway), ignored: sets.New[string]()}
 	// The built-in constraints are a wish: a cluster without zones is none to be ignored.
-	requireAll := len(pod.Pod.Spec.TopologySpreadConstraints) > 0
-	if !requireAll {
-		s.constraints = pl.defaults.constraints(pod.Pod)
-	}
+	requireAll := len(pod.Pod.Spec.TopologySpreadConstraints) > 0 || pl.defaults.own
 	if len(s.constraints) == 0 || len(feasible) == 0 {
 		return framework.NewStatus(framework.Skip)
 	}

@@ -1,0 +1,161 @@
+// Package config reads the scheduler's configuration file: KubeSchedulerConfiguration
+// kubescheduler.config.k8s.io/v1, as kube-scheduler takes it.
+//
+//	apiVersion: kubescheduler.config.k8s.io/v1
+//	kind: KubeSchedulerConfiguration
+//	profiles:
+//	- schedulerName: default-scheduler
+//	- schedulerName: packing                  # pods choose it by spec.schedulerName
+//	  pluginConfig:
+//	  - name: NodeResourcesFit
+//	    args: {scoringStrategy: {type: MostAllocated}}
+//
+// What is unknown is an error with its path, never left out in silence. Plugins read their
+// own args (framework.Args), so that a plugin of one's own can have some.
+//
+// Read first: `scheduler/config/config.go:Read`.
+//
+// In Kubernetes: pkg/scheduler/apis/config (loading, defaults, validation; there with an
+// internal version and conversions). Left out: extenders, parallelism (it is the number of
+// processors), and delayCacheUntilActive.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	configv1 "k8s.io/kube-scheduler/config/v1"
+	kubejson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+
+	"hyperkube/scheduler/framework"
+	"hyperkube/scheduler/framework/runtime"
+)
+
+// File is what a configuration file says.
+type File struct {
+	configv1.KubeSchedulerConfiguration
+	Profiles []runtime.Profile
+}
+
+// Load reads the file at path.
+func Load(path string) (*File, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("the scheduler's configuration: %w", err)
+	}
+	file, err := Read(data)
+	if err != nil {
+		return nil, fmt.Errorf("the scheduler's configuration %s: %w", path, err)
+	}
+	return file, nil
+}
+
+// Read takes a configuration as YAML or JSON, checks it, and sets its defaults.
+func Read(data []byte) (*File, error) {
+	json, err := yaml.YAMLToJSONStrict(data)
+	if err != nil {
+		return nil, err
+	}
+	file := &File{}
+	strict, err := kubejson.UnmarshalStrict(json, &file.KubeSchedulerConfiguration)
+	if err == nil {
+		err = errors.Join(strict...)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if file.Kind != "KubeSchedulerConfiguration" || file.APIVersion != configv1.SchemeGroupVersion.String() {
+		return nil, fmt.Errorf("it is a %q of %q, must be a KubeSchedulerConfiguration of %s", file.Kind, file.APIVersion, configv1.SchemeGroupVersion)
+	}
+	if err := file.validate(); err != nil {
+		return nil, err
+	}
+	return file, file.readProfiles()
+}
+
+func (f *File) validate() error {
+	if len(f.Extenders) > 0 {
+		return errors.New("extenders: Forbidden: this scheduler calls none; write a plugin instead")
+	}
+	if p := f.PercentageOfNodesToScore; p != nil && (*p < 0 || *p > 100) {
+		return fmt.Errorf("percentageOfNodesToScore: Invalid value: %d: not in valid range [0-100]", *p)
+	}
+	if s := f.PodInitialBackoffSeconds; s != nil && *s <= 0 {
+		return fmt.Errorf("podInitialBackoffSeconds: Invalid value: %d: must be greater than 0", *s)
+	}
+	if s := f.PodMaxBackoffSeconds; s != nil && *s < int64(f.PodInitialBackoff()/time.Second) {
+		return fmt.Errorf("podMaxBackoffSeconds: Invalid value: %d: must be greater than or equal to PodInitialBackoffSeconds", *s)
+	}
+	return nil
+}
+
+// PodInitialBackoff is the wait after a pod's first refusal; 0: as the scheduler likes.
+func (f *File) PodInitialBackoff() time.Duration { return seconds(f.PodInitialBackoffSeconds) }
+
+// PodMaxBackoff is the longest wait; 0: as the scheduler likes.
+func (f *File) PodMaxBackoff() time.Duration { return seconds(f.PodMaxBackoffSeconds) }
+
+func seconds(n *int64) time.Duration {
+	if n == nil {
+		return 0
+	}
+	return time.Duration(*n) * time.Second
+}
+
+// readProfiles turns the profiles into the framework's. Without one there is the default.
+func (f *File) readProfiles() error {
+	profiles := f.KubeSchedulerConfiguration.Profiles
+	if len(profiles) == 0 {
+		profiles = []configv1.KubeSchedulerProfile{{}}
+	}
+	names := map[string]bool{}
+	for i, p := range profiles {
+		profile := runtime.Profile{SchedulerName: "default-scheduler", PercentageOfNodesToScore: p.PercentageOfNodesToScore, Args: map[string]framework.Args{}}
+		if p.SchedulerName != nil {
+			profile.SchedulerName = *p.SchedulerName
+		} else if len(profiles) > 1 {
+			return fmt.Errorf("profiles[%d].schedulerName: Required value", i)
+		}
+		if names[profile.SchedulerName] {
+			return fmt.Errorf("profiles[%d].schedulerName: Duplicate value: %q", i, profile.SchedulerName)
+		}
+		names[profile.SchedulerName] = true
+		if n := p.PercentageOfNodesToScore; n != nil && (*n < 0 || *n > 100) {
+			return fmt.Errorf("profiles[%d].percentageOfNodesToScore: Invalid value: %d: not in valid range [0-100]", i, *n)
+		}
+		if p.Plugins != nil {
+			profile.Plugins = *p.Plugins
+		}
+		for j, c := range p.PluginConfig {
+			if _, twice := profile.Args[c.Name]; twice {
+				return fmt.Errorf("profiles[%d].pluginConfig[%d]: Duplicate value: %q", i, j, c.Name)
+			}
+			if err := checkArgsKind(c); err != nil {
+				return fmt.Errorf("profiles[%d].pluginConfig[%d].args: %w", i, j, err)
+			}
+			profile.Args[c.Name] = framework.Args(c.Args.Raw)
+		}
+		f.Profiles = append(f.Profiles, profile)
+	}
+	return nil
+}
+
+// checkArgsKind refuses the args of another plugin. They need not say of which they are.
+func checkArgsKind(c configv1.PluginConfig) error {
+	var typed struct {
+		Kind string `json:"kind"`
+	}
+	if len(c.Args.Raw) == 0 {
+		return nil
+	}
+	if err := kubejson.UnmarshalCaseSensitivePreserveInts(c.Args.Raw, &typed); err != nil {
+		return err
+	}
+	if typed.Kind != "" && typed.Kind != c.Name+"Args" {
+		return fmt.Errorf("args for plugin %s were not of type %sArgs, got %s", c.Name, c.Name, typed.Kind)
+	}
+	return nil
+}

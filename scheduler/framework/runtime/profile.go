@@ -1,0 +1,145 @@
+package runtime
+
+import (
+	"fmt"
+	"slices"
+
+	configv1 "k8s.io/kube-scheduler/config/v1"
+
+	"hyperkube/scheduler/framework"
+)
+
+// Profile is a scheduler name with its selection of the plugins. The zero value is
+// every plugin of the table, at each point where it has the method.
+type Profile struct {
+	// SchedulerName is the spec.schedulerName of its pods.
+	SchedulerName string
+	// Plugins changes the selection.
+	Plugins configv1.Plugins
+	// Args are the settings of plugins, by name.
+	Args map[string]framework.Args
+	// PercentageOfNodesToScore as in the scheduler's Config; nil: as there.
+	PercentageOfNodesToScore *int32
+}
+
+// choice is a plugin at an extension point.
+type choice struct {
+	name   string
+	weight int64 // 0: as in the table
+	// explicit says that the profile names it at this very point: it must have the method.
+	explicit bool
+}
+
+// multiPoint are the plugins that take part wherever they can: the table's, less the
+// disabled ones, then those that the profile adds. One that is in both gets the profile's weight.
+func (p *Profile) multiPoint(table []Registration) []choice {
+	var choices []choice
+	set := p.Plugins.MultiPoint
+	for _, reg := range table {
+		added := slices.ContainsFunc(set.Enabled, func(e configv1.Plugin) bool { return e.Name == reg.Name })
+		if !reg.Optional && !added && !disables(set, reg.Name) {
+			choices = append(choices, choice{name: reg.Name})
+		}
+	}
+	for _, e := range set.Enabled {
+		c := choice{name: e.Name, weight: weightOf(e)}
+		at := slices.IndexFunc(table, func(r Registration) bool { return r.Name == e.Name })
+		if at >= 0 && !table[at].Optional && !disables(set, e.Name) {
+			choices = insertInOrder(choices, c, table)
+			continue
+		}
+		choices = append(choices, c)
+	}
+	return choices
+}
+
+// insertInOrder keeps a plugin of the table in its place though the profile names it.
+func insertInOrder(choices []choice, c choice, table []Registration) []choice {
+	place := func(name string) int {
+		return slices.IndexFunc(table, func(r Registration) bool { return r.Name == name })
+	}
+	at := slices.IndexFunc(choices, func(other choice) bool { return place(other.name) > place(c.name) })
+	if at < 0 {
+		at = len(choices)
+	}
+	return slices.Insert(choices, at, c)
+}
+
+// uses says whether a plugin takes part anywhere.
+func (p *Profile) uses(everywhere []choice, name string) bool {
+	if slices.ContainsFunc(everywhere, func(c choice) bool { return c.name == name }) {
+		return true
+	}
+	for _, set := range pointsOf(&p.Plugins) {
+		if slices.ContainsFunc(set.Enabled, func(e configv1.Plugin) bool { return e.Name == name }) {
+			return true
+		}
+	}
+	return false
+}
+
+// at are the plugins of one extension point, in calling order: first those that the
+// profile names there though they take part anyway, so that their order can be chosen;
+// then those that take part anyway; then those that only the profile adds.
+func (p *Profile) at(everywhere []choice, set configv1.PluginSet) []choice {
+	var first, last []choice
+	for _, e := range set.Enabled {
+		c := choice{name: e.Name, weight: weightOf(e), explicit: true}
+		if at := slices.IndexFunc(everywhere, func(other choice) bool { return other.name == e.Name }); at >= 0 {
+			if c.weight == 0 {
+				c.weight = everywhere[at].weight
+			}
+			first = append(first, c)
+		} else {
+			last = append(last, c)
+		}
+	}
+	middle := slices.DeleteFunc(slices.Clone(everywhere), func(c choice) bool {
+		return disables(set, c.name) || slices.ContainsFunc(first, func(f choice) bool { return f.name == c.name })
+	})
+	return slices.Concat(first, middle, last)
+}
+
+func disables(set configv1.PluginSet, name string) bool {
+	return slices.ContainsFunc(set.Disabled, func(d configv1.Plugin) bool { return d.Name == name || d.Name == "*" })
+}
+
+func weightOf(p configv1.Plugin) int64 {
+	if p.Weight == nil {
+		return 0
+	}
+	return int64(*p.Weight)
+}
+
+// validate refuses names that are in no table, and points that this scheduler has not.
+func (p *Profile) validate(table []Registration) error {
+	known := func(name string) bool {
+		return name == "*" || slices.ContainsFunc(table, func(r Registration) bool { return r.Name == name })
+	}
+	for point, set := range pointsOf(&p.Plugins) {
+		seen := map[string]bool{}
+		for _, e := range set.Enabled {
+			if !known(e.Name) || e.Name == "*" {
+				return fmt.Errorf("plugins.%s.enabled: there is no plugin %q", point, e.Name)
+			}
+			if seen[e.Name] {
+				return fmt.Errorf("plugins.%s.enabled: plugin %q already registered", point, e.Name)
+			}
+			seen[e.Name] = true
+		}
+	}
+	for name := range p.Args {
+		if !known(name) {
+			return fmt.Errorf("pluginConfig: there is no plugin %q", name)
+		}
+	}
+	return nil
+}
+
+func pointsOf(p *configv1.Plugins) map[string]configv1.PluginSet {
+	return map[string]configv1.PluginSet{
+		"multiPoint": p.MultiPoint, "preEnqueue": p.PreEnqueue, "queueSort": p.QueueSort, "preFilter": p.PreFilter, "filter": p.Filter,
+		"postFilter": p.PostFilter, "preScore": p.PreScore, "score": p.Score, "reserve": p.Reserve, "permit": p.Permit,
+		"preBind": p.PreBind, "bind": p.Bind, "postBind": p.PostBind,
+	}
+}

@@ -1,0 +1,194 @@
+package noderesources
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	v1 "k8s.io/api/core/v1"
+	configv1 "k8s.io/kube-scheduler/config/v1"
+
+	"hyperkube/scheduler/framework"
+)
+
+// weighted is a resource that is scored, and how much it counts.
+type weighted struct {
+	name   v1.ResourceName
+	weight int64
+}
+
+// scorer is a scoring strategy: a curve over the share in use, and the resources it looks at.
+type scorer struct {
+	resources []weighted
+	// curve gives the score, 0 to 100, of so much in use of so much.
+	curve func(used, allocatable int64) int64
+	// skipsZero leaves resources with score 0 out of the mean, as RequestedToCapacityRatio does.
+	skipsZero bool
+}
+
+// newScorer checks a strategy and makes its scorer.
+func newScorer(strategy *configv1.ScoringStrategy) (*scorer, error) {
+	if strategy == nil {
+		strategy = &configv1.ScoringStrategy{}
+	}
+	resources, err := weightedResources(strategy.Resources)
+	if err != nil {
+		return nil, fmt.Errorf("scoringStrategy.%w", err)
+	}
+	switch strategy.Type {
+	case "", configv1.LeastAllocated:
+		return &scorer{resources: resources, curve: leastRequestedScore}, nil
+	case configv1.MostAllocated:
+		return &scorer{resources: resources, curve: mostRequestedScore}, nil
+	case configv1.RequestedToCapacityRatio:
+		curve, err := brokenLine(strategy.RequestedToCapacityRatio)
+		if err != nil {
+			return nil, fmt.Errorf("scoringStrategy.requestedToCapacityRatio.shape%w", err)
+		}
+		return &scorer{resources: resources, curve: curve, skipsZero: true}, nil
+	}
+	return nil, fmt.Errorf("scoringStrategy.type: Unsupported value: %q: supported values: \"LeastAllocated\", \"MostAllocated\", \"RequestedToCapacityRatio\"", strategy.Type)
+}
+
+// weightedResources are those of the settings; CPU and memory alike if there are none.
+func weightedResources(specs []configv1.ResourceSpec) ([]weighted, error) {
+	if len(specs) == 0 {
+		return []weighted{{v1.ResourceCPU, 1}, {v1.ResourceMemory, 1}}, nil
+	}
+	var resources []weighted
+	for i, spec := range specs {
+		weight := spec.Weight
+		if weight == 0 {
+			weight = 1
+		}
+		if weight < 1 || weight > 100 {
+			return nil, fmt.Errorf("resources[%d].weight: Invalid value: %d: resource weight of %s not in valid range [1, 100]", i, weight, spec.Name)
+		}
+		resources = append(resources, weighted{v1.ResourceName(spec.Name), weight})
+	}
+	return resources, nil
+}
+
+// score is the weighted mean of the resources' scores; of those that the node has, and,
+// unless they are CPU or memory, that the pod asks for.
+func (s *scorer) score(pod *framework.PodInfo, node *framework.NodeInfo) int64 {
+	var sum, weights int64
+	for _, r := range s.resources {
+		allocatable := amount(node.Allocatable, r.name)
+		if allocatable == 0 || isScalar(r.name) && amount(pod.Requests, r.name) == 0 {
+			continue
+		}
+		score := s.curve(amount(node.NonZeroRequested, r.name)+amount(pod.NonZeroRequests, r.name), allocatable)
+		if isScalar(r.name) || r.name == v1.ResourceEphemeralStorage {
+			score = s.curve(amount(node.Requested, r.name)+amount(pod.Requests, r.name), allocatable)
+		}
+		if s.skipsZero && score == 0 {
+			continue
+		}
+		sum += score * r.weight
+		weights += r.weight
+	}
+	if weights == 0 {
+		return 0
+	}
+	if s.skipsZero {
+		return int64(math.Round(float64(sum) / float64(weights)))
+	}
+	return sum / weights
+}
+
+func isScalar(name v1.ResourceName) bool {
+	return name != v1.ResourceCPU && name != v1.ResourceMemory && name != v1.ResourceEphemeralStorage
+}
+
+// amount is a resource of a sum by its name.
+func amount(r *framework.Resource, name v1.ResourceName) int64 {
+	switch name {
+	case v1.ResourceCPU:
+		return r.MilliCPU
+	case v1.ResourceMemory:
+		return r.Memory
+	case v1.ResourceEphemeralStorage:
+		return r.EphemeralStorage
+	}
+	return r.ScalarResources[name]
+}
+
+// leastRequestedScore is the free share in percent. Pods without requests are
+// counted with a minimum, so the sum may exceed the capacity.
+func leastRequestedScore(requested, capacity int64) int64 {
+	if capacity == 0 || requested > capacity {
+		return 0
+	}
+	return (capacity - requested) * framework.MaxNodeScore / capacity
+}
+
+// mostRequestedScore is the used share in percent.
+func mostRequestedScore(requested, capacity int64) int64 {
+	if capacity == 0 {
+		return 0
+	}
+	return min(requested, capacity) * framework.MaxNodeScore / capacity
+}
+
+// brokenLine is the line through the points of a shape, level before the first and after
+// the last. Scores are 0 to 10 there, tenths of ours.
+func brokenLine(param *configv1.RequestedToCapacityRatioParam) (func(used, allocatable int64) int64, error) {
+	if param == nil || len(param.Shape) == 0 {
+		return nil, fmt.Errorf(": Required value: at least one point must be specified")
+	}
+	points := param.Shape
+	for i, p := range points {
+		switch {
+		case p.Utilization < 0 || p.Utilization > 100:
+			return nil, fmt.Errorf("[%d].utilization: Invalid value: %d: not in valid range [0, 100]", i, p.Utilization)
+		case p.Score < 0 || p.Score > 10:
+			return nil, fmt.Errorf("[%d].score: Invalid value: %d: not in valid range [0, 10]", i, p.Score)
+		case i > 0 && p.Utilization <= points[i-1].Utilization:
+			return nil, fmt.Errorf("[%d].utilization: Invalid value: %d: utilization values must be sorted in increasing order", i, p.Utilization)
+		}
+	}
+	scale := framework.MaxNodeScore / 10
+	return func(used, allocatable int64) int64 {
+		share := int64(100)
+		if allocatable > 0 && used <= allocatable {
+			share = used * 100 / allocatable
+		}
+		for i, p := range points {
+			at, score := int64(p.Utilization), int64(p.Score)*scale
+			if share > at {
+				continue
+			}
+			if i == 0 {
+				return score
+			}
+			before, below := int64(points[i-1].Utilization), int64(points[i-1].Score)*scale
+			return below + (score-below)*(share-before)/(at-before)
+		}
+		return int64(points[len(points)-1].Score) * scale
+	}, nil
+}
+
+// ignored are the extended resources that Filter leaves to others (a device manager of one's own).
+type ignored struct {
+	names, groups map[string]bool
+}
+
+func newIgnored(args *configv1.NodeResourcesFitArgs) ignored {
+	i := ignored{names: map[string]bool{}, groups: map[string]bool{}}
+	for _, name := range args.IgnoredResources {
+		i.names[name] = true
+	}
+	for _, group := range args.IgnoredResourceGroups {
+		i.groups[group] = true
+	}
+	return i
+}
+
+func (i *ignored) has(name v1.ResourceName) bool {
+	if len(i.names)+len(i.groups) == 0 {
+		return false
+	}
+	group, _, _ := strings.Cut(string(name), "/")
+	return i.names[string(name)] || i.groups[group]
+}
