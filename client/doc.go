@@ -7,7 +7,8 @@
 //
 // In steps: a component's options call Load with their kubeconfig and name; the
 // component makes its clientset, informers and event recorder from the result
-// with client-go; every request then says why it is made (TellCauses); WaitForAPI lets it start before the apiserver does (R17).
+// with client-go; every request then says why it is made (TellCauses), Events too, which
+// another goroutine writes (NewEventBroadcaster); WaitForAPI lets it start before the apiserver does (R17).
 //
 // Beside its work a component sends what it did (Effects), and lets the apiserver hold its
 // loops (FollowGates).

@@ -26,6 +26,7 @@
 //  4. Components post Effects.
 //  5. Trace reads all of that: it hangs each write under the newest of its causes, picks
 //     what concerns an object, compares values, and returns a tree.
+//  6. Story.Print makes siblings that look alike one line and a count.
 //
 // Because a component acts on nothing but what it is told, it can also be held there
 // (`hyperkube step`), one step at a time:
