@@ -47,7 +47,7 @@ func (s *Server) buildMux() (http.Handler, error) {
 		m.paths["/metrics"] = promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{})
 	}
 	if s.record != nil {
-		m.prefixes["/debug/flow/"] = flowapi.Handler(s.record)
+		m.prefixes["/debug/flow/"] = flowapi.Handler(s.record, &flowapi.Access{Authorizer: s.env.Authorizer, Resource: s.resourceOf})
 	}
 	for path, handler := range s.issuer.DiscoveryHandlers("https://" + s.jwksHost()) {
 		m.paths[path] = handler
@@ -62,6 +62,18 @@ func (s *Server) buildMux() (http.Handler, error) {
 	}
 	m.paths["/openapi/v2"], m.paths["/openapi/v3"], m.prefixes["/openapi/v3/"] = documents, documents, documents
 	return m, nil
+}
+
+// resourceOf is the resource of a kind; without a group, the first that has such a kind, of core first.
+func (s *Server) resourceOf(kind schema.GroupKind) (schema.GroupResource, bool) {
+	for _, group := range s.groups {
+		for _, scope := range group.Scopes {
+			if served := scope.Resource.Kind.GroupKind(); served == kind || kind.Group == "" && served.Kind == kind.Kind {
+				return schema.GroupResource{Group: served.Group, Resource: scope.Resource.Name}, true
+			}
+		}
+	}
+	return schema.GroupResource{}, false
 }
 
 // ServeHTTP picks the handler.

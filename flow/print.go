@@ -136,14 +136,7 @@ const maxPrintedDiff = 5
 func (n *Node) details(all bool) []string {
 	var lines []string
 	if n.Link == "" && n.User != "" {
-		by := "by " + n.User
-		if n.Allowed != "" {
-			by += ", " + n.Allowed
-		}
-		if len(n.Admission) > 0 {
-			by += "; admission: " + strings.Join(n.Admission, ", ")
-		}
-		lines = append(lines, by)
+		lines = append(lines, n.howItWent()...)
 	}
 	diff := n.Diff
 	if !all {
@@ -164,6 +157,45 @@ func (n *Node) details(all bool) []string {
 	}
 	if told := n.told(); told != "" {
 		lines = append(lines, "told "+told)
+	}
+	return lines
+}
+
+// howItWent tells of a request that began a story: who asked and how that is known, by which rule they may, what admission
+// did, where it was stored.
+func (n *Node) howItWent() []string {
+	by := "by " + n.User
+	if n.Authn != "" {
+		by += " (" + n.Authn + ")"
+	}
+	if len(n.Claimed) > 0 {
+		by += ", who sent " + strings.Join(n.Claimed, ", ") + ": a claim"
+	}
+	lines := []string{by}
+	if n.Allowed != "" {
+		lines = append(lines, "allowed: "+n.Allowed)
+	}
+	var asked []string
+	for _, step := range n.AdmissionSteps {
+		switch {
+		case step.Refused:
+			asked = append(asked, step.Plugin+" (refused)")
+		case step.Changed:
+			asked = append(asked, step.Plugin+" (changed)")
+		default:
+			asked = append(asked, step.Plugin)
+		}
+	}
+	if len(asked) > 0 {
+		lines = append(lines, "admission, "+short(n.InAdmission)+": "+strings.Join(asked, ", "))
+	}
+	for _, step := range n.AdmissionSteps {
+		for _, change := range step.Diff {
+			lines = append(lines, "    "+step.Plugin+" ~ "+change)
+		}
+	}
+	if n.EtcdKey != "" {
+		lines = append(lines, fmt.Sprintf("etcd, %s: %s at revision %d", short(n.InEtcd), n.EtcdKey, n.Revision))
 	}
 	return lines
 }

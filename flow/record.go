@@ -35,6 +35,7 @@ type Record struct {
 	dropped int64
 	since   time.Time
 	tap     func(Entry) // set before the first entry
+	open    map[*Request]bool
 
 	watches watches
 	gates   Gates
@@ -58,10 +59,10 @@ func NewRecord(buffer int) *Record {
 
 // add puts e into the ring and drops the oldest ones that no longer fit.
 func (r *Record) add(e entry) {
-	size := e.size()
 	if r.tap != nil {
 		r.tap(Entry{e})
 	}
+	size := e.size()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for r.count > 0 && r.bytes+size > r.limit {

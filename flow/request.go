@@ -80,6 +80,11 @@ func (r *Record) End(q *Request, code int, took time.Duration) {
 		return
 	}
 	q.Code, q.Took = code, took
+	if q.connects() {
+		r.mu.Lock()
+		delete(r.open, q)
+		r.mu.Unlock()
+	}
 	r.add(q)
 }
 

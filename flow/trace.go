@@ -76,6 +76,8 @@ type Node struct {
 	TraceID    string     `json:"traceID,omitempty"`
 	Deliveries []Delivery `json:"deliveries,omitempty"`
 	Children   []*Node    `json:"children,omitempty"`
+
+	about About
 }
 
 // Delivery is a watch event of the write that was sent to a client.
@@ -459,7 +461,7 @@ func (e *Effect) node() *Node {
 		n.Object = e.Kind + " " + keyOf(e.Namespace, e.Name)
 	}
 	n.Causes, n.TraceID = causeTexts(e.Cause), e.traceID()
-	n.Component = withLoop(n.Component, n.Source)
+	n.Component, n.about = withLoop(n.Component, n.Source), e.About()
 	return n
 }
 
@@ -472,6 +474,7 @@ func (q *Request) node(w *Write) *Node {
 		n.What += " " + q.Subresource
 	}
 	if w == nil {
+		n.about = About{Group: q.Group, Resource: q.Resource, Namespace: q.Namespace, Name: q.Name}
 		n.Object = q.Resource + " " + keyOf(q.Namespace, q.Name)
 		if q.connects() {
 			n.Object = "Pod " + keyOf(q.Namespace, q.Name)
@@ -480,6 +483,7 @@ func (q *Request) node(w *Write) *Node {
 	}
 	n.Object, n.Revision, n.Diff = w.Kind.Kind+" "+w.Key, w.Revision, w.diff()
 	n.EtcdKey, n.InEtcd = w.Prefix+w.Key, w.Took
+	n.about = w.about()
 	if w.Kind.Kind == "Event" {
 		n.Detail, n.Diff = w.eventText(), nil
 	}
@@ -487,6 +491,14 @@ func (q *Request) node(w *Write) *Node {
 		n.What += " (gone)"
 	}
 	return n
+}
+
+func (w *Write) about() About {
+	namespace, name, found := strings.Cut(w.Key, "/")
+	if !found {
+		namespace, name = "", w.Key
+	}
+	return About{Group: w.Kind.Group, Kind: w.Kind.Kind, Namespace: namespace, Name: name}
 }
 
 func withLoop(component string, s Source) string {

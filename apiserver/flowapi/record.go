@@ -44,6 +44,9 @@ func Begin(record *flow.Record, r *http.Request, info *request.Info, auditID str
 		if !info.IsResourceRequest {
 			q.Resource = info.Path
 		}
+		if Connects(info) {
+			record.Opened(q)
+		}
 	}
 	return q
 }

@@ -17,31 +17,42 @@ const maxBody = 16 << 20
 // Handler serves /debug/flow/:
 //
 //	GET  status                                how full the record is
-//	GET  trace?group=&kind=&namespace=&name=&since=RFC3339   a flow.Story
+//	GET  trace?group=&kind=&namespace=&name=&since=RFC3339, or ?id=TRACEID   a flow.Story
 //	GET  effects?kind=&namespace=&name=&what=  what components did for an object
-//	GET  connections                           the open watches
+//	GET  connections, peers                    the open watches; who asks, with open streams
 //	POST effects                               a list of flow.Effect
 //	     gates, hold, held                     see handleGates
-func Handler(record *flow.Record) http.Handler {
+//
+// What the reader may not get is shown without values: see Access.
+func Handler(record *flow.Record, access *Access) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/flow/status", func(w http.ResponseWriter, r *http.Request) { answer(w, record.Status()) })
 	mux.HandleFunc("GET /debug/flow/connections", func(w http.ResponseWriter, r *http.Request) { answer(w, record.Open()) })
-	mux.HandleFunc("GET /debug/flow/trace", func(w http.ResponseWriter, r *http.Request) { serveTrace(record, w, r) })
-	mux.HandleFunc("GET /debug/flow/effects", func(w http.ResponseWriter, r *http.Request) { serveEffects(record, w, r) })
+	mux.HandleFunc("GET /debug/flow/peers", func(w http.ResponseWriter, r *http.Request) { answer(w, record.Peers()) })
+	mux.HandleFunc("GET /debug/flow/trace", func(w http.ResponseWriter, r *http.Request) { serveTrace(record, access, w, r) })
+	mux.HandleFunc("GET /debug/flow/effects", func(w http.ResponseWriter, r *http.Request) { serveEffects(record, access, w, r) })
 	mux.HandleFunc("POST /debug/flow/effects", func(w http.ResponseWriter, r *http.Request) { takeEffects(record, w, r) })
 	handleGates(mux, record.Gates())
 	return mux
 }
 
-func serveTrace(record *flow.Record, w http.ResponseWriter, r *http.Request) {
+func serveTrace(record *flow.Record, access *Access, w http.ResponseWriter, r *http.Request) {
 	if target, ok := targetOf(w, r); ok {
-		answer(w, record.Trace(target))
+		story := record.Trace(target)
+		story.Hide(access.of(r))
+		answer(w, story)
 	}
 }
 
-func serveEffects(record *flow.Record, w http.ResponseWriter, r *http.Request) {
+func serveEffects(record *flow.Record, access *Access, w http.ResponseWriter, r *http.Request) {
 	if target, ok := targetOf(w, r); ok {
-		answer(w, record.EffectsOf(target, r.URL.Query().Get("what")))
+		effects, may := record.EffectsOf(target, r.URL.Query().Get("what")), access.of(r)
+		for i := range effects {
+			if !may(effects[i].About()) {
+				effects[i].Hide()
+			}
+		}
+		answer(w, effects)
 	}
 }
 
@@ -50,10 +61,10 @@ func targetOf(w http.ResponseWriter, r *http.Request) (target flow.Target, ok bo
 	query := r.URL.Query()
 	target = flow.Target{
 		Kind:      schema.GroupKind{Group: query.Get("group"), Kind: query.Get("kind")},
-		Namespace: query.Get("namespace"), Name: query.Get("name"),
+		Namespace: query.Get("namespace"), Name: query.Get("name"), TraceID: query.Get("id"),
 	}
-	if target.Kind.Kind == "" || target.Name == "" {
-		http.Error(w, "kind and name are needed", http.StatusBadRequest)
+	if target.TraceID == "" && (target.Kind.Kind == "" || target.Name == "") {
+		http.Error(w, "kind and name are needed, or id", http.StatusBadRequest)
 		return target, false
 	}
 	if since := query.Get("since"); since != "" {

@@ -27,6 +27,7 @@ type allOptions struct {
 	Pods            string
 	Service         string
 	FlowBuffer      string
+	TracingEndpoint string
 }
 
 func newAllOptions() *allOptions {
@@ -45,6 +46,7 @@ func (o *allOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.Pods, "cluster-cidr", o.Pods, "address range of pods")
 	flags.StringVar(&o.Service, "service-cluster-ip-range", o.Service, "address range of Services")
 	flags.StringVar(&o.FlowBuffer, "flow-buffer", o.FlowBuffer, "memory for the record that hyperkube trace reads, at the most; 0: none")
+	flags.StringVar(&o.TracingEndpoint, "tracing-endpoint", o.TracingEndpoint, tracingEndpointUsage)
 }
 
 // Complete opens the data directory, which makes the cluster's description on the first start.
@@ -71,7 +73,7 @@ func (o *allOptions) Validate() error {
 	if o.Runtime != "embedded" && o.Runtime != "simulated" {
 		return fmt.Errorf("--container-runtime=%s: must be embedded or simulated", o.Runtime)
 	}
-	if _, err := flowBytes(o.FlowBuffer); err != nil {
+	if err := validateFlow(o.FlowBuffer, o.TracingEndpoint); err != nil {
 		return err
 	}
 	for _, name := range o.Disable {
@@ -172,10 +174,14 @@ func (o *allOptions) parts() []*part {
 func (o *allOptions) extraArgs(name string) []string {
 	switch name {
 	case "apiserver":
-		if o.FlowBuffer == defaultFlowBuffer {
-			return nil
+		var args []string
+		if o.FlowBuffer != defaultFlowBuffer {
+			args = append(args, "--flow-buffer="+o.FlowBuffer)
 		}
-		return []string{"--flow-buffer=" + o.FlowBuffer}
+		if o.TracingEndpoint != "" {
+			args = append(args, "--tracing-endpoint="+o.TracingEndpoint)
+		}
+		return args
 	case "kubelet":
 		if o.simulated() {
 			return []string{"--container-runtime=simulated"}

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -35,6 +39,11 @@ type connection struct {
 	Protocol string `json:"protocol"`
 	Address  string `json:"address,omitempty"`
 	For      string `json:"for"`
+	// Requests are those that the apiserver remembers, or that a component has counted; Last is when the newest came;
+	// Watches are open now.
+	Requests int       `json:"requests"`
+	Last     time.Time `json:"last,omitzero"`
+	Watches  int       `json:"watches,omitempty"`
 }
 
 // runConnections prints the lines between the components that run, and the watches that are
@@ -60,16 +69,28 @@ func runConnections(ctx context.Context, args []string) error {
 	if err := ask(ctx, set, "/debug/flow/connections", nil, &watches); err != nil {
 		return err
 	}
+	var peers []flow.Peer
+	if err := ask(ctx, set, "/debug/flow/peers", nil, &peers); err != nil {
+		return err
+	}
+	lines, streams := live(ctx, o.DataDir, lines, peers)
 	if o.Output == "json" {
 		return printJSON(struct {
 			Connections []connection  `json:"connections"`
+			Streams     []stream      `json:"streams"`
 			Watches     []*flow.Watch `json:"watches"`
-		}{lines, watches})
+		}{lines, streams, watches})
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "FROM\tTO\tPROTOCOL\tADDRESS\tFOR")
+	fmt.Fprintln(w, "FROM\tTO\tPROTOCOL\tADDRESS\tREQUESTS\tLAST\tFOR")
 	for _, c := range lines {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", c.From, c.To, c.Protocol, orDash(c.Address), c.For)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", c.From, c.To, c.Protocol, orDash(c.Address), c.Requests, ago(c.Last), c.For)
+	}
+	if len(streams) > 0 {
+		fmt.Fprintln(w, "\nSTREAM\tBY\tTO\tSINCE")
+		for _, s := range streams {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.What, s.By, s.Object, ago(s.Since))
+		}
 	}
 	fmt.Fprintln(w, "\nWATCH OF\tBY\tSELECTOR\tFROM VERSION\tEVENTS\tLAST VERSION\tSINCE")
 	for _, p := range watches {
@@ -98,6 +119,83 @@ func lines(dataDir string) ([]connection, error) {
 		}
 	}
 	return found, nil
+}
+
+// stream is an exec, a log or a forwarded port that is open: the apiserver passes it on to the kubelet.
+type stream struct {
+	flow.Stream
+	By string `json:"by"`
+}
+
+// live adds to lines what goes over them, and a line for each program that is no component of ours.
+func live(ctx context.Context, dataDir string, lines []connection, peers []flow.Peer) ([]connection, []stream) {
+	streams := []stream{}
+	for _, p := range peers {
+		for _, s := range p.Streams {
+			streams = append(streams, stream{s, p.Program})
+		}
+		i := slices.IndexFunc(lines, func(c connection) bool { return c.To == "apiserver" && isProgram(c.From, p.Program) })
+		if i < 0 {
+			lines = append(lines, connection{From: p.Program, To: "apiserver", Protocol: "HTTP over TLS", For: "as " + p.User})
+			i = len(lines) - 1
+		}
+		lines[i].Requests += p.Requests
+		lines[i].Watches += p.Watches
+		if p.Last.After(lines[i].Last) {
+			lines[i].Last = p.Last
+		}
+	}
+	for i := range lines {
+		switch c := &lines[i]; {
+		case c.To == "etcd":
+			c.Requests = counted(ctx, dataDir, c.From, "etcd_requests_total")
+		case c.To == "cri":
+			c.Requests = counted(ctx, dataDir, c.To, "hyperkube_cri_operation_duration_seconds_count")
+		case c.To == "kubelet":
+			c.Requests = len(streams)
+		}
+	}
+	return lines, streams
+}
+
+// isProgram: a kubelet's User-Agent names its node behind, "kubelet-n1".
+func isProgram(componentName, program string) bool {
+	return program == componentName || strings.HasPrefix(program, componentName+"-")
+}
+
+// counted is the sum of a component's counter, over all labels; 0 when it does not answer.
+func counted(ctx context.Context, dataDir, componentName, name string) int {
+	registrations, err := component.Registrations(dataDir)
+	i := slices.IndexFunc(registrations, func(r component.Registration) bool { return r.Component == componentName })
+	if err != nil || i < 0 {
+		return 0
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://socket/metrics", nil)
+	if err != nil {
+		return 0
+	}
+	response, err := component.UnixClient(registrations[i].Socket).Do(request)
+	if err != nil {
+		return 0
+	}
+	defer response.Body.Close()
+	sum := 0.0
+	for scanner := bufio.NewScanner(response.Body); scanner.Scan(); {
+		line := scanner.Text()
+		if rest, found := strings.CutPrefix(line, name); found && rest != "" && (rest[0] == '{' || rest[0] == ' ') {
+			value, _ := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
+			sum += value
+		}
+	}
+	return int(sum)
+}
+
+// ago is how long ago something was; "-" if never.
+func ago(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return time.Since(t).Round(time.Second).String()
 }
 
 func watched(w *flow.Watch) string {

@@ -86,6 +86,7 @@ type traceOptions struct {
 	Follow    bool
 	Since     time.Duration
 	All       bool
+	ID        string
 }
 
 func (o *traceOptions) AddFlags(flags *pflag.FlagSet) {
@@ -93,6 +94,7 @@ func (o *traceOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVarP(&o.Namespace, "namespace", "n", "default", "the object's namespace")
 	flags.BoolVarP(&o.Follow, "follow", "f", false, "go on printing what happens")
 	flags.BoolVarP(&o.All, "all", "v", false, "show each line, also those like others, and each text whole")
+	flags.StringVar(&o.ID, "id", "", "instead of an object: a trace id, as log lines have it (traceID)")
 	flags.DurationVar(&o.Since, "since", 0, "only what began in this time before now, as 5m (default: all that is recorded)")
 }
 
@@ -110,7 +112,7 @@ func parseReader(command, usage string, options interface{ AddFlags(*pflag.FlagS
 	return flags.Args(), nil
 }
 
-const traceUsage = "usage: hyperkube trace TYPE/NAME [-n NAMESPACE] [--since 5m] [--follow] [--all] [-o json]"
+const traceUsage = "usage: hyperkube trace {TYPE/NAME [-n NAMESPACE] | --id TRACEID} [--since 5m] [--follow] [--all] [-o json]"
 
 // runTrace prints the story of an object, in the order of causes.
 func runTrace(ctx context.Context, args []string) error {
@@ -123,17 +125,9 @@ func runTrace(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	kind, name, err := splitTypeName(names)
+	query, err := o.target(config, names)
 	if err != nil {
 		return err
-	}
-	mapping, err := resolve(config, kind)
-	if err != nil {
-		return err
-	}
-	query := url.Values{"group": {mapping.GroupVersionKind.Group}, "kind": {mapping.GroupVersionKind.Kind}, "name": {name}}
-	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
-		query.Set("namespace", o.Namespace)
 	}
 	if o.Since > 0 {
 		query.Set("since", time.Now().Add(-o.Since).Format(time.RFC3339Nano))
@@ -150,6 +144,29 @@ func runTrace(ctx context.Context, args []string) error {
 	}
 	story.Print(os.Stdout, o.All)
 	return nil
+}
+
+// target is the query for an object that is named by type and name, or for a trace.
+func (o *traceOptions) target(config *rest.Config, names []string) (url.Values, error) {
+	if o.ID != "" {
+		if len(names) > 0 {
+			return nil, &component.UsageError{Err: errors.New("--id stands instead of TYPE/NAME; " + traceUsage)}
+		}
+		return url.Values{"id": {strings.ToLower(o.ID)}}, nil
+	}
+	kind, name, err := splitTypeName(names)
+	if err != nil {
+		return nil, err
+	}
+	mapping, err := resolve(config, kind)
+	if err != nil {
+		return nil, err
+	}
+	query := url.Values{"group": {mapping.GroupVersionKind.Group}, "kind": {mapping.GroupVersionKind.Kind}, "name": {name}}
+	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
+		query.Set("namespace", o.Namespace)
+	}
+	return query, nil
 }
 
 // splitTypeName takes "deploy/web" or "deploy web".
