@@ -39,6 +39,7 @@ type Record struct {
 
 	watches watches
 	gates   Gates
+	changed bell // for those who follow
 }
 
 // NewRecord makes a record of at most buffer bytes; 0 means DefaultBuffer, less
@@ -85,6 +86,7 @@ func (r *Record) add(e entry) {
 	r.ring[(r.first+r.count)%len(r.ring)] = e
 	r.count++
 	r.bytes += size
+	r.changed.ring()
 }
 
 // snapshot returns the entries, oldest first.

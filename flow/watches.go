@@ -106,6 +106,7 @@ func (w *Watch) Flushed() {
 	}
 	s.mu.Unlock()
 	w.batch = w.batch[:0]
+	w.record.changed.ring()
 }
 
 func (s *watches) push(d delivery) {

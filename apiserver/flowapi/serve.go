@@ -22,6 +22,7 @@ const maxBody = 16 << 20
 //	GET  connections, peers                    the open watches; who asks, with open streams
 //	POST effects                               a list of flow.Effect
 //	     gates, hold, held                     see handleGates
+//	GET  stream, entry                         see handleStream
 //
 // What the reader may not get is shown without values: see Access.
 func Handler(record *flow.Record, access *Access) http.Handler {
@@ -33,6 +34,7 @@ func Handler(record *flow.Record, access *Access) http.Handler {
 	mux.HandleFunc("GET /debug/flow/effects", func(w http.ResponseWriter, r *http.Request) { serveEffects(record, access, w, r) })
 	mux.HandleFunc("POST /debug/flow/effects", func(w http.ResponseWriter, r *http.Request) { takeEffects(record, w, r) })
 	handleGates(mux, record.Gates())
+	handleStream(mux, record, access)
 	return mux
 }
 
