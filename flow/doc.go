@@ -66,6 +66,14 @@
 // Read first: `flow/record.go:Record`, `flow/request.go:Request`,
 // `flow/trace.go:Record.Trace`, `flow/gate.go:watchGate`.
 //
+// Traces: names are those of W3C Trace Context. A run of a loop is a trace of its own
+// (`reconcile/tracecontext.go:Trace`); its requests carry it as traceparent, its log lines as
+// traceID; a request without one has its audit id. What KEP-5915 proposes is the same form:
+// a reconcile begins a new root span that is linked to the one which changed the object. It
+// keeps the link in an annotation, tracing.k8s.io/traceparent; here the resourceVersion leads to the
+// write, so that no object is changed for the sake of being watched. Spans makes spans with links of the
+// record, and flow/otlp sends them (--tracing-endpoint).
+//
 // # In Kubernetes
 //
 // Nothing has this job. Audit logs tell who wrote what, without what made them; Events tell
