@@ -349,9 +349,9 @@ func errOr(err error, text string) error {
 
 // listen binds the port and puts TLS on it.
 func (s *Server) listen() (net.Listener, error) {
-	certificate, err := tls.LoadX509KeyPair(s.config.CertFile, s.config.KeyFile)
+	certificate, err := newServingCert(s.config.CertFile, s.config.KeyFile)
 	if err != nil {
-		return nil, fmt.Errorf("apiserver: serving certificate: %w", err)
+		return nil, err
 	}
 	listener, err := net.Listen("tcp", s.config.BindAddress)
 	if err != nil {
@@ -359,9 +359,9 @@ func (s *Server) listen() (net.Listener, error) {
 	}
 	s.address.Store(listener.Addr().String())
 	return tls.NewListener(listener, &tls.Config{
-		Certificates: []tls.Certificate{certificate},
-		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"h2", "http/1.1"},
+		GetCertificate: certificate.get,
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"h2", "http/1.1"},
 		// Clients may show a certificate; authn judges it, since a wrong one must be answered 401, not a broken handshake.
 		ClientAuth: tls.RequestClientCert,
 	}), nil
