@@ -213,6 +213,7 @@ func (sched *Scheduler) deletePod(logger klog.Logger, obj any) {
 		sched.SchedulingQueue.MoveAllToActiveOrBackoffQueue(framework.EventAssignedPodDelete, pod, nil, nil)
 	case sched.responsibleForPod(pod):
 		sched.SchedulingQueue.Delete(pod)
+		sched.Cache.UnboundPodGone(pod)
 		// If Permit holds it, its place is free from now on.
 		sched.frameworkForPod(pod).RejectWaitingPod(pod.UID)
 		sched.SchedulingQueue.MoveAllToActiveOrBackoffQueue(framework.EventUnscheduledPodDelete, pod, nil, nil)

@@ -36,10 +36,6 @@ import (
 // DefaultSchedulerName is the spec.schedulerName that pods get when they name none.
 const DefaultSchedulerName = "default-scheduler"
 
-// assumedPodTTL is how long a bound pod may stay unconfirmed by the informer. It is
-// long: expiring one too early would give its place away twice.
-const assumedPodTTL = 15 * time.Minute
-
 // Config is what a scheduler is made from.
 type Config struct {
 	// Client talks to the apiserver. Its rate limit bounds the pods placed a second
@@ -146,7 +142,7 @@ func New(cfg Config) (*Scheduler, error) {
 	cfg.complete()
 	sched := &Scheduler{
 		cfg: cfg, client: cfg.Client,
-		Cache:            cache.New(assumedPodTTL, cfg.Clock),
+		Cache:            cache.New(),
 		nodeInfoSnapshot: cache.NewSnapshot(),
 		informers:        newInformerFactory(cfg.Client),
 		intn:             rand.IntN,
@@ -161,7 +157,7 @@ func New(cfg Config) (*Scheduler, error) {
 //
 //	1: make the plugins and the queue
 //	2: start the informers and wait until the cache has seen what is there
-//	3: start the timers of cache and queue
+//	3: start the timers of the queue
 //	4: schedule, while leading
 //	5: wait for the binding cycles, then stop the informers
 func (sched *Scheduler) Run(ctx context.Context) error {
@@ -194,9 +190,8 @@ func (sched *Scheduler) Run(ctx context.Context) error {
 		return nil // ctx ended first: an orderly stop
 	}
 
-	// Step 3: start the timers of cache and queue
+	// Step 3: start the timers of the queue
 	var timers sync.WaitGroup
-	timers.Go(func() { sched.Cache.Run(ctx, sched.cfg.Clock) })
 	timers.Go(func() { sched.SchedulingQueue.Run(ctx) })
 
 	// Step 4: schedule, while leading

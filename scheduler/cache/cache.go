@@ -1,31 +1,24 @@
 package cache
 
 import (
-	"context"
 	"fmt"
 	"sync"
-	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
-	"k8s.io/utils/clock"
 
 	"hyperkube/scheduler/framework"
 )
-
-// cleanAssumedPeriod is how often expired assumed pods are looked for.
-const cleanAssumedPeriod = time.Second
 
 // podState is a pod the cache counts.
 type podState struct {
 	info *framework.PodInfo
 	// assumed: not yet seen from the apiserver with this node.
 	assumed bool
-	// bindingFinished starts the clock of deadline; a binding that is still under way
-	// never expires.
-	bindingFinished bool
-	deadline        time.Time
+	// bound: the binding has been written; gone: the informer has reported the pod's end
+	// without ever having shown it bound. With both there is nothing left to wait for.
+	bound, gone bool
 }
 
 // nodeInfoListItem is a node in the list ordered by generation.
@@ -42,9 +35,6 @@ type imageState struct {
 
 // Cache is the scheduler's view. Safe for concurrent use.
 type Cache struct {
-	ttl   time.Duration
-	clock clock.Clock
-
 	mu        sync.RWMutex
 	podStates map[types.UID]*podState
 	nodes     map[string]*nodeInfoListItem
@@ -54,26 +44,10 @@ type Cache struct {
 	imageStates map[string]*imageState
 }
 
-// New returns an empty cache. ttl is how long an assumed pod may stay unconfirmed
-// after its binding has finished; 0 means for ever.
-func New(ttl time.Duration, clk clock.Clock) *Cache {
+// New returns an empty cache.
+func New() *Cache {
 	return &Cache{
-		ttl: ttl, clock: clk,
 		podStates: map[types.UID]*podState{}, nodes: map[string]*nodeInfoListItem{}, imageStates: map[string]*imageState{},
-	}
-}
-
-// Run expires assumed pods until ctx is done.
-func (c *Cache) Run(ctx context.Context, clk clock.WithTicker) {
-	ticker := clk.NewTicker(cleanAssumedPeriod)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C():
-			c.cleanupAssumedPods(klog.FromContext(ctx))
-		}
 	}
 }
 
@@ -165,13 +139,24 @@ func (c *Cache) AssumePod(pod *framework.PodInfo) error {
 	return nil
 }
 
-// FinishBinding starts the time limit within which the informer must confirm.
-func (c *Cache) FinishBinding(pod *v1.Pod) {
+// FinishBinding says that the binding has been written. The informer will confirm it,
+// however long that takes: to forget the pod after a while would give its place away
+// twice when the watch is merely slow.
+func (c *Cache) FinishBinding(pod *v1.Pod) { c.settle(pod, func(ps *podState) { ps.bound = true }) }
+
+// UnboundPodGone takes the end of a pod that the informer has never shown bound. It was
+// deleted right after its binding, and a relist has swallowed what was between.
+func (c *Cache) UnboundPodGone(pod *v1.Pod) { c.settle(pod, func(ps *podState) { ps.gone = true }) }
+
+func (c *Cache) settle(pod *v1.Pod, note func(*podState)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if ps, ok := c.podStates[pod.UID]; ok && ps.assumed {
-		ps.bindingFinished = true
-		ps.deadline = c.clock.Now().Add(c.ttl)
+	ps, ok := c.podStates[pod.UID]
+	if !ok || !ps.assumed {
+		return
+	}
+	if note(ps); ps.bound && ps.gone {
+		_ = c.removePod(pod.UID, ps) // fails only for a pod that is counted nowhere
 	}
 }
 
@@ -288,26 +273,6 @@ func (c *Cache) RemoveNode(node *v1.Node) error {
 		c.moveToHead(item)
 	}
 	return nil
-}
-
-// cleanupAssumedPods forgets pods whose confirmation never came: their watch event
-// was lost, or the pod was deleted before the informer saw it bound.
-func (c *Cache) cleanupAssumedPods(logger klog.Logger) {
-	if c.ttl == 0 {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.clock.Now()
-	for uid, ps := range c.podStates {
-		if !ps.assumed || !ps.bindingFinished || now.Before(ps.deadline) {
-			continue
-		}
-		logger.Info("Pod expired: it was bound, but never confirmed by the apiserver", "pod", klog.KObj(ps.info.Pod), "node", ps.info.Pod.Spec.NodeName)
-		if err := c.removePod(uid, ps); err != nil {
-			logger.Error(err, "Expiring an assumed pod", "pod", klog.KObj(ps.info.Pod))
-		}
-	}
 }
 
 // The functions below need c.mu.

@@ -4,14 +4,12 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
-	clocktesting "k8s.io/utils/clock/testing"
 
 	"hyperkube/scheduler/framework"
 )
@@ -36,41 +34,30 @@ func cpuOn(s *Snapshot, node string) int64 {
 	return info.Requested.MilliCPU
 }
 
-func newCache(t *testing.T) (*Cache, *clocktesting.FakeClock) {
-	clk := clocktesting.NewFakeClock(time.Now())
-	return New(time.Minute, clk), clk
-}
-
 func TestLifeOfAnAssumedPod(t *testing.T) {
 	logger := klog.Background()
 	for name, test := range map[string]struct {
-		then func(c *Cache, clk *clocktesting.FakeClock)
+		then func(c *Cache)
 		a, b int64 // CPU on nodes a and b afterwards
 	}{
-		"assumed":                {func(*Cache, *clocktesting.FakeClock) {}, 100, 0},
-		"forgotten":              {func(c *Cache, _ *clocktesting.FakeClock) { _ = c.ForgetPod(makePod("p", "a")) }, 0, 0},
-		"confirmed":              {func(c *Cache, _ *clocktesting.FakeClock) { _ = c.AddPod(logger, makePod("p", "a")) }, 100, 0},
-		"confirmed elsewhere":    {func(c *Cache, _ *clocktesting.FakeClock) { _ = c.AddPod(logger, makePod("p", "b")) }, 0, 100},
-		"deleted while assumed":  {func(c *Cache, _ *clocktesting.FakeClock) { _ = c.RemovePod(makePod("p", "a")) }, 0, 0},
-		"binding never finishes": {func(c *Cache, clk *clocktesting.FakeClock) { clk.Step(time.Hour) }, 100, 0},
-		"never confirmed": {func(c *Cache, clk *clocktesting.FakeClock) {
-			c.FinishBinding(makePod("p", "a"))
-			clk.Step(2 * time.Minute)
-		}, 0, 0},
-		"confirmed, then old": {func(c *Cache, clk *clocktesting.FakeClock) {
-			c.FinishBinding(makePod("p", "a"))
-			_ = c.AddPod(logger, makePod("p", "a"))
-			clk.Step(2 * time.Minute)
-		}, 100, 0},
+		"assumed":               {func(*Cache) {}, 100, 0},
+		"forgotten":             {func(c *Cache) { _ = c.ForgetPod(makePod("p", "a")) }, 0, 0},
+		"confirmed":             {func(c *Cache) { _ = c.AddPod(logger, makePod("p", "a")) }, 100, 0},
+		"confirmed elsewhere":   {func(c *Cache) { _ = c.AddPod(logger, makePod("p", "b")) }, 0, 100},
+		"deleted while assumed": {func(c *Cache) { _ = c.RemovePod(makePod("p", "a")) }, 0, 0},
+		"bound":                 {func(c *Cache) { c.FinishBinding(makePod("p", "a")) }, 100, 0},
+		"bound, gone unseen":    {func(c *Cache) { c.FinishBinding(makePod("p", "a")); c.UnboundPodGone(makePod("p", "")) }, 0, 0},
+		"gone unseen, bound":    {func(c *Cache) { c.UnboundPodGone(makePod("p", "")); c.FinishBinding(makePod("p", "a")) }, 0, 0},
+		// The binding will fail, and forget it.
+		"gone while it is being bound": {func(c *Cache) { c.UnboundPodGone(makePod("p", "")) }, 100, 0},
 	} {
-		c, clk := newCache(t)
+		c := New()
 		c.AddNode(makeNode("a", ""))
 		c.AddNode(makeNode("b", ""))
 		if err := c.AssumePod(framework.NewPodInfo(makePod("p", "a"))); err != nil {
 			t.Fatal(err)
 		}
-		test.then(c, clk)
-		c.cleanupAssumedPods(logger)
+		test.then(c)
 		s := NewSnapshot()
 		c.UpdateSnapshot(s)
 		if cpuOn(s, "a") != test.a || cpuOn(s, "b") != test.b {
@@ -80,7 +67,7 @@ func TestLifeOfAnAssumedPod(t *testing.T) {
 }
 
 func TestAssumeTwiceAndForgetConfirmedAreErrors(t *testing.T) {
-	c, _ := newCache(t)
+	c := New()
 	c.AddNode(makeNode("a", ""))
 	if err := c.AddPod(klog.Background(), makePod("p", "a")); err != nil {
 		t.Fatal(err)
@@ -95,7 +82,7 @@ func TestAssumeTwiceAndForgetConfirmedAreErrors(t *testing.T) {
 
 // After one pod only one node is copied: the others keep the same sums by identity.
 func TestSnapshotIsIncremental(t *testing.T) {
-	c, _ := newCache(t)
+	c := New()
 	for i := range 10 {
 		c.AddNode(makeNode(fmt.Sprint("n", i), ""))
 	}
@@ -121,7 +108,7 @@ func TestSnapshotIsIncremental(t *testing.T) {
 }
 
 func TestSnapshotFollowsNodes(t *testing.T) {
-	c, _ := newCache(t)
+	c := New()
 	s := NewSnapshot()
 	names := func() []string {
 		c.UpdateSnapshot(s)
@@ -155,7 +142,7 @@ func TestSnapshotFollowsNodes(t *testing.T) {
 }
 
 func TestNodesAreListedZoneByZone(t *testing.T) {
-	c, _ := newCache(t)
+	c := New()
 	for _, n := range []*v1.Node{makeNode("a1", "a"), makeNode("a2", "a"), makeNode("a3", "a"), makeNode("b1", "b"), makeNode("c1", "c")} {
 		c.AddNode(n)
 	}
@@ -171,7 +158,7 @@ func TestNodesAreListedZoneByZone(t *testing.T) {
 }
 
 func TestImageStatesCountNodes(t *testing.T) {
-	c, _ := newCache(t)
+	c := New()
 	withImage := func(name string) *v1.Node {
 		n := makeNode(name, "")
 		n.Status.Images = []v1.ContainerImage{{Names: []string{"web:1"}, SizeBytes: 5}}

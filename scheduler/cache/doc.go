@@ -7,7 +7,7 @@
 // into the same gap. The life of an assumed pod:
 //
 //	AssumePod --> FinishBinding --> AddPod from the informer: confirmed
-//	    |               '--> no word within the time limit: expired, forgotten
+//	    |               '--> UnboundPodGone: deleted before the informer saw it bound
 //	    '--> ForgetPod: binding failed
 //
 // # The incremental snapshot

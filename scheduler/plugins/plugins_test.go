@@ -123,7 +123,7 @@ func newPlugin(t *testing.T, name string, snapshot framework.SharedLister) frame
 
 // snapshotOf puts nodes and the pods on them through the real cache.
 func snapshotOf(nodes []*v1.Node, pods ...*v1.Pod) *cache.Snapshot {
-	c, s := cache.New(0, nil), cache.NewSnapshot()
+	c, s := cache.New(), cache.NewSnapshot()
 	for range 2 { // image counts are right on the second report
 		for _, n := range nodes {
 			c.AddNode(n)
