@@ -196,6 +196,10 @@ func (o *allOptions) extraArgs(name string) []string {
 			endpoint = criEndpoint(o.dir, node)
 		}
 		return []string{"--container-runtime-endpoint=" + endpoint}
+	case "page":
+		if o.Ports == "auto" {
+			return []string{"--page-port=0"}
+		}
 	case "scheduler", "controller-manager":
 		// The data directory is claimed: nobody else runs this cluster, so who comes back after a
 		// kill -9 takes up its own Lease at once. Upstream's period of 2 s would be most of an
@@ -259,6 +263,9 @@ func (o *allOptions) announce(ctx context.Context, s *supervisor, began time.Tim
 		if node, err := nodeName(); err == nil {
 			fmt.Printf("  runtime     crictl --runtime-endpoint %s\n", criEndpoint(o.dir, node))
 		}
+	}
+	if url := pageURL(o.DataDir); url != "" {
+		fmt.Printf("  live page   %s\n", url)
 	}
 	fmt.Printf("\nTry, in another terminal:\n\n  %s kubectl get nodes\n  %s kubectl create deployment web --image=hyperkube.local/demo --replicas=3\n"+
 		"  %s status\n\nCtrl-C stops everything and cleans up.\n", self, self, self)
