@@ -27,8 +27,10 @@ type StateData interface {
 type CycleState struct {
 	storage sync.Map
 
-	// SkipFilterPlugins are those whose PreFilter answered Skip.
+	// SkipFilterPlugins are those whose PreFilter answered Skip; FilterPlugins are the
+	// others, a list so that not each node has to look each plugin up.
 	SkipFilterPlugins sets.Set[string]
+	FilterPlugins     []FilterPlugin
 	// SkipScorePlugins are those whose PreScore answered Skip.
 	SkipScorePlugins sets.Set[string]
 }
@@ -55,7 +57,7 @@ func (c *CycleState) Clone() *CycleState {
 	if c == nil {
 		return nil
 	}
-	clone := &CycleState{SkipFilterPlugins: c.SkipFilterPlugins, SkipScorePlugins: c.SkipScorePlugins}
+	clone := &CycleState{SkipFilterPlugins: c.SkipFilterPlugins, FilterPlugins: c.FilterPlugins, SkipScorePlugins: c.SkipScorePlugins}
 	c.storage.Range(func(k, v any) bool {
 		clone.storage.Store(k, v.(StateData).Clone())
 		return true

@@ -255,15 +255,13 @@ func (f *Framework) RunPreFilterPlugins(ctx context.Context, state *framework.Cy
 		}
 	}
 	state.SkipFilterPlugins = skip
+	state.FilterPlugins = slices.DeleteFunc(slices.Clone(f.filter), func(p framework.FilterPlugin) bool { return skip.Has(p.Name()) })
 	return result, narrowing, nil
 }
 
-// RunFilterPlugins asks each plugin about one node until one refuses.
+// RunFilterPlugins asks each plugin that PreFilter has left about one node until one refuses.
 func (f *Framework) RunFilterPlugins(ctx context.Context, state *framework.CycleState, pod *framework.PodInfo, node *framework.NodeInfo) *framework.Status {
-	for _, p := range f.filter {
-		if state.SkipFilterPlugins.Has(p.Name()) {
-			continue
-		}
+	for _, p := range state.FilterPlugins {
 		status := p.Filter(ctx, state, pod, node)
 		if status.IsSuccess() {
 			continue
