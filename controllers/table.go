@@ -15,11 +15,13 @@ import (
 	"hyperkube/controllers/disruption"
 	"hyperkube/controllers/endpoints"
 	"hyperkube/controllers/endpointslice"
+	"hyperkube/controllers/ephemeral"
 	"hyperkube/controllers/garbagecollector"
 	"hyperkube/controllers/job"
 	"hyperkube/controllers/namespace"
 	"hyperkube/controllers/nodeipam"
 	"hyperkube/controllers/nodelifecycle"
+	"hyperkube/controllers/persistentvolume"
 	"hyperkube/controllers/podgc"
 	"hyperkube/controllers/pvcprotection"
 	"hyperkube/controllers/pvprotection"
@@ -116,9 +118,24 @@ var table = []entry{
 		}},
 	{"serviceaccount", "serviceaccount-controller", "gives each namespace its default account", coreGroup.WithResource("serviceaccounts"),
 		func(t *term) (controller, error) { return serviceaccount.New(t.client, t.informers, t.options(1)), nil }},
+	{"serviceaccounttoken", "serviceaccount-token-controller", "fills Secrets with tokens of their accounts", coreGroup.WithResource("secrets"),
+		func(t *term) (controller, error) {
+			if len(t.config.ServiceAccountKey) == 0 {
+				return nil, nil
+			}
+			return serviceaccount.NewTokensController(t.client, t.informers, t.config.ServiceAccountKey, t.config.RootCA, t.options(2))
+		}},
 	{"resourcequota", "resourcequota-controller", "recounts what quotas have used", coreGroup.WithResource("resourcequotas"),
 		func(t *term) (controller, error) {
 			return resourcequota.New(t.client, t.metadata, t.informers, t.options(5)), nil
+		}},
+	{"persistentvolumebinder", "persistentvolume-binder-controller", "binds claims to volumes, and says what becomes of released ones", coreGroup.WithResource("persistentvolumeclaims"),
+		func(t *term) (controller, error) {
+			return persistentvolume.New(t.client, t.informers, t.recorder("persistentvolume-controller"), t.options(1)), nil
+		}},
+	{"ephemeralvolume", "ephemeral-volume-controller", "creates the claims of pods' ephemeral volumes", coreGroup.WithResource("persistentvolumeclaims"),
+		func(t *term) (controller, error) {
+			return ephemeral.New(t.client, t.informers, t.recorder("ephemeral_volume"), t.options(5)), nil
 		}},
 	{"pvcprotection", "persistentvolumeclaim-protection-controller", "lets claims go that no pod uses", coreGroup.WithResource("persistentvolumeclaims"),
 		func(t *term) (controller, error) { return pvcprotection.New(t.client, t.informers, t.options(1)), nil }},
