@@ -39,11 +39,15 @@ func openPage(t *testing.T, c *cluster, language string) *browser {
 		t.Skip("needs a headless browser: install Debian's package chromium")
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox, // root has none
-		chromedp.Flag("headless", "new"), chromedp.Flag("lang", language), chromedp.WindowSize(1400, 900))
+		chromedp.Flag("headless", "new"), chromedp.WindowSize(1400, 900))
 	allocated, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	ctx, cancelBrowser := chromedp.NewContext(allocated)
 	t.Cleanup(cancelBrowser)
+	// Started by itself: it would end with the time that do gives the first actions.
+	if err := chromedp.Run(ctx); err != nil {
+		t.Fatalf("starting %s: %v", program, err)
+	}
 	b := &browser{ctx: ctx}
 	chromedp.ListenTarget(ctx, func(event any) {
 		if done, ok := event.(*network.EventLoadingFinished); ok {
@@ -56,7 +60,7 @@ func openPage(t *testing.T, c *cluster, language string) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.do(t, network.Enable(), emulation.SetLocaleOverride().WithLocale(language), chromedp.Navigate(strings.TrimSpace(link)), chromedp.WaitVisible("#diagram svg"))
+	b.do(t, network.Enable(), emulation.SetUserAgentOverride("Mozilla/5.0").WithAcceptLanguage(language), chromedp.Navigate(strings.TrimSpace(link)), chromedp.WaitVisible("#diagram svg"))
 	return b
 }
 
@@ -150,7 +154,7 @@ func TestPageShowsWhatHappens(t *testing.T) {
 	b.picture(t, "detail")
 
 	// By keyboard: Esc closes, 2 shows the objects, 3 the stories, ? the keys.
-	b.do(t, chromedp.KeyEvent(kb.Escape), chromedp.WaitNotVisible("#detail"), chromedp.KeyEvent("2"), chromedp.WaitVisible("#view-objects .object"))
+	b.do(t, chromedp.KeyEvent(kb.Escape), chromedp.WaitNotVisible("#detail"), chromedp.KeyEvent("2"), chromedp.WaitVisible("#view-objects .thing"))
 	for _, want := range []string{"Deployment seen", "ReplicaSet seen-", "Pod seen-", "container demo", "Service seen", "EndpointSlice seen-", "KUBE-SVC-"} {
 		b.shows(t, `document.querySelector('#view-objects').innerText.replace(/\s+/g, ' ')`, want)
 	}

@@ -8,16 +8,17 @@ import {isNoise, programOf, placeOf} from './arrows.js'
 
 // Where things are, by the width of the window: the middle, width and height of each box.
 const wide = {
-  size: [1000, 580],
-  apiserver: [500, 270, 210, 96], etcd: [500, 480, 170, 70], scheduler: [140, 170, 210, 76], 'controller-manager': [140, 400, 240, 240],
-  kubelet: [860, 130, 210, 76], cri: [860, 255, 210, 70], proxy: [860, 385, 210, 76], dns: [860, 500, 210, 64],
-  clients: [[500, 70], [270, 70], [730, 70]], client: [180, 62], chips: 10,
+  size: [1000, 600],
+  apiserver: [505, 285, 230, 104], etcd: [505, 520, 200, 84], scheduler: [150, 185, 230, 88], 'controller-manager': [150, 430, 280, 270],
+  kubelet: [875, 120, 230, 88], cri: [875, 262, 230, 84], proxy: [875, 404, 230, 88], dns: [875, 536, 230, 84],
+  clients: [[505, 62], [265, 62], [700, 62]], client: [210, 84], chips: 10, chip: 30,
 }
 const narrow = {
-  size: [400, 640],
-  apiserver: [130, 165, 200, 76], etcd: [325, 165, 110, 64], scheduler: [105, 290, 180, 66], 'controller-manager': [105, 480, 190, 230],
-  kubelet: [300, 290, 170, 66], cri: [300, 390, 170, 60], proxy: [300, 490, 170, 66], dns: [300, 585, 170, 56],
-  clients: [[105, 50], [305, 50]], client: [170, 56], chips: 9,
+  size: [400, 650],
+  apiserver: [150, 165, 220, 76], etcd: [337, 165, 106, 68], scheduler: [99, 300, 178, 66], 'controller-manager': [99, 490, 178, 240],
+  kubelet: [301, 300, 178, 66], cri: [301, 400, 178, 62], proxy: [301, 500, 178, 66], dns: [301, 592, 178, 62],
+  clients: [[105, 50], [300, 50]], client: [180, 62], chips: 6, chip: 26,
+  gutter: 200, // between the two columns: the ways to the apiserver run there
 }
 const always = ['apiserver', 'etcd', 'scheduler', 'controller-manager', 'kubelet', 'cri', 'proxy', 'dns']
 
@@ -64,8 +65,8 @@ export class Diagram {
     const title = s('title', {}, name)
     const badge = s('text', {class: 'badge', x: x + width / 2 - 8, y: y - height / 2 - 6, 'text-anchor': 'end'})
     const high = height > 120
-    const label = s('text', {class: 'name', x, y: high ? y - height / 2 + 30 : y - 4, 'text-anchor': 'middle'}, name)
-    const did = s('text', {class: 'did', x, y: high ? y - height / 2 + 52 : y + 20, 'text-anchor': 'middle'})
+    const label = s('text', {class: 'name', x, y: high ? y - height / 2 + 34 : y - 5, 'text-anchor': 'middle'}, name)
+    const did = s('text', {class: 'did', x, y: high ? y - height / 2 + 60 : y + 23, 'text-anchor': 'middle'})
     const element = s('g', {
       class: `box ${kind}`, tabindex: 0, role: 'button', 'aria-label': name, 'data-component': name,
       onclick: () => this.chosen(name), onkeydown: event => { if (event.key === 'Enter') this.chosen(name) },
@@ -80,7 +81,7 @@ export class Diagram {
   }
 
   way(a, b) {
-    const [x1, y1, x2, y2] = between(a, b)
+    const [x1, y1, x2, y2] = this.between(a, b)
     this.ways.append(s('line', {x1, y1, x2, y2}))
   }
 
@@ -108,8 +109,9 @@ export class Diagram {
     }
     const place = [...this.chips.keys()].indexOf(name)
     const i = place >= 0 ? place : this.chips.size
-    const column = i % 2
-    const chip = s('text', {class: 'chip', x: x - width / 2 + 14 + column * (width / 2 - 6), y: y - height / 2 + 84 + Math.floor(i / 2) * 28}, short(name, 15))
+    const columns = this.layout.gutter ? 1 : 2
+    const column = i % columns, row = Math.floor(i / columns)
+    const chip = s('text', {class: 'chip', x: x - width / 2 + 14 + column * (width / 2 - 4), y: y - height / 2 + 98 + row * this.layout.chip}, short(name, this.layout.gutter ? 22 : 14))
     this.chips.get(name)?.remove()
     this.chips.set(name, chip)
     this.nodes.append(chip)
@@ -138,7 +140,7 @@ export class Diagram {
 
   show(step) {
     const from = this.boxes.get(step.from) ?? this.client(step.from)
-    from.did.textContent = short(step.says ?? from.did.textContent, from.width / 8.2)
+    from.did.textContent = short(step.says ?? from.did.textContent, from.width / 10)
     if (step.loop) this.light(this.chip(step.loop), 'lit')
     this.light(from.element, step.bad ? 'failed' : 'acting')
     for (const name of step.to) {
@@ -155,7 +157,7 @@ export class Diagram {
   }
 
   fly(from, to, step) {
-    const [x1, y1, x2, y2] = between(from, to)
+    const [x1, y1, x2, y2] = this.between(from, to)
     const time = flight * Math.min(this.pace, 3)
     const line = s('line', {class: `flight ${step.kind}`, x1, y1, x2, y2})
     const tip = s('path', {class: `tip ${step.kind}`, d: 'M-11,-7 L5,0 L-11,7 Z'})
@@ -180,6 +182,18 @@ export class Diagram {
     label.animate([{opacity: 1}, {opacity: 1, offset: 0.7}, {opacity: 0}], {duration: time * 2.4, fill: 'forwards'}).finished.then(() => label.remove())
   }
 
+  /** between is the way from the edge of one box to that of the other; on a phone, in the gutter. */
+  between(a, b) {
+    const {gutter} = this.layout
+    const beside = box => gutter && box.y > this.layout.apiserver[1] + 10
+    const end = (box, other) => {
+      if (box.name === 'apiserver' && beside(other)) return [gutter, box.y + box.height / 2 + 5]
+      if (other.name === 'apiserver' && beside(box)) return [box.x + Math.sign(gutter - box.x) * (box.width / 2 + 4), box.y]
+      return edge(box, other)
+    }
+    return [...end(a, b), ...end(b, a)]
+  }
+
   ring(box) {
     const ring = s('rect', {class: 'ring', x: box.x - box.width / 2 - 4, y: box.y - box.height / 2 - 4, width: box.width + 8, height: box.height + 8, rx: 15})
     this.flights.append(ring)
@@ -200,7 +214,7 @@ export class Diagram {
     for (const box of this.boxes.values()) {
       const held = gates.filter(gate => gate.component === box.name)
       box.element.classList.toggle('held', held.length > 0)
-      box.badge.textContent = held.length ? `⏸ ${held.reduce((sum, gate) => sum + gate.held, 0)}` : ''
+      box.badge.textContent = held.length ? `▮▮ ${held.reduce((sum, gate) => sum + gate.held, 0)}` : ''
     }
   }
 }
@@ -223,11 +237,6 @@ function stepsOf(arrow) {
   if (from !== 'apiserver') steps.push({from, to: ['apiserver'], kind: 'request', says, label: says, loop, bad: arrow.kind === 'refused'})
   if (arrow.kind === 'write') steps.push({from: 'apiserver', to: ['etcd'], kind: 'request', says: `${arrow.what} @${arrow.revision}`})
   return steps
-}
-
-/** between is the way from the edge of one box to that of the other. */
-function between(a, b) {
-  return [...edge(a, b), ...edge(b, a)]
 }
 
 function edge(from, to) {

@@ -67,7 +67,7 @@ export class Gates {
 
   open(gate) {
     const name = nameOf(gate)
-    return h('button', {id: `step-${name}`, class: 'step', title: t('stopAtHint', {name}), onclick: () => this.act('', gate)}, `⏸ ${t('stopAt')} `, h('b', {}, name))
+    return h('button', {id: `step-${name}`, class: 'step', title: t('stopAtHint', {name}), onclick: () => this.act('', gate)}, `▮▮ ${t('stopAt')} `, h('b', {}, name))
   }
 
   choose() {
@@ -83,7 +83,7 @@ export class Gates {
     const name = nameOf(gate)
     const button = (path, key, text) => h('button', {id: `${path}-${name}`, class: path, title: t(key, {name}), onclick: () => this.act(path, gate)}, text)
     return h('div', {class: 'gate', role: 'group', 'aria-label': name},
-      h('b', {}, `⏸ ${name}`), ' ', h('span', {class: 'count'}, gate.held ? t('held', {n: gate.held}) : t('nothingHeld')),
+      h('b', {}, `▮▮ ${name}`), ' ', h('span', {class: 'count'}, gate.held ? t('held', {n: gate.held}) : t('nothingHeld')),
       gate.connected ? '' : h('span', {class: 'error'}, ` ${t('notConnected')}`),
       h('span', {class: 'buttons'}, button('one', 'oneHint', `▸ ${t('one')}`), button('continue', 'goOnHint', `▶ ${t('goOn')}`)),
       gate.next ? h('p', {class: 'next'}, `${t('next')}: `, h('code', {}, says(gate.next))) : '',

@@ -42,7 +42,7 @@ export class Objects {
     const key = `${above}/${tree.kind} ${tree.namespace ?? ''} ${tree.name}`
     const real = /^[A-Z]/.test(tree.kind) // endpoints, containers and rules are parts of objects
     const content = [h('span', {class: 'kind'}, tree.kind), ' ', h('b', {}, tree.name), ' ', h('span', {class: 'text'}, tree.text ?? '')]
-    const attributes = {class: `object ${tree.state} ${tree.kind}`, 'data-key': key}
+    const attributes = {class: `thing ${tree.state} ${tree.kind}`, 'data-key': key}
     return h('li', {},
       real ? h('button', {...attributes, onclick: () => this.chosen(tree)}, content) : h('span', attributes, content),
       tree.children?.length ? h('ul', {}, tree.children.map(child => this.tree(child, key))) : undefined)

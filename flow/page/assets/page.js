@@ -72,7 +72,7 @@ function showPause() {
   const button = byID('pause')
   button.setAttribute('aria-pressed', arrows.paused)
   const n = arrows.waiting.filter(arrow => arrow.kind !== 'alive').length
-  button.textContent = arrows.paused ? `▶ ${n ? t('resumeNew', {n}) : t('resume')}` : `⏸ ${t('pause')}`
+  button.textContent = arrows.paused ? `▶ ${n ? t('resumeNew', {n}) : t('resume')}` : `▮▮ ${t('pause')}`
 }
 
 function pause() {
@@ -164,7 +164,7 @@ choose('components')
 showPause()
 
 get('cluster').then(cluster => {
-  byID('cluster').textContent = cluster.name
+  byID('cluster').textContent = cluster.name === 'hyperkube' ? '' : cluster.name
   document.title = `hyperkube ${cluster.name}`
   story.why = cluster.why
 })

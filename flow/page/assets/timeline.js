@@ -5,7 +5,7 @@ import {h, byID} from './dom.js'
 import {t} from './strings.js'
 import {isNoise, programOf, placeOf, duration} from './arrows.js'
 
-const maxShown = 40 // of a group
+const maxShown = 150 // of a group
 
 export class Timeline {
   /** opened is called with the arrow that was clicked. */
@@ -53,7 +53,7 @@ export class Timeline {
     const some = hidden > 0 ? [shown[0], ...shown.slice(hidden + 1)] : shown
     const began = new Date(shown[0].time)
     return h('ol', {class: 'group'}, some.map((arrow, i) => [
-      h('li', {style: undefined, 'data-depth': Math.min(arrow.depth, 5)}, this.item(arrow, began, i === 0)),
+      h('li', {'data-depth': Math.min(arrow.depth, 5)}, this.item(arrow, began, i === 0)),
       i === 0 && hidden > 0 && h('li', {class: 'more'}, `… ${hidden}`),
     ]))
   }
