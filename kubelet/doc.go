@@ -32,7 +32,7 @@
 //
 // Folders: config (sources), pod (what should run), container (what runs),
 // kuberuntime (making them equal), images, volume, prober, pleg, status, server,
-// lifecycle (hooks, admission), manager (config maps, secrets, tokens), cm
+// lifecycle (hooks, admission), allocation (what pods are given, resize), manager (config maps, secrets, tokens), cm
 // (cgroups), envvars, logs, remote (the CRI connection), simulated (a runtime
 // without containers).
 //
@@ -40,9 +40,10 @@
 //   - At most one sync of a pod runs at any time.
 //   - A pod's volumes go only after the runtime said that none of its containers
 //     runs; the API forgets it only after that.
-//   - The kubelet writes no state of its own to disk: what it must know of a
-//     container after a restart is annotated on the container. A kubelet that is
-//     killed finds its pods running and leaves them so (R71).
+//   - What the kubelet must know of a container after a restart is annotated on the
+//     container. Its one file of state is what it allocated to pods (a refused
+//     resize must not pass for a granted one). A kubelet that is killed finds its
+//     pods running and leaves them so (R71).
 //   - Nothing that runs is taken for an orphan before every source has spoken.
 //   - It knows nothing of the runtime but CRI, and nothing of the apiserver but its
 //     API: no apiserver calls it to run a pod; it watches.
@@ -58,7 +59,7 @@
 // cmd/kubelet and pkg/kubelet: kubelet.go (NewMainKubelet, Run, syncLoop, SyncPod),
 // pod_workers.go, kuberuntime/kuberuntime_manager.go. Left out: eviction under
 // pressure (a full disk is not noticed before it hurts), device plugins and DRA (no
-// GPUs), in-place resize, CSI (volumes are the node's own), cAdvisor (figures are
+// GPUs), CSI (volumes are the node's own), cAdvisor (figures are
 // the runtime's), checkpoints, the cache between PLEG and workers (here a worker
 // asks the runtime itself, so there is no stale view to wait out), and graceful
 // node shutdown by systemd.

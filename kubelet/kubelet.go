@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"hyperkube/component"
+	"hyperkube/kubelet/allocation"
 	"hyperkube/kubelet/cm"
 	"hyperkube/kubelet/config"
 	"hyperkube/kubelet/images"
@@ -142,28 +144,30 @@ func setDefault[T comparable](field *T, value T) {
 // parts work together.
 type Kubelet struct {
 	Config
-	dirs      dirs
-	runtime   *remote.Runtime
-	cleanup   []func() // in reverse, after everything has stopped
-	recorder  record.EventRecorder
-	mux       *config.Mux
-	pods      *kubepod.Manager
-	workers   *podWorkers
-	queue     *workQueue
-	manager   *kuberuntime.Manager
-	pleg      *pleg.GenericPLEG
-	prober    *prober.Manager
-	status    *status.Manager
-	volumes   *volume.Manager
-	configs   *manager.Manager
-	secrets   *manager.Manager
-	tokens    *manager.TokenManager
-	cgroups   cm.PodCgroups
-	reasons   *reasonCache
-	services  corelisters.ServiceLister
-	hasSynced []cache.InformerSynced
-	measures  *metrics
-	state     nodeState
+	dirs     dirs
+	runtime  *remote.Runtime
+	cleanup  []func() // in reverse, after everything has stopped
+	recorder record.EventRecorder
+	mux      *config.Mux
+	pods     *kubepod.Manager
+	workers  *podWorkers
+	queue    *workQueue
+	manager  *kuberuntime.Manager
+	pleg     *pleg.GenericPLEG
+	prober   *prober.Manager
+	status   *status.Manager
+	volumes  *volume.Manager
+	configs  *manager.Manager
+	secrets  *manager.Manager
+	tokens   *manager.TokenManager
+	cgroups  cm.PodCgroups
+	// allocation is what pods were given of the node.
+	allocation *allocation.Manager
+	reasons    *reasonCache
+	services   corelisters.ServiceLister
+	hasSynced  []cache.InformerSynced
+	measures   *metrics
+	state      nodeState
 	// changed names pods whose config map or secret changed.
 	changed chan []types.UID
 
@@ -212,6 +216,9 @@ func (kl *Kubelet) Run(ctx context.Context) (err error) {
 	// Step 1: directories and runtime.
 	if err := kl.dirs.make(); err != nil {
 		return fmt.Errorf("kubelet: making its directories: %w", err)
+	}
+	if kl.allocation, err = allocation.NewManager(filepath.Join(kl.dirs.root, allocatedPodsStateFile)); err != nil {
+		return fmt.Errorf("kubelet: %w", err)
 	}
 	if err := kl.connectRuntime(ctx, parts); err != nil {
 		if ctx.Err() != nil {

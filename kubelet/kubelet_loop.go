@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"context"
+	"fmt"
 	"sort"
 	"sync"
 	"time"
@@ -53,7 +54,11 @@ func (kl *Kubelet) HandlePodAdditions(ctx context.Context, pods []*v1.Pod) {
 		others := kl.activePods()
 		kl.pods.Set(pod)
 		if pod.DeletionTimestamp == nil && !apipod.IsPodTerminal(pod) {
-			if rejection := kl.admit(ctx, pod, others); rejection != nil {
+			rejection, err := kl.allocation.AddPod(pod, others, func(pod *v1.Pod, others []*v1.Pod) *lifecycle.Rejection { return kl.admit(ctx, pod, others) })
+			if err != nil {
+				rejection = &lifecycle.Rejection{Reason: "UnexpectedAdmissionError", Message: fmt.Sprintf("Allocate failed due to %v, which is unexpected", err)}
+			}
+			if rejection != nil {
 				kl.rejectPod(ctx, pod, rejection)
 				continue
 			}
@@ -256,6 +261,9 @@ func (kl *Kubelet) cleanUpNode(ctx context.Context, gone func(types.UID) bool) {
 		}
 	}
 	kl.cgroups.RemoveOrphans(gone)
+	if err := kl.allocation.RemoveOrphanedPods(gone); err != nil {
+		logger.Error(err, "Forgetting what pods that are gone were allocated")
+	}
 	if kl.state.gcDue(kl.Clock.Now(), gcPeriod) {
 		if err := kl.manager.GarbageCollect(ctx, kuberuntime.GCPolicy{Gone: gone, LogsRoot: kl.dirs.logs}); err != nil && ctx.Err() == nil {
 			logger.Error(err, "Removing dead containers")

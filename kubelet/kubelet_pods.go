@@ -29,7 +29,7 @@ func (kl *Kubelet) GetPodStatus(ctx context.Context, uid types.UID, name, namesp
 
 // SyncPod brings one pod up to date:
 //
-//  1. compute its status and hand it to the status manager,
+//  1. decide what it is allocated; compute its status and hand it to the status manager,
 //  2. stop here if it has run to its end,
 //  3. refuse it while the node has no network,
 //  4. register what it refers to; make its mirror if it is static,
@@ -44,7 +44,10 @@ func (kl *Kubelet) SyncPod(ctx context.Context, update UpdateType, pod *v1.Pod, 
 	logger.V(4).Info("SyncPod", "pod", klog.KObj(pod), "update", update)
 	start := kl.Clock.Now()
 	defer func() { kl.measures.sync(string(update), kl.Clock.Since(start)) }()
-	// Step 1: the status.
+	// Step 1: what it is allocated, and the status.
+	if pod, err = kl.resizePod(ctx, pod); err != nil {
+		return false, err
+	}
 	apiStatus := kl.generateAPIPodStatus(pod, podStatus, false)
 	if deadline := kl.activeDeadlineExceeded(pod, apiStatus); deadline {
 		apiStatus.Phase, apiStatus.Reason, apiStatus.Message = v1.PodFailed, "DeadlineExceeded", "Pod was active on the node longer than the specified deadline"
@@ -86,8 +89,9 @@ func (kl *Kubelet) SyncPod(ctx context.Context, update UpdateType, pod *v1.Pod, 
 	result := kl.manager.SyncPod(ctx, pod, podStatus, kl.pullSecrets(ctx, pod))
 	kl.reasons.Update(pod.UID, result)
 	// Step 7: the status again.
-	if result.Acted && ctx.Err() == nil {
+	if (result.Acted || len(kl.allocation.Conditions(pod.UID)) > 0) && ctx.Err() == nil {
 		if podStatus, statusErr := kl.GetPodStatus(ctx, pod.UID, pod.Name, pod.Namespace); statusErr == nil {
+			kl.finishResize(ctx, pod, podStatus, result)
 			apiStatus := kl.generateAPIPodStatus(pod, podStatus, false)
 			if !apipod.IsPodPhaseTerminal(apiStatus.Phase) {
 				kl.reportContainers(ctx, pod, &apiStatus)
@@ -182,6 +186,7 @@ func (kl *Kubelet) SyncTerminatedPod(ctx context.Context, pod *v1.Pod, podStatus
 			return fmt.Errorf("removing the pod's containers: %w", err)
 		}
 	}
+	kl.retryDeferredResizes(ctx) // what it had is free now
 	kl.status.SetPodFinished(pod)
 	return nil
 }
@@ -194,8 +199,9 @@ func (kl *Kubelet) generateAPIPodStatus(pod *v1.Pod, podStatus *kubecontainer.Po
 		old = pod.Status
 	}
 	now := metav1.NewTime(kl.Clock.Now())
+	pod = kl.allocation.UpdatePodFromAllocation(pod)
 	s := status.GenerateAPIPodStatus(status.Input{
-		Pod: pod, Old: old, Runtime: podStatus, Terminal: terminal, HostIPs: kl.state.hostIPs(), Now: now,
+		Pod: pod, Old: old, Runtime: podStatus, Terminal: terminal, HostIPs: kl.state.hostIPs(), Now: now, Resize: kl.allocation.Conditions(pod.UID),
 		Reason: func(container string) (error, string) { return kl.reasons.Get(pod.UID, container) },
 	})
 	kl.prober.UpdatePodStatus(pod, &s)

@@ -32,7 +32,10 @@ import (
 type PodCgroups interface {
 	// Parent is the pod's cgroup, as the runtime names it; empty when cgroups are not used.
 	Parent(pod *v1.Pod) string
+	// EnsureExists makes the cgroup, and raises limits; it lowers none.
 	EnsureExists(pod *v1.Pod) error
+	// Shrink sets the limits as they should be, once the containers have no more than that.
+	Shrink(pod *v1.Pod) error
 	Destroy(uid types.UID) error
 	// RemoveOrphans removes the cgroups of pods that are gone.
 	RemoveOrphans(gone func(types.UID) bool)
@@ -51,7 +54,7 @@ func NewPodCgroups(logger klog.Logger, root string) PodCgroups {
 		logger.Info("Pods run without resource limits: cgroups cannot be used", "cause", err.Error())
 		return none{}
 	}
-	return &podCgroups{logger: logger, root: path.Join("/", root, "kubepods"), tree: tree}
+	return &podCgroups{logger: logger, root: path.Join("/", root, "kubepods"), tree: tree, applied: map[string]Limits{}}
 }
 
 // Limits are a cgroup's; zero means none.
@@ -63,6 +66,7 @@ type Limits struct {
 
 // tree is the kernel's cgroup file system.
 type tree interface {
+	exists(path string) bool
 	ensure(path string, limits Limits) error
 	remove(path string) error
 	// removeEmpty removes a group that has neither processes nor groups below it.
@@ -78,6 +82,8 @@ type podCgroups struct {
 
 	mu     sync.Mutex
 	failed bool // limits could not be set once; said, and not tried again
+	// applied is what was set last, by path; what an earlier kubelet set is not known.
+	applied map[string]Limits
 }
 
 var qosLevels = map[v1.PodQOSClass]string{v1.PodQOSBurstable: "burstable", v1.PodQOSBestEffort: "besteffort", v1.PodQOSGuaranteed: ""}
@@ -101,12 +107,60 @@ func (c *podCgroups) EnsureExists(pod *v1.Pod) error {
 	if c.failed {
 		return nil
 	}
-	err := c.tree.ensure(c.path(pod), podLimits(pod))
+	group, wanted := c.path(pod), podLimits(pod)
+	existed := c.tree.exists(group)
+	if applied, known := c.applied[group]; known && existed {
+		wanted = larger(applied, wanted)
+	}
+	err := c.set(group, wanted)
+	if err != nil && existed {
+		// A container still has more than its pod is to have: Shrink comes after it was resized.
+		c.logger.V(2).Info("Raising the limits of a pod", "cgroup", group, "err", err)
+		return nil
+	}
 	if err != nil {
 		c.failed = true
 		c.logger.Info("Pods run without resource limits: a pod's cgroup cannot be made", "cgroup", c.path(pod), "cause", err.Error())
 	}
 	return nil
+}
+
+// Shrink see PodCgroups.
+func (c *podCgroups) Shrink(pod *v1.Pod) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	group, wanted := c.path(pod), podLimits(pod)
+	if c.failed || !c.tree.exists(group) || c.applied[group] == wanted {
+		return nil
+	}
+	return c.set(group, wanted)
+}
+
+// set applies limits, and says so where one was taken away: zero alone would leave it.
+func (c *podCgroups) set(group string, wanted Limits) error {
+	write, old := wanted, c.applied[group]
+	if wanted.CPUQuota == 0 && old.CPUQuota > 0 {
+		write.CPUQuota = -1
+	}
+	if wanted.Memory == 0 && old.Memory > 0 {
+		write.Memory = -1
+	}
+	if err := c.tree.ensure(group, write); err != nil {
+		return err
+	}
+	c.applied[group] = wanted
+	return nil
+}
+
+// larger is, for each limit, the one that allows more; zero is none and allows all. It is pure.
+func larger(a, b Limits) Limits {
+	more := func(x, y int64) int64 {
+		if x == 0 || y == 0 {
+			return 0
+		}
+		return max(x, y)
+	}
+	return Limits{CPUShares: max(a.CPUShares, b.CPUShares), CPUQuota: more(a.CPUQuota, b.CPUQuota), Memory: more(a.Memory, b.Memory)}
 }
 
 // podLimits are the sums of the pod's containers. A limit counts for the pod only
@@ -120,6 +174,9 @@ func podLimits(pod *v1.Pod) Limits {
 		cpu = cpu && !container.Resources.Limits.Cpu().IsZero()
 		memory = memory && !container.Resources.Limits.Memory().IsZero()
 	}
+	if whole := pod.Spec.Resources; whole != nil { // a limit of the pod itself needs none of its containers'
+		cpu, memory = cpu || !whole.Limits.Cpu().IsZero(), memory || !whole.Limits.Memory().IsZero()
+	}
 	if cpu {
 		result.CPUQuota = max(limits.Cpu().MilliValue()*100, 1000)
 	}
@@ -131,6 +188,9 @@ func podLimits(pod *v1.Pod) Limits {
 
 func (c *podCgroups) Destroy(uid types.UID) error {
 	for _, level := range qosLevels {
+		c.mu.Lock()
+		delete(c.applied, path.Join(c.root, level, "pod"+string(uid)))
+		c.mu.Unlock()
 		if err := c.tree.remove(path.Join(c.root, level, "pod"+string(uid))); err != nil {
 			return err
 		}
@@ -169,6 +229,7 @@ type none struct{}
 
 func (none) Parent(*v1.Pod) string              { return "" }
 func (none) EnsureExists(*v1.Pod) error         { return nil }
+func (none) Shrink(*v1.Pod) error               { return nil }
 func (none) Destroy(types.UID) error            { return nil }
 func (none) RemoveOrphans(func(types.UID) bool) {}
 func (none) RemoveRoot()                        {}

@@ -15,6 +15,7 @@ import (
 // fakeTree is a cgroup file system in memory.
 type fakeTree map[string]Limits
 
+func (f fakeTree) exists(path string) bool                 { _, ok := f[path]; return ok }
 func (f fakeTree) ensure(path string, limits Limits) error { f[path] = limits; return nil }
 func (f fakeTree) remove(path string) error                { delete(f, path); return nil }
 func (f fakeTree) removeEmpty(string)                      {}
@@ -42,7 +43,7 @@ func podOf(uid string, requests, limits string) *v1.Pod {
 // A pod's cgroup lies under its QoS level, with the sums of its containers.
 func TestPodCgroups(t *testing.T) {
 	tree := fakeTree{}
-	c := &podCgroups{logger: klog.Background(), root: "/hyperkube/n1/kubepods", tree: tree}
+	c := &podCgroups{logger: klog.Background(), root: "/hyperkube/n1/kubepods", tree: tree, applied: map[string]Limits{}}
 	for _, pod := range []*v1.Pod{podOf("g", "500m/64Mi", "500m/64Mi"), podOf("b", "100m/1Mi", ""), podOf("e", "", "")} {
 		if err := c.EnsureExists(pod); err != nil {
 			t.Fatal(err)
@@ -69,5 +70,34 @@ func TestPodCgroups(t *testing.T) {
 	sort.Strings(left)
 	if strings.Join(left, " ") != "pode podg" {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// A pod's cgroup grows before its containers do and shrinks after them: a child
+// that has more than its parent is refused by the kernel (KEP-1287).
+func TestResizeOfAPodCgroup(t *testing.T) {
+	tree := fakeTree{}
+	c := &podCgroups{logger: klog.Background(), root: "/r", tree: tree, applied: map[string]Limits{}}
+	steps := []struct {
+		pod           *v1.Pod
+		before, after Limits
+	}{
+		{podOf("g", "500m/64Mi", "500m/64Mi"), Limits{512, 50000, 64 << 20}, Limits{512, 50000, 64 << 20}},
+		{podOf("g", "1/32Mi", "1/32Mi"), Limits{1024, 100000, 64 << 20}, Limits{1024, 100000, 32 << 20}},
+		{podOf("g", "250m/32Mi", "250m/32Mi"), Limits{1024, 100000, 32 << 20}, Limits{256, 25000, 32 << 20}},
+	}
+	for i, step := range steps {
+		if err := c.EnsureExists(step.pod); err != nil || tree["/r/podg"] != step.before {
+			t.Errorf("step %d, before its containers: %+v, want %+v (%v)", i, tree["/r/podg"], step.before, err)
+		}
+		if err := c.Shrink(step.pod); err != nil || tree["/r/podg"] != step.after {
+			t.Errorf("step %d, after its containers: %+v, want %+v (%v)", i, tree["/r/podg"], step.after, err)
+		}
+	}
+	// A limit that is taken away has to be written: zero means "as it was" to the kernel's library.
+	unlimited := podOf("g", "250m/32Mi", "")
+	unlimited.Status.QOSClass = v1.PodQOSGuaranteed // it never changes
+	if err := c.EnsureExists(unlimited); err != nil || tree["/r/podg"] != (Limits{256, -1, -1}) {
+		t.Errorf("without limits: %+v (%v)", tree["/r/podg"], err)
 	}
 }

@@ -37,6 +37,11 @@ func open(path string, limits Limits) (cgroups.Manager, *cgroups.Resources, erro
 	return m, resources, err
 }
 
+func (kernelTree) exists(path string) bool {
+	m, _, err := open(path, Limits{})
+	return err == nil && m.Exists()
+}
+
 func (kernelTree) ensure(path string, limits Limits) error {
 	m, resources, err := open(path, limits)
 	if err != nil {

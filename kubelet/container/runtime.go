@@ -129,7 +129,9 @@ type Status struct {
 	User         *runtimeapi.ContainerUser
 	Mounts       []*runtimeapi.Mount
 	LogPath      string
-	StopSignal   runtimeapi.Signal
+	// Resources are the limits in force, as the runtime tells them; nil if it does not.
+	Resources  *runtimeapi.LinuxContainerResources
+	StopSignal runtimeapi.Signal
 }
 
 // PodStatus is the runtime's view of one pod at one moment.

@@ -23,6 +23,7 @@ var (
 	ErrPostStartHook         = errors.New("PostStartHookError")
 	ErrKillContainer         = errors.New("KillContainerError")
 	ErrCreatePodSandbox      = errors.New("CreatePodSandboxError")
+	ErrResizePodInPlace      = errors.New("ResizePodInPlaceError")
 	ErrKillPodSandbox        = errors.New("KillPodSandboxError")
 )
 
@@ -34,6 +35,7 @@ const (
 	KillContainer    SyncAction = "KillContainer"
 	CreatePodSandbox SyncAction = "CreatePodSandbox"
 	KillPodSandbox   SyncAction = "KillPodSandbox"
+	ResizePodInPlace SyncAction = "ResizePodInPlace"
 )
 
 // SyncResult is how one action on one target ended.

@@ -10,7 +10,6 @@ import (
 	v1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	kubecontainer "hyperkube/kubelet/container"
 	"hyperkube/kubelet/envvars"
 	"hyperkube/kubelet/images"
 )
@@ -54,7 +53,7 @@ func (m *kubeGenericRuntimeManager) generateContainerConfig(ctx context.Context,
 		Stdin:       container.Stdin,
 		StdinOnce:   container.StdinOnce,
 		Tty:         container.TTY,
-		Linux:       &runtimeapi.LinuxContainerConfig{Resources: linuxResources(container.Resources.Requests, container.Resources.Limits), SecurityContext: securityContext},
+		Linux:       &runtimeapi.LinuxContainerConfig{Resources: containerResources(s.pod, container), SecurityContext: securityContext},
 	}
 	config.Linux.Resources.OomScoreAdj = m.Helper.GetOOMScoreAdjust(s.pod, container)
 	if container.Lifecycle != nil && container.Lifecycle.StopSignal != nil {
@@ -72,6 +71,29 @@ const (
 	quotaPeriod   = 100000 // microseconds
 	minQuota      = 1000   // microseconds
 )
+
+// containerResources are a container's. Where it names no limit of its own, the
+// pod's as a whole is its limit too (KEP-2837).
+func containerResources(pod *v1.Pod, container *v1.Container) *runtimeapi.LinuxContainerResources {
+	limits := container.Resources.Limits
+	if pod.Spec.Resources != nil {
+		limits = limits.DeepCopy()
+		for _, name := range []v1.ResourceName{v1.ResourceCPU, v1.ResourceMemory} {
+			whole, limited := pod.Spec.Resources.Limits[name]
+			if own := limits[name]; limited && own.IsZero() {
+				if limits == nil {
+					limits = v1.ResourceList{}
+				}
+				limits[name] = whole
+			}
+		}
+	}
+	resources := linuxResources(container.Resources.Requests, limits)
+	if container.Resources.Limits.Cpu().IsZero() && container.Resources.Requests.Cpu().IsZero() {
+		resources.CpuShares = minShares // its weight is not the whole pod's
+	}
+	return resources
+}
 
 // linuxResources turns requests and limits into what the kernel knows: the CPU
 // request is a weight, the CPU limit a quota per 100 ms, the memory limit a limit.
@@ -275,12 +297,4 @@ func defaultMaskedPaths() []string {
 
 func defaultReadonlyPaths() []string {
 	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
-}
-
-// StatusResources tells what a container was given, for its status.
-func StatusResources(container *v1.Container, status *kubecontainer.Status) *v1.ResourceRequirements {
-	if status == nil || status.State != kubecontainer.StateRunning {
-		return nil
-	}
-	return &v1.ResourceRequirements{Requests: container.Resources.Requests.DeepCopy(), Limits: container.Resources.Limits.DeepCopy()}
 }

@@ -139,6 +139,8 @@ func (m *kubeGenericRuntimeManager) SyncPod(ctx context.Context, pod *v1.Pod, po
 	if !start.configure(actions.Attempt) {
 		return result
 	}
+	// Who goes on running gets the limits that the pod was allocated since (KEP-1287).
+	m.updateContainers(ctx, pod, actions, &result)
 	// Step 5: start ephemeral containers.
 	for _, i := range actions.EphemeralContainersToStart {
 		ephemeral := &pod.Spec.EphemeralContainers[i]

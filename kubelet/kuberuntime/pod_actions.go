@@ -31,6 +31,8 @@ type podActions struct {
 	ContainersToKill map[kubecontainer.ContainerID]containerToKillInfo
 	// EphemeralContainersToStart are indexes into spec.ephemeralContainers.
 	EphemeralContainersToStart []int
+	// ContainersToUpdate run on, with other limits.
+	ContainersToUpdate []containerToUpdateInfo
 }
 
 // containerToKillInfo says why a container has to end.
@@ -49,6 +51,7 @@ const (
 	reasonLivenessProbe  containerKillReason = "LivenessProbe"
 	reasonDefinition     containerKillReason = "DefinitionChanged"
 	reasonFailedPostHook containerKillReason = "FailedPostStartHook"
+	reasonResize         containerKillReason = "Resize"
 )
 
 // String prints the actions as the log shows them (S4-06); names of containers
@@ -59,8 +62,12 @@ func (p podActions) String() string {
 		kill = append(kill, info.name)
 	}
 	sort.Strings(kill)
-	return fmt.Sprintf("KillPod:%v CreateSandbox:%v SandboxID:%s Attempt:%d InitContainersToStart:%v ContainersToStart:%v ContainersToKill:[%s] EphemeralContainersToStart:%v",
+	text := fmt.Sprintf("KillPod:%v CreateSandbox:%v SandboxID:%s Attempt:%d InitContainersToStart:%v ContainersToStart:%v ContainersToKill:[%s] EphemeralContainersToStart:%v",
 		p.KillPod, p.CreateSandbox, p.SandboxID, p.Attempt, p.InitContainersToStart, p.ContainersToStart, strings.Join(kill, " "), p.EphemeralContainersToStart)
+	for _, info := range p.ContainersToUpdate {
+		text += " ContainerToUpdate:" + info.container.Name
+	}
+	return text
 }
 
 // brief says in a few words what is to be done, containers by their names.
@@ -76,6 +83,9 @@ func (p podActions) brief(pod *v1.Pod) string {
 		parts = append(parts, "kill "+info.name+" ("+info.message+")")
 	}
 	sort.Strings(parts)
+	for _, info := range p.ContainersToUpdate {
+		parts = append(parts, "resize "+info.container.Name)
+	}
 	for _, i := range p.EphemeralContainersToStart {
 		parts = append(parts, "start ephemeral "+pod.Spec.EphemeralContainers[i].Name)
 	}
@@ -90,7 +100,7 @@ func (p podActions) brief(pod *v1.Pod) string {
 
 // nothing is true when the pod is as it should be.
 func (p podActions) nothing() bool {
-	return !p.KillPod && !p.CreateSandbox && len(p.InitContainersToStart)+len(p.ContainersToStart)+len(p.ContainersToKill)+len(p.EphemeralContainersToStart) == 0
+	return !p.KillPod && !p.CreateSandbox && len(p.InitContainersToStart)+len(p.ContainersToStart)+len(p.ContainersToKill)+len(p.EphemeralContainersToStart)+len(p.ContainersToUpdate) == 0
 }
 
 // ProbeResults answers what the probes last found. A container without a probe,
@@ -195,7 +205,7 @@ func computeInitContainerActions(pod *v1.Pod, podStatus *kubecontainer.PodStatus
 		status := statusInSandbox(podStatus, container.Name, actions.SandboxID)
 		var done bool
 		if kubecontainer.IsRestartableInitContainer(container) {
-			done = computeSidecarActions(container, i, status, probes, actions)
+			done = computeSidecarActions(pod, i, status, probes, actions)
 		} else {
 			done = passed || computeOneInitContainer(pod, i, status, actions)
 		}
@@ -234,18 +244,20 @@ func computeOneInitContainer(pod *v1.Pod, i int, status *kubecontainer.Status, a
 
 // computeSidecarActions handles an init container that runs beside the others;
 // it is restarted whatever the pod's restart policy says (KEP-753).
-func computeSidecarActions(container *v1.Container, i int, status *kubecontainer.Status, probes ProbeResults, actions *podActions) (done bool) {
+func computeSidecarActions(pod *v1.Pod, i int, status *kubecontainer.Status, probes ProbeResults, actions *podActions) (done bool) {
+	container := &pod.Spec.InitContainers[i]
 	if status == nil || status.State == kubecontainer.StateExited {
 		actions.InitContainersToStart = append(actions.InitContainersToStart, i)
 		return false
 	}
 	if status.State == kubecontainer.StateRunning {
-		if info, kill := shouldKill(container, status, probes); kill {
+		if info, kill := shouldKill(pod, container, status, probes); kill {
 			info.message += ", will be restarted"
 			actions.ContainersToKill[status.ID] = info
 			actions.InitContainersToStart = append(actions.InitContainersToStart, i)
 			return false
 		}
+		actions.update(pod, container, status)
 		return container.StartupProbe == nil || probes.StartupSucceeded(status.ID)
 	}
 	return false
@@ -268,13 +280,14 @@ func computeContainerActions(pod *v1.Pod, podStatus *kubecontainer.PodStatus, pr
 			}
 			continue
 		}
-		info, kill := shouldKill(container, status, probes)
+		info, kill := shouldKill(pod, container, status, probes)
 		if !kill {
+			actions.update(pod, container, status)
 			keepCount++
 			continue
 		}
-		// A changed definition is a wish for the new one, whatever the restart policy.
-		if info.reason == reasonDefinition || shouldRestartOnFailure(pod) {
+		// A changed definition is a wish for the new one, whatever the restart policy; so is a resize.
+		if info.reason == reasonDefinition || info.reason == reasonResize || shouldRestartOnFailure(pod) {
 			info.message += ", will be restarted"
 			actions.ContainersToStart = append(actions.ContainersToStart, i)
 		}
@@ -288,7 +301,7 @@ func computeContainerActions(pod *v1.Pod, podStatus *kubecontainer.PodStatus, pr
 }
 
 // shouldKill tells whether a running container must end, and why.
-func shouldKill(container *v1.Container, status *kubecontainer.Status, probes ProbeResults) (containerToKillInfo, bool) {
+func shouldKill(pod *v1.Pod, container *v1.Container, status *kubecontainer.Status, probes ProbeResults) (containerToKillInfo, bool) {
 	info := containerToKillInfo{container: container, name: container.Name}
 	switch {
 	case kubecontainer.HashContainer(container) != status.Hash:
@@ -298,9 +311,20 @@ func shouldKill(container *v1.Container, status *kubecontainer.Status, probes Pr
 	case probes.StartupFailed(status.ID):
 		info.reason, info.message = reasonStartupProbe, fmt.Sprintf("Container %s failed startup probe", container.Name)
 	default:
+		if _, way := computeContainerResize(pod, container, status); way == resizeByRestart {
+			info.reason, info.message = reasonResize, fmt.Sprintf("Container %s resize requires restart", container.Name)
+			return info, true
+		}
 		return info, false
 	}
 	return info, true
+}
+
+// update notes that a container that goes on running needs other limits.
+func (p *podActions) update(pod *v1.Pod, container *v1.Container, status *kubecontainer.Status) {
+	if info, way := computeContainerResize(pod, container, status); way == resizeInPlace {
+		p.ContainersToUpdate = append(p.ContainersToUpdate, info)
+	}
 }
 
 // ShouldContainerBeRestarted applies the restart policy to a container that

@@ -89,6 +89,7 @@ func (m *kubeGenericRuntimeManager) toKubeStatus(c *runtimeapi.Container, s *run
 		Mounts:       s.Mounts,
 		LogPath:      s.LogPath,
 		StopSignal:   s.StopSignal,
+		Resources:    s.GetResources().GetLinux(),
 	}
 	// The name that the pod used is friendlier than the ID some runtimes answer with.
 	if userImage := s.GetImage().GetUserSpecifiedImage(); userImage != "" {

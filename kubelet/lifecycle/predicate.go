@@ -23,7 +23,7 @@ type Rejection struct {
 // schedulers are why the kubelet asks again.
 func Admit(logger klog.Logger, pod *v1.Pod, node *v1.Node, others []*v1.Pod) *Rejection {
 	if os := pod.Spec.OS; os != nil && os.Name != v1.Linux {
-		return &Rejection{"PodOSNotSupported", fmt.Sprintf("Failed to admit pod as the OS field doesn't match node OS")}
+		return &Rejection{"PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"}
 	}
 	if node == nil {
 		return nil // standalone: there is nothing to compare with
@@ -37,7 +37,7 @@ func Admit(logger klog.Logger, pod *v1.Pod, node *v1.Node, others []*v1.Pod) *Re
 	if port := conflictingPort(pod, others); port != "" {
 		return &Rejection{"NodePorts", "Predicate NodePorts failed"}
 	}
-	return admitResources(pod, node, others)
+	return AdmitResources(pod, node, others)
 }
 
 func isStatic(pod *v1.Pod) bool {
@@ -45,8 +45,8 @@ func isStatic(pod *v1.Pod) bool {
 	return ok && source != "api"
 }
 
-// admitResources compares requests with what is left of the node.
-func admitResources(pod *v1.Pod, node *v1.Node, others []*v1.Pod) *Rejection {
+// AdmitResources compares requests with what is left of the node.
+func AdmitResources(pod *v1.Pod, node *v1.Node, others []*v1.Pod) *Rejection {
 	if int64(len(others))+1 > node.Status.Allocatable.Pods().Value() {
 		return outOf(v1.ResourcePods, 1, int64(len(others)), node.Status.Allocatable.Pods().Value())
 	}

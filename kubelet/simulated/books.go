@@ -116,6 +116,29 @@ func (r *Runtime) PortForward(context.Context, *runtimeapi.PortForwardRequest) (
 	return nil, status.Error(codes.Unimplemented, nothingThere)
 }
 
+// UpdateContainerResources writes the new limits into the books.
+func (r *Runtime) UpdateContainerResources(_ context.Context, request *runtimeapi.UpdateContainerResourcesRequest) (*runtimeapi.UpdateContainerResourcesResponse, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, err := r.find(request.ContainerId)
+	if err != nil {
+		return nil, err
+	}
+	c.status.Resources = &runtimeapi.ContainerResources{Linux: request.Linux}
+	return &runtimeapi.UpdateContainerResourcesResponse{}, nil
+}
+
+// ContainerStats says that nothing is used.
+func (r *Runtime) ContainerStats(_ context.Context, request *runtimeapi.ContainerStatsRequest) (*runtimeapi.ContainerStatsResponse, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, err := r.find(request.ContainerId)
+	if err != nil {
+		return nil, err
+	}
+	return &runtimeapi.ContainerStatsResponse{Stats: &runtimeapi.ContainerStats{Attributes: &runtimeapi.ContainerAttributes{Id: c.id, Labels: c.status.Labels}}}, nil
+}
+
 // ReopenContainerLog needs nothing: each line opens the log anew.
 func (r *Runtime) ReopenContainerLog(context.Context, *runtimeapi.ReopenContainerLogRequest) (*runtimeapi.ReopenContainerLogResponse, error) {
 	return &runtimeapi.ReopenContainerLogResponse{}, nil

@@ -280,6 +280,7 @@ func (r *Runtime) CreateContainer(_ context.Context, request *runtimeapi.CreateC
 		status: &runtimeapi.ContainerStatus{
 			Id: id, Metadata: config.Metadata, State: runtimeapi.ContainerState_CONTAINER_CREATED, CreatedAt: r.cfg.Clock.Now().UnixNano() + int64(r.next),
 			Image: config.Image, ImageRef: "simulated://" + config.GetImage().GetImage(), Labels: config.Labels, Annotations: config.Annotations, Mounts: config.Mounts, LogPath: logPath,
+			Resources: &runtimeapi.ContainerResources{Linux: config.GetLinux().GetResources()},
 		}}
 	return &runtimeapi.CreateContainerResponse{ContainerId: id}, nil
 }

@@ -25,7 +25,9 @@ type Input struct {
 	// Terminal is true when nothing runs any more and nothing will.
 	Terminal bool
 	HostIPs  []string
-	Now      metav1.Time
+	// Resize are the conditions of a resize that waits or is under way.
+	Resize []v1.PodCondition
+	Now    metav1.Time
 }
 
 // GenerateAPIPodStatus computes a pod's status. It is pure. Ready and Started of
@@ -64,14 +66,24 @@ func GenerateAPIPodStatus(in Input) v1.PodStatus {
 		}
 	}
 	for _, condition := range in.Old.Conditions {
-		if kubeletConditions[condition.Type] {
+		if kubeletConditions[condition.Type] && (!isResize(condition.Type) || FindCondition(in.Resize, condition.Type) != nil) {
 			status.Conditions = append(status.Conditions, condition)
 		}
+	}
+	for _, condition := range in.Resize {
+		status.Conditions = setCondition(status.Conditions, condition, in.Now)
+	}
+	if pod.Spec.Resources != nil {
+		status.Resources, status.AllocatedResources = pod.Spec.Resources.DeepCopy(), pod.Spec.Resources.Requests.DeepCopy()
 	}
 	if FindCondition(status.Conditions, v1.PodScheduled) == nil {
 		status.Conditions = setCondition(status.Conditions, v1.PodCondition{Type: v1.PodScheduled, Status: v1.ConditionTrue, ObservedGeneration: pod.Generation}, in.Now)
 	}
 	return status
+}
+
+func isResize(kind v1.PodConditionType) bool {
+	return kind == v1.PodResizePending || kind == v1.PodResizeInProgress
 }
 
 // SetConditions computes the kubelet's conditions from the rest of status.
@@ -161,7 +173,7 @@ func (c converter) status(container *v1.Container, old *v1.ContainerStatus, init
 	if current == nil {
 		return c.withoutRuntime(container, old, reason, message)
 	}
-	status := toAPI(container, current)
+	status := c.toAPI(container, current)
 	if previous != nil {
 		status.LastTerminationState = terminatedState(previous)
 	} else if old != nil && old.RestartCount+1 == status.RestartCount && old.State.Terminated != nil {
@@ -226,13 +238,10 @@ func (c converter) withoutRuntime(container *v1.Container, old *v1.ContainerStat
 	return status
 }
 
-func toAPI(container *v1.Container, s *kubecontainer.Status) v1.ContainerStatus {
+func (c converter) toAPI(container *v1.Container, s *kubecontainer.Status) v1.ContainerStatus {
 	status := v1.ContainerStatus{
 		Name: s.Name, RestartCount: int32(s.RestartCount), Image: s.Image, ImageID: s.ImageRef, ContainerID: s.ID.String(),
-		Resources: kuberuntime.StatusResources(container, s),
-	}
-	if status.Resources != nil {
-		status.AllocatedResources = container.Resources.Requests.DeepCopy()
+		Resources: kuberuntime.StatusResources(c.in.Pod, container, s), AllocatedResources: container.Resources.Requests.DeepCopy(),
 	}
 	if user := s.User.GetLinux(); user != nil {
 		status.User = &v1.ContainerUser{Linux: &v1.LinuxContainerUser{UID: user.Uid, GID: user.Gid, SupplementalGroups: user.SupplementalGroups}}
