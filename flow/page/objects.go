@@ -274,7 +274,7 @@ func ports(service *corev1.Service) string {
 // slice is an EndpointSlice with its endpoints; usable counts those that take new connections.
 func (f *forest) slice(slice *discoveryv1.EndpointSlice, usable *int) *Tree {
 	tree := &Tree{Kind: "EndpointSlice", Group: discoveryv1.GroupName, Namespace: slice.Namespace, Name: slice.Name, State: good,
-		Text: fmt.Sprintf("%d endpoints", len(slice.Endpoints))}
+		Text: fmt.Sprintf("endpoints: %d", len(slice.Endpoints))}
 	for _, endpoint := range slice.Endpoints {
 		child := &Tree{Kind: "endpoint", Namespace: slice.Namespace, Name: strings.Join(endpoint.Addresses, ","), State: waiting}
 		if endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready {

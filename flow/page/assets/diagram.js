@@ -65,14 +65,14 @@ export class Diagram {
     const title = s('title', {}, name)
     const badge = s('text', {class: 'badge', x: x + width / 2 - 8, y: y - height / 2 - 6, 'text-anchor': 'end'})
     const high = height > 120
-    const label = s('text', {class: 'name', x, y: high ? y - height / 2 + 34 : y - 5, 'text-anchor': 'middle'}, name)
+    const label = s('text', {class: 'name', x, y: high ? y - height / 2 + 34 : y + 8, 'text-anchor': 'middle'}, name)
     const did = s('text', {class: 'did', x, y: high ? y - height / 2 + 60 : y + 23, 'text-anchor': 'middle'})
     const element = s('g', {
       class: `box ${kind}`, tabindex: 0, role: 'button', 'aria-label': name, 'data-component': name,
       onclick: () => this.chosen(name), onkeydown: event => { if (event.key === 'Enter') this.chosen(name) },
     }, title, s('rect', {x: x - width / 2, y: y - height / 2, width, height, rx: 12}), label, did, badge)
     this.nodes.append(element)
-    const box = {name, x, y, width, height, element, did, badge, title}
+    const box = {name, x, y, width, height, element, label, did, badge, title}
     this.boxes.set(name, box)
     const api = this.boxes.get('apiserver')
     if (api && box !== api && name !== 'cri') this.way(box, api)
@@ -140,7 +140,7 @@ export class Diagram {
 
   show(step) {
     const from = this.boxes.get(step.from) ?? this.client(step.from)
-    from.did.textContent = short(step.says ?? from.did.textContent, from.width / 10)
+    this.write(from, step.says)
     if (step.loop) this.light(this.chip(step.loop), 'lit')
     this.light(from.element, step.bad ? 'failed' : 'acting')
     for (const name of step.to) {
@@ -148,6 +148,12 @@ export class Diagram {
       if (to) this.fly(from, to, step)
     }
     if (!step.to.length) this.ring(from)
+  }
+
+  /** write says in a box what it did last, below its name. */
+  write(box, text) {
+    box.did.textContent = short(text, box.width / 10)
+    if (box.height <= 120) box.label.setAttribute('y', box.y - 5)
   }
 
   light(element, name) {
