@@ -176,7 +176,8 @@ export class Diagram {
       line.remove()
       tip.remove()
     })
-    if (step.label) this.label(`${from.name}>${to.name}`, step.label, (x1 + x2) / 2, (y1 + y2) / 2 - 10, time)
+    // Sideways there is no room for it, and the box says it too.
+    if (step.label && Math.abs(y2 - y1) > Math.abs(x2 - x1)) this.label(`${from.name}>${to.name}`, step.label, (x1 + x2) / 2, (y1 + y2) / 2 - 10, time)
   }
 
   /** label writes on a way what goes there; the newest takes the place of the one before. */
