@@ -86,7 +86,7 @@ func (c *cluster) lesson(command string) (string, error) {
 	}
 	cmd := exec.Command("sh", "-c", command)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "HYPERKUBE_DATA_DIR="+c.dir, "PATH="+filepath.Join(root, "bin")+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "HYPERKUBE_DATA_DIR="+c.dir, "KUBECONFIG="+filepath.Join(c.dir, "admin.kubeconfig"), "PATH="+filepath.Join(root, "bin")+":"+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
