@@ -32,7 +32,7 @@ func (s *Server) buildMux() (http.Handler, error) {
 	m := &mux{paths: map[string]http.Handler{}, prefixes: map[string]http.Handler{}, discovery: endpoints.NewDiscovery(s.groups)}
 	m.resources = restful.NewContainer()
 	m.resources.ServiceErrorHandler(func(err restful.ServiceError, r *restful.Request, w *restful.Response) {
-		endpoints.ServiceError(err.Code, w.ResponseWriter, r.Request)
+		endpoints.ServiceError(err, w.ResponseWriter, r.Request)
 	})
 	for _, group := range s.groups {
 		m.resources.Add(group.Install())

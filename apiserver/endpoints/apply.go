@@ -1,15 +1,18 @@
 package endpoints
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 
 	"k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/yaml"
+	cbor "k8s.io/apimachinery/pkg/runtime/serializer/cbor/direct"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"hyperkube/apiserver/request"
 )
 
 // apply is the Change of server-side apply: the body is what one manager wants,
@@ -32,10 +35,10 @@ func (p *patcher) apply(current runtime.Object) (runtime.Object, error) {
 	force := p.options.Force != nil && *p.options.Force
 	merged, err := fields.Apply(current, wanted, p.options.FieldManager, force)
 	if err != nil {
-		if _, ok := err.(errors.APIStatus); ok {
-			return nil, err
-		}
-		return nil, errors.NewGenericServerResponse(http.StatusInternalServerError, "", schema.GroupResource{}, "", err.Error(), 0, true)
+		return nil, unappliable(err)
+	}
+	if err := p.checkApplied(); err != nil {
+		return nil, err
 	}
 	if err := checkName(merged, p.name); err != nil {
 		return nil, err
@@ -43,17 +46,39 @@ func (p *patcher) apply(current runtime.Object) (runtime.Object, error) {
 	return s.toStored(merged), nil
 }
 
-// appliedConfiguration reads the body: YAML (JSON is YAML) of the endpoint's kind.
+// unappliable is the answer to a configuration that does not fit its kind. Upstream answers 500 with this text and no
+// reason, which makes the client's mistake the server's.
+func unappliable(err error) error {
+	if _, ok := err.(errors.APIStatus); ok {
+		return err
+	}
+	return &errors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusBadRequest, Message: err.Error()}}
+}
+
+// decodeApplied reads the body: YAML (JSON is YAML), or CBOR.
+func (p *patcher) decodeApplied(into *map[string]any) (err error) {
+	if p.kind == types.ApplyCBORPatchType {
+		err = cbor.Unmarshal(p.body, into)
+	} else {
+		err = yaml.Unmarshal(p.body, into)
+	}
+	if err != nil {
+		return errors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
+	}
+	return nil
+}
+
+// appliedConfiguration reads the body, which must be of the endpoint's kind.
 func (p *patcher) appliedConfiguration() (*unstructured.Unstructured, error) {
 	kind := p.scope.Resource.Kind
 	wanted := &unstructured.Unstructured{Object: map[string]any{}}
-	if err := yaml.Unmarshal(p.body, &wanted.Object); err != nil {
-		return nil, errors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
+	if err := p.decodeApplied(&wanted.Object); err != nil {
+		return nil, err
 	}
 	if wanted.Object == nil {
 		return nil, errors.NewBadRequest("error decoding YAML: the body is empty")
 	}
-	if got := wanted.GroupVersionKind(); got != kind {
+	if got := wanted.GroupVersionKind(); got.Kind != kind.Kind || got.Version == "" {
 		return nil, errors.NewBadRequest(fmt.Sprintf("the body is of %s, kind %q; this path takes %s, kind %q",
 			orNone(wanted.GetAPIVersion()), got.Kind, kind.GroupVersion(), kind.Kind))
 	}
@@ -65,27 +90,25 @@ func (p *patcher) appliedConfiguration() (*unstructured.Unstructured, error) {
 	if wanted.GetManagedFields() != nil {
 		return nil, errors.NewBadRequest("metadata.managedFields must be nil")
 	}
-	return wanted, p.checkApplied(wanted)
+	return wanted, nil
 }
 
-// checkApplied reads the configuration as its Go type once, to find fields that it does not have.
-func (p *patcher) checkApplied(wanted *unstructured.Unstructured) error {
-	data, err := json.Marshal(wanted.Object)
-	if err != nil {
-		return err
-	}
+// checkApplied finds keys that are given twice. Fields that the kind does not have never come this far, whatever the
+// validation: nobody can own them.
+func (p *patcher) checkApplied() error {
 	validation := fieldValidation(p.options.FieldValidation)
-	_, strict, err := decodeJSON(data, p.scope.Resource.Kind, p.scope.Resource.New())
-	if err != nil {
-		return errors.NewBadRequest(err.Error())
-	}
-	if validation == "Ignore" || len(strict) == 0 {
+	if validation == metav1.FieldValidationIgnore || p.kind == types.ApplyCBORPatchType {
 		return nil
 	}
-	if validation == "Strict" {
-		return errors.NewBadRequest(runtime.NewStrictDecodingError(strict).Error())
+	err := yaml.UnmarshalStrict(p.body, &map[string]any{})
+	if err == nil {
+		return nil
 	}
-	return p.unknown(validation, strict)
+	if validation == metav1.FieldValidationStrict {
+		return errors.NewBadRequest(fmt.Sprintf("error strict decoding YAML: %v", err))
+	}
+	request.AddWarning(p.ctx, err.Error())
+	return nil
 }
 
 func orNone(s string) string {

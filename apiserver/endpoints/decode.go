@@ -42,7 +42,7 @@ func bodyMedia(r *http.Request) (string, error) {
 	}
 	media, _, err := mime.ParseMediaType(header)
 	if err == nil {
-		for _, known := range []string{mediaJSON, mediaYAML, mediaProtobuf} {
+		for _, known := range []string{mediaJSON, mediaYAML, mediaProtobuf, mediaCBOR} {
 			if media == known {
 				return media, nil
 			}
@@ -62,7 +62,7 @@ func decodeBody(r *http.Request, kind schema.GroupVersionKind, into runtime.Obje
 	if err != nil {
 		return nil, err
 	}
-	info, ok := runtime.SerializerInfoForMediaType(scheme.Codecs.SupportedMediaTypes(), media)
+	info, ok := serializerFor(media)
 	if !ok {
 		return nil, unsupportedMedia(acceptedMedia)
 	}

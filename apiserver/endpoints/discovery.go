@@ -187,7 +187,7 @@ func storageVersionHash(r *registry.Resource) string {
 // wantsAggregated says whether the client asks for one document of everything, and in which form.
 func wantsAggregated(r *http.Request) (form, bool) {
 	for _, clause := range parseAccept(strings.Join(r.Header.Values("Accept"), ",")) {
-		media := mediaOf(clause.media)
+		media := mediaOf(clause.media, false)
 		if media == "" {
 			continue
 		}

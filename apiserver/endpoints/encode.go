@@ -26,6 +26,8 @@ func (s *Scope) appendStored(dst []byte, o *storage.Object, f form, typed bool) 
 		return s.appendTransformed(dst, o, f)
 	case f.media == mediaProtobuf:
 		return s.appendProtobuf(dst, o, typed)
+	case f.media == mediaCBOR:
+		return s.appendCBOR(dst, o)
 	case s.Resource.View != nil:
 		return s.appendView(dst, o, typed)
 	}
@@ -124,6 +126,9 @@ func appendAny(dst []byte, obj runtime.Object, kind schema.GroupVersionKind, f f
 	}
 	if _, untyped := obj.(*unstructured.Unstructured); !untyped {
 		obj.GetObjectKind().SetGroupVersionKind(kind)
+	}
+	if f.media == mediaCBOR {
+		return encodeCBOR(dst, obj)
 	}
 	data, err := json.Marshal(obj)
 	return append(dst, data...), err

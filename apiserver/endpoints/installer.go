@@ -32,7 +32,7 @@ func (g *APIGroupVersion) Root() string {
 func (g *APIGroupVersion) Install() *restful.WebService {
 	ws := new(restful.WebService)
 	ws.Path(g.Root()).Doc("API at " + g.Root())
-	ws.Consumes("*/*").Produces(mediaJSON, mediaYAML, mediaProtobuf)
+	ws.Consumes("*/*").Produces(mediaJSON, mediaYAML, mediaProtobuf, mediaCBOR, mediaCBORSequence)
 	ws.ApiVersion(g.GroupVersion.String())
 	for _, scope := range g.Scopes {
 		i := installer{ws: ws, group: g.GroupVersion, scope: scope}
@@ -151,7 +151,7 @@ func (i *installer) write(s *Scope, path, scope string, sample runtime.Object) {
 		return
 	}
 	patch := i.route(i.ws.PATCH(path).To(restfulFunc(s, PatchResource)), "patch", "patch", scope, s)
-	patch.Consumes("application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml")
+	patch.Consumes("application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml", "application/apply-patch+cbor")
 	i.ws.Route(i.queryParams(patch, &metav1.PatchOptions{}).Reads(&metav1.Patch{}).
 		Returns(http.StatusOK, "OK", sample).Returns(http.StatusCreated, "Created", sample))
 }

@@ -50,6 +50,8 @@ func (s *Scope) writeList(w http.ResponseWriter, r *http.Request, f form, list *
 		return s.writePartialList(w, r, f, list)
 	case f.media == mediaProtobuf:
 		return s.writeProtobufList(w, r, f, list)
+	case f.media == mediaCBOR:
+		return s.writeCBORList(w, r, f, list)
 	case f.media == mediaJSON && !f.pretty:
 		return s.streamJSONList(newBody(w, r, f.contentType(), http.StatusOK), list)
 	}

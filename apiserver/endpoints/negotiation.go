@@ -16,11 +16,14 @@ const (
 	mediaJSON     = runtime.ContentTypeJSON
 	mediaYAML     = runtime.ContentTypeYAML
 	mediaProtobuf = runtime.ContentTypeProtobuf
+	mediaCBOR     = runtime.ContentTypeCBOR
+	// mediaCBORSequence is what a watch in CBOR is: one item behind the other.
+	mediaCBORSequence = runtime.ContentTypeCBORSequence
 )
 
 // form is how an answer is to look.
 type form struct {
-	media string // mediaJSON, mediaYAML or mediaProtobuf
+	media string // mediaJSON, mediaYAML, mediaProtobuf or mediaCBOR
 	// as is "", "Table", "PartialObjectMetadata" or "PartialObjectMetadataList".
 	as     string
 	pretty bool
@@ -46,7 +49,7 @@ func negotiate(r *http.Request, views ...string) (form, error) {
 		return f, nil
 	}
 	for _, clause := range parseAccept(header) {
-		media := mediaOf(clause.media)
+		media := mediaOf(clause.media, isWatch(r))
 		if media == "" || !offered(clause.params, media, views) {
 			continue
 		}
@@ -107,14 +110,18 @@ func parseAccept(header string) []acceptClause {
 	return clauses
 }
 
-func mediaOf(asked string) string {
+func mediaOf(asked string, watch bool) string {
 	switch asked {
 	case "*/*", "application/*", mediaJSON:
 		return mediaJSON
 	case mediaYAML:
 		return mediaYAML
-	case mediaProtobuf:
-		return mediaProtobuf
+	case mediaProtobuf, mediaCBOR:
+		return asked
+	case mediaCBORSequence:
+		if watch {
+			return mediaCBOR
+		}
 	}
 	return ""
 }
@@ -128,7 +135,7 @@ func wantsPretty(r *http.Request) bool {
 	return strings.HasPrefix(agent, "curl") || strings.HasPrefix(agent, "Wget") || strings.HasPrefix(agent, "Mozilla/5.0")
 }
 
-const acceptedMedia = mediaJSON + ", " + mediaYAML + ", " + mediaProtobuf
+const acceptedMedia = mediaJSON + ", " + mediaYAML + ", " + mediaProtobuf + ", " + mediaCBOR
 
 func notAcceptable() error {
 	return &errors.StatusError{ErrStatus: metav1.Status{

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	cbor "k8s.io/apimachinery/pkg/runtime/serializer/cbor/direct"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -90,13 +91,16 @@ func deleteOptions(r *http.Request) (*metav1.DeleteOptions, error) {
 // decodeOptionsBody reads DeleteOptions whatever group version they claim.
 func decodeOptionsBody(body []byte, media string, options *metav1.DeleteOptions) error {
 	var err error
-	if media == mediaProtobuf {
+	switch media {
+	case mediaCBOR:
+		err = cbor.Unmarshal(body, options)
+	case mediaProtobuf:
 		envelope := runtime.Unknown{}
 		if err = envelope.Unmarshal(bytes.TrimPrefix(body, protobufMagic)); err == nil {
 			err = options.Unmarshal(envelope.Raw)
 			options.TypeMeta = metav1.TypeMeta{Kind: envelope.Kind, APIVersion: envelope.APIVersion}
 		}
-	} else {
+	default:
 		err = yaml.Unmarshal(body, options) // JSON is YAML
 	}
 	kind := options.GroupVersionKind()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"slices"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/apimachinery/pkg/api/errors"
@@ -18,14 +19,13 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	kjson "sigs.k8s.io/json"
-	"sigs.k8s.io/yaml"
 
 	"hyperkube/apiserver/registry"
 	"hyperkube/apiserver/request"
 )
 
 const acceptedPatches = string(types.JSONPatchType) + ", " + string(types.MergePatchType) + ", " +
-	string(types.StrategicMergePatchType) + ", " + string(types.ApplyYAMLPatchType)
+	string(types.StrategicMergePatchType) + ", " + string(types.ApplyYAMLPatchType) + ", " + string(types.ApplyCBORPatchType)
 
 // PatchResource answers PATCH: the patch is applied to the present object, again
 // and again if others write meanwhile, and what comes out goes the way of a PUT.
@@ -63,7 +63,7 @@ func PatchResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 		})
 	}
 	change := p.patchStored
-	if p.kind == types.ApplyYAMLPatchType {
+	if p.isApply() {
 		change = p.apply
 		write.Applied, write.MayCreate = true, s.Subresource == ""
 	}
@@ -83,66 +83,85 @@ type patcher struct {
 	name    string
 	body    []byte
 	options *metav1.PatchOptions
+	// strict are the mistakes in the patch itself, whatever object it meets.
+	strict []error
 }
 
 // check refuses patches that no object could make right.
 func (p *patcher) check() error {
 	switch p.kind {
 	case types.JSONPatchType, types.MergePatchType:
+		return p.checkShape()
 	case types.StrategicMergePatchType:
 		if _, untyped := p.scope.newObject().(runtime.Unstructured); untyped {
 			return unsupportedMedia(string(types.JSONPatchType) + ", " + string(types.MergePatchType) + ", " + string(types.ApplyYAMLPatchType))
 		}
-	case types.ApplyYAMLPatchType:
+		return p.checkShape()
+	case types.ApplyYAMLPatchType, types.ApplyCBORPatchType:
 		if p.scope.Resource.View != nil {
 			return unsupportedMedia(string(types.JSONPatchType) + ", " + string(types.MergePatchType) + ", " + string(types.StrategicMergePatchType))
 		}
-	default:
-		return unsupportedMedia(acceptedPatches)
-	}
-	if p.kind == types.JSONPatchType {
 		return nil
 	}
-	return p.checkDuplicates()
+	return unsupportedMedia(acceptedPatches)
 }
 
-// checkDuplicates finds a key that is given twice in the patch itself: after merging it can no longer be seen.
-func (p *patcher) checkDuplicates() error {
-	validation := fieldValidation(p.options.FieldValidation)
-	if validation == metav1.FieldValidationIgnore {
+func (p *patcher) isApply() bool {
+	return p.kind == types.ApplyYAMLPatchType || p.kind == types.ApplyCBORPatchType
+}
+
+// jsonPatchOperation is what a JSON patch may say (RFC 6902).
+type jsonPatchOperation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	From  string `json:"from"`
+	Value any    `json:"value"`
+}
+
+// checkShape reads the patch once, to find what is given twice or unknown in the patch itself: after merging it can no
+// longer be seen.
+func (p *patcher) checkShape() (err error) {
+	if fieldValidation(p.options.FieldValidation) == metav1.FieldValidationIgnore {
 		return nil
 	}
-	data := p.body
-	if p.kind == types.ApplyYAMLPatchType {
-		if err := yaml.UnmarshalStrict(data, &map[string]any{}); err != nil {
-			if lenient := yaml.Unmarshal(data, &map[string]any{}); lenient == nil {
-				return p.unknown(validation, []error{err})
+	switch p.kind {
+	case types.JSONPatchType:
+		var strict []error
+		if strict, err = kjson.UnmarshalStrict(p.body, &[]jsonPatchOperation{}); err == nil {
+			for _, e := range strict {
+				p.strict = append(p.strict, fmt.Errorf("json patch %w", e))
 			}
-			return errors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
 		}
-		return nil
+	default:
+		p.strict, err = kjson.UnmarshalStrict(p.body, &map[string]any{})
 	}
-	strict, err := kjson.UnmarshalStrict(data, &map[string]any{}, kjson.DisallowDuplicateFields)
-	if err != nil {
+	switch {
+	case err == nil:
+		return nil
+	case p.kind == types.StrategicMergePatchType:
 		return errors.NewBadRequest(err.Error())
 	}
-	return p.unknown(validation, strict)
+	return errors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 }
 
-// unknown answers fields that the patch should not have.
-func (p *patcher) unknown(validation string, strict []error) error {
-	if len(strict) == 0 {
+// unknown answers fields that the patch should not have; shown is what the client is shown of it.
+func (p *patcher) unknown(strict []error, shown string) error {
+	strict = slices.Concat(p.strict, strict)
+	switch validation := fieldValidation(p.options.FieldValidation); {
+	case len(strict) == 0 || validation == metav1.FieldValidationIgnore:
 		return nil
-	}
-	if validation == metav1.FieldValidationStrict {
-		return errors.NewInvalid(p.scope.kind().GroupKind(), "", field.ErrorList{
-			field.Invalid(field.NewPath("patch"), string(p.body), runtime.NewStrictDecodingError(strict).Error()),
-		})
+	case validation == metav1.FieldValidationStrict:
+		return invalidPatch(shown, runtime.NewStrictDecodingError(strict))
 	}
 	for _, err := range strict {
 		request.AddWarning(p.ctx, err.Error())
 	}
 	return nil
+}
+
+// invalidPatch is upstream's answer, which names no kind: kubectl says "The request is invalid".
+func invalidPatch(shown string, err error) error {
+	return errors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), shown, err.Error())})
 }
 
 // patchStored is the Change of a patch of a stored object.
@@ -169,43 +188,74 @@ func (p *patcher) patchFunction(current runtime.Object) (runtime.Object, error) 
 	return patched, p.scope.checkVersion(current, patched, p.name)
 }
 
-// patchObject applies the patch to the JSON of served, and decodes what comes out into a new object.
+// patchObject applies the patch to served, and makes a new object of what comes out.
 func (p *patcher) patchObject(served runtime.Object, kind schema.GroupVersionKind, into runtime.Object) (runtime.Object, error) {
 	served.GetObjectKind().SetGroupVersionKind(kind)
+	if p.kind == types.StrategicMergePatchType {
+		return into, p.strategicPatch(served, kind, into)
+	}
 	original, err := json.Marshal(served)
 	if err != nil {
 		return nil, err
 	}
-	patched, err := p.patchJSON(original, into)
+	patched, err := p.patchJSON(original)
 	if err != nil {
 		return nil, err
 	}
-	obj, err := p.decodePatched(patched, kind, into)
+	obj, strict, err := decodeJSON(patched, kind, into)
 	if err != nil {
-		return nil, err
+		return nil, invalidPatch(string(patched), err)
 	}
-	return obj, nil
+	return obj, p.unknown(strict, string(patched))
 }
 
-func (p *patcher) patchJSON(original []byte, sample runtime.Object) ([]byte, error) {
-	switch p.kind {
-	case types.JSONPatchType:
+func (p *patcher) patchJSON(original []byte) ([]byte, error) {
+	body := p.body
+	switch {
+	case p.kind == types.JSONPatchType:
 		return p.jsonPatch(original)
-	case types.StrategicMergePatchType:
-		patched, err := strategicpatch.StrategicMergePatch(original, p.body, sample)
-		return patched, strategicError(err)
-	case types.ApplyYAMLPatchType:
-		body, err := yaml.YAMLToJSON(p.body)
-		if err != nil {
-			return nil, errors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
+	case p.isApply():
+		var wanted map[string]any
+		if err := p.decodeApplied(&wanted); err != nil {
+			return nil, err
 		}
-		return jsonpatch.MergePatch(original, body)
+		var err error
+		if body, err = json.Marshal(wanted); err != nil {
+			return nil, err
+		}
 	}
-	patched, err := jsonpatch.MergePatch(original, p.body)
+	patched, err := jsonpatch.MergePatch(original, body)
 	if err != nil {
 		return nil, errors.NewBadRequest(err.Error())
 	}
 	return patched, nil
+}
+
+// strategicPatch applies a strategic merge patch: lists merge by the keys that the type's tags name.
+func (p *patcher) strategicPatch(served runtime.Object, kind schema.GroupVersionKind, into runtime.Object) error {
+	original, err := runtime.DefaultUnstructuredConverter.ToUnstructured(served)
+	if err != nil {
+		return err
+	}
+	patch := map[string]any{}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(p.body, &patch); err != nil {
+		return errors.NewBadRequest(err.Error())
+	}
+	shown := fmt.Sprintf("%+v", patch)
+	patched, err := strategicpatch.StrategicMergeMapPatch(original, patch, into)
+	if err != nil {
+		return strategicError(err)
+	}
+	err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(patched, into, true)
+	strict, isStrict := runtime.AsStrictDecodingError(err)
+	if err != nil && !isStrict {
+		return invalidPatch(shown, err)
+	}
+	into.GetObjectKind().SetGroupVersionKind(kind)
+	if isStrict {
+		return p.unknown(strict.Errors(), shown)
+	}
+	return p.unknown(nil, shown)
 }
 
 // maxJSONPatchOperations bounds the work of one patch.
@@ -236,27 +286,8 @@ func strategicError(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case stderrors.Is(err, mergepatch.ErrBadJSONDoc), stderrors.Is(err, mergepatch.ErrBadPatchFormatForPrimitiveList),
-		stderrors.Is(err, mergepatch.ErrBadPatchFormatForRetainKeys), stderrors.Is(err, mergepatch.ErrBadPatchFormatForSetElementOrderList),
-		stderrors.Is(err, mergepatch.ErrUnsupportedStrategicMergePatchFormat):
-		return errors.NewBadRequest(err.Error())
-	case stderrors.Is(err, mergepatch.ErrNoListOfLists):
+	case stderrors.Is(err, mergepatch.ErrNoListOfLists), stderrors.Is(err, mergepatch.ErrPatchContentNotMatchRetainKeys):
 		return unprocessable(err)
 	}
 	return errors.NewBadRequest(err.Error())
-}
-
-// decodePatched reads the patched JSON; fields it does not know can only have come from the patch.
-func (p *patcher) decodePatched(patched []byte, kind schema.GroupVersionKind, into runtime.Object) (runtime.Object, error) {
-	validation := fieldValidation(p.options.FieldValidation)
-	obj, strict, err := decodeJSON(patched, kind, into)
-	if err != nil {
-		return nil, errors.NewInvalid(kind.GroupKind(), "", field.ErrorList{
-			field.Invalid(field.NewPath("patch"), string(p.body), err.Error()),
-		})
-	}
-	if validation == metav1.FieldValidationIgnore {
-		return obj, nil
-	}
-	return obj, p.unknown(validation, strict)
 }

@@ -92,8 +92,11 @@ type eventStream struct {
 // start answers at once, so that the client knows the watch is open before anything happens.
 func (e *eventStream) start() {
 	contentType := e.form.contentType()
-	if e.form.media == mediaProtobuf {
+	switch e.form.media {
+	case mediaProtobuf:
 		contentType += ";stream=watch"
+	case mediaCBOR:
+		contentType = mediaCBORSequence
 	}
 	e.w.Header().Set("Content-Type", contentType)
 	e.w.WriteHeader(http.StatusOK)
@@ -180,6 +183,12 @@ func (e *eventStream) appendFrame(event storage.Event) (err error) {
 		// The object's length stands before it.
 		if e.object, err = e.appendObject(e.object[:0], event); err == nil {
 			e.frames = appendWatchFrame(e.frames, event.Type, e.object)
+		}
+		return err
+	}
+	if e.form.media == mediaCBOR {
+		if e.object, err = e.appendObject(e.object[:0], event); err == nil {
+			e.frames, err = appendCBORFrame(e.frames, event.Type, e.object)
 		}
 		return err
 	}

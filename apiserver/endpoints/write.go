@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/emicklei/go-restful/v3"
 	"github.com/klauspost/compress/gzip"
 	"k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -200,6 +201,6 @@ func methodNotAllowed() error {
 }
 
 // ServiceError answers what go-restful found no route for.
-func ServiceError(code int, w http.ResponseWriter, r *http.Request) {
-	WriteError(w, r, errors.NewGenericServerResponse(code, "", schema.GroupResource{}, "", "", 0, false))
+func ServiceError(err restful.ServiceError, w http.ResponseWriter, r *http.Request) {
+	WriteError(w, r, errors.NewGenericServerResponse(err.Code, "", schema.GroupResource{}, "", err.Message, 0, false))
 }
