@@ -20,10 +20,14 @@ import (
 	"hyperkube/scheduler/plugins/nodeports"
 	"hyperkube/scheduler/plugins/noderesources"
 	"hyperkube/scheduler/plugins/nodeunschedulable"
+	"hyperkube/scheduler/plugins/nodevolumelimits"
 	"hyperkube/scheduler/plugins/podtopologyspread"
 	"hyperkube/scheduler/plugins/queuesort"
 	"hyperkube/scheduler/plugins/schedulinggates"
 	"hyperkube/scheduler/plugins/tainttoleration"
+	"hyperkube/scheduler/plugins/volumebinding"
+	"hyperkube/scheduler/plugins/volumerestrictions"
+	"hyperkube/scheduler/plugins/volumezone"
 )
 
 // NewInTreeRegistry returns the plugins in calling order, with upstream's default
@@ -38,6 +42,10 @@ func NewInTreeRegistry() []runtime.Registration {
 		{Name: nodeaffinity.Name, Weight: 2, New: nodeaffinity.New},
 		{Name: nodeports.Name, New: plain(nodeports.New)},
 		{Name: noderesources.FitName, Weight: 1, New: noderesources.NewFit},
+		{Name: volumerestrictions.Name, New: volumerestrictions.New},
+		{Name: nodevolumelimits.Name, New: nodevolumelimits.New},
+		{Name: volumebinding.Name, Weight: 1, New: volumebinding.New},
+		{Name: volumezone.Name, New: volumezone.New},
 		{Name: podtopologyspread.Name, Weight: 2, New: podtopologyspread.New},
 		{Name: interpodaffinity.Name, Weight: 2, New: interpodaffinity.New},
 		{Name: defaultpreemption.Name, New: defaultpreemption.New},

@@ -41,7 +41,11 @@ func newScorer(strategy *configv1.ScoringStrategy) (*scorer, error) {
 	case configv1.MostAllocated:
 		return &scorer{resources: resources, curve: mostRequestedScore}, nil
 	case configv1.RequestedToCapacityRatio:
-		curve, err := brokenLine(strategy.RequestedToCapacityRatio)
+		var shape []configv1.UtilizationShapePoint
+		if param := strategy.RequestedToCapacityRatio; param != nil {
+			shape = param.Shape
+		}
+		curve, err := framework.BrokenLine(shape)
 		if err != nil {
 			return nil, fmt.Errorf("scoringStrategy.requestedToCapacityRatio.shape%w", err)
 		}
@@ -129,44 +133,6 @@ func mostRequestedScore(requested, capacity int64) int64 {
 		return 0
 	}
 	return min(requested, capacity) * framework.MaxNodeScore / capacity
-}
-
-// brokenLine is the line through the points of a shape, level before the first and after
-// the last. Scores are 0 to 10 there, tenths of ours.
-func brokenLine(param *configv1.RequestedToCapacityRatioParam) (func(used, allocatable int64) int64, error) {
-	if param == nil || len(param.Shape) == 0 {
-		return nil, fmt.Errorf(": Required value: at least one point must be specified")
-	}
-	points := param.Shape
-	for i, p := range points {
-		switch {
-		case p.Utilization < 0 || p.Utilization > 100:
-			return nil, fmt.Errorf("[%d].utilization: Invalid value: %d: not in valid range [0, 100]", i, p.Utilization)
-		case p.Score < 0 || p.Score > 10:
-			return nil, fmt.Errorf("[%d].score: Invalid value: %d: not in valid range [0, 10]", i, p.Score)
-		case i > 0 && p.Utilization <= points[i-1].Utilization:
-			return nil, fmt.Errorf("[%d].utilization: Invalid value: %d: utilization values must be sorted in increasing order", i, p.Utilization)
-		}
-	}
-	scale := framework.MaxNodeScore / 10
-	return func(used, allocatable int64) int64 {
-		share := int64(100)
-		if allocatable > 0 && used <= allocatable {
-			share = used * 100 / allocatable
-		}
-		for i, p := range points {
-			at, score := int64(p.Utilization), int64(p.Score)*scale
-			if share > at {
-				continue
-			}
-			if i == 0 {
-				return score
-			}
-			before, below := int64(points[i-1].Utilization), int64(points[i-1].Score)*scale
-			return below + (score-below)*(share-before)/(at-before)
-		}
-		return int64(points[len(points)-1].Score) * scale
-	}, nil
 }
 
 // ignored are the extended resources that Filter leaves to others (a device manager of one's own).
