@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/klog/v2"
 
 	"hyperkube/api/networking/servicecidr"
@@ -62,6 +65,7 @@ func (s *Server) bootstrap(ctx context.Context) {
 //	Step 3: the default roles (once a start).
 //	Step 4: the priority classes of the system, and flow control's mandatory and suggested objects.
 //	Step 5: the range of the Services' addresses, the kubernetes Service and where it leads.
+//	Step 6: for those who join: where the apiserver is, and whose certificates it shows.
 func (s *Server) bootstrapOnce(ctx context.Context) error {
 	// Step 1
 	if err := s.hub.Ready(ctx); err != nil {
@@ -94,7 +98,44 @@ func (s *Server) bootstrapOnce(ctx context.Context) error {
 	if err := s.ensureServiceCIDR(ctx); err != nil {
 		return err
 	}
-	return s.ensureKubernetesService(ctx)
+	if err := s.ensureKubernetesService(ctx); err != nil {
+		return err
+	}
+	// Step 6
+	if !s.config.EnableBootstrapTokenAuth || s.config.ClientCAFile == "" {
+		return nil
+	}
+	return s.ensureClusterInfo(ctx)
+}
+
+// ensureClusterInfo keeps a kubeconfig without credentials in the ConfigMap kube-public/cluster-info: who knows a bootstrap token can check the
+// signature that the controller manager puts beside it.
+func (s *Server) ensureClusterInfo(ctx context.Context) error {
+	address, ok := s.advertiseAddress()
+	if !ok {
+		return nil
+	}
+	ca, err := os.ReadFile(s.config.ClientCAFile)
+	if err != nil {
+		return err
+	}
+	server := "https://" + netip.AddrPortFrom(address, uint16(addressPort(s.Address()))).String()
+	kubeconfig, err := clientcmd.Write(clientcmdapi.Config{Clusters: map[string]*clientcmdapi.Cluster{"": {Server: server, CertificateAuthorityData: ca}}})
+	if err != nil {
+		return err
+	}
+	wanted := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "cluster-info", Namespace: metav1.NamespacePublic},
+		Data:       map[string]string{"kubeconfig": string(kubeconfig)},
+	}
+	return s.reconcile(ctx, schema.GroupResource{Resource: "configmaps"}, wanted, func(current runtime.Object) bool {
+		present := current.(*corev1.ConfigMap)
+		if present.Data["kubeconfig"] == string(kubeconfig) {
+			return false
+		}
+		present.Data = wanted.Data // the signatures were of something else
+		return true
+	})
 }
 
 // ensure creates obj unless there is one of its name.

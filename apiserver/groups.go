@@ -1,16 +1,21 @@
 package apiserver
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"hyperkube/apiserver/admission"
 	"hyperkube/apiserver/audit"
 	"hyperkube/apiserver/authn"
+	"hyperkube/apiserver/authn/serviceaccount"
 	"hyperkube/apiserver/authz"
 	"hyperkube/apiserver/authz/node"
 	"hyperkube/apiserver/endpoints"
@@ -130,6 +135,7 @@ func (s *Server) installJudges() error {
 	authenticator, err := authn.New(authn.Config{
 		ClientCAFile: s.config.ClientCAFile, Issuer: s.issuer, Clock: env.Clock,
 		TokenFile: s.config.TokenAuthFile, BootstrapTokens: s.config.EnableBootstrapTokenAuth,
+		LegacyTokenUsed: s.legacyTokenUsed,
 		ServiceAccounts: lister.Confirmed[*corev1.ServiceAccount](env, schema.GroupResource{Resource: "serviceaccounts"}),
 		Pods:            pods,
 		Secrets:         lister.Confirmed[*corev1.Secret](env, schema.GroupResource{Resource: "secrets"}),
@@ -156,6 +162,20 @@ func (s *Server) installJudges() error {
 	}
 	env.Authenticator, env.Authorizer, env.Admission = authenticator, authorizer, chain
 	return nil
+}
+
+// legacyTokenUsed writes on a Secret the day on which its token was last used.
+func (s *Server) legacyTokenUsed(ctx context.Context, secret *corev1.Secret, day string) error {
+	store := s.env.Store(schema.GroupResource{Resource: "secrets"})
+	_, err := store.GuaranteedUpdate(request.WithUser(ctx, request.APIServer()), secret.Namespace, secret.Name, false, func(current runtime.Object) (runtime.Object, error) {
+		found := current.(*corev1.Secret)
+		if found.UID != secret.UID {
+			return nil, errors.New("it is another Secret by now")
+		}
+		metav1.SetMetaDataLabel(&found.ObjectMeta, serviceaccount.LastUsedLabelKey, day)
+		return found, nil
+	})
+	return err
 }
 
 // installFlowcontrol makes what stands between authentication and authorization: the audit log, and priority and fairness.

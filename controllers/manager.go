@@ -34,6 +34,8 @@ type Config struct {
 	// RootCA is the cluster's CA certificate in PEM, for every namespace's
 	// kube-root-ca.crt. Empty: not published.
 	RootCA []byte
+	// ServiceAccountKey is the private key of service account tokens, PEM. Empty: no Secret gets one.
+	ServiceAccountKey []byte
 	// SigningCert and SigningKey are the CA that signs certificate requests, PEM. Empty: none is signed.
 	SigningCert, SigningKey []byte
 	// SigningDuration is how long a signed certificate is good for at most. Default one year.

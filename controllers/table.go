@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"hyperkube/controllers/bootstrap"
 	"hyperkube/controllers/certificates"
 	"hyperkube/controllers/clusterroleaggregation"
 	"hyperkube/controllers/cronjob"
@@ -148,6 +149,12 @@ var table = []entry{
 			}
 			return rootcacertpublisher.New(t.client, t.informers, t.config.RootCA, t.options(1)), nil
 		}},
+	{"bootstrapsigner", "bootstrap-signer-controller", "signs cluster-info with the tokens of those who may join", coreGroup.WithResource("configmaps"),
+		func(t *term) (controller, error) {
+			return bootstrap.NewSigner(t.client, t.informers, t.options(1)), nil
+		}},
+	{"tokencleaner", "token-cleaner-controller", "deletes bootstrap tokens that have expired", coreGroup.WithResource("secrets"),
+		func(t *term) (controller, error) { return bootstrap.NewTokenCleaner(t.client, t.options(1)), nil }},
 	{"certificateapprover", "certificatesigningrequest-approving-controller", "approves kubelets' requests for their own client certificates", certificatesGroup.WithResource("certificatesigningrequests"),
 		func(t *term) (controller, error) {
 			return certificates.NewApprover(t.client, t.informers, t.options(1)), nil

@@ -30,6 +30,8 @@ type Config struct {
 	Pods            lister.Lister[*corev1.Pod]
 	Secrets         lister.Lister[*corev1.Secret]
 	Nodes           lister.Lister[*corev1.Node]
+	// LegacyTokenUsed notes on a Secret the day on which its token was used. Default nil: nobody does.
+	LegacyTokenUsed func(ctx context.Context, secret *corev1.Secret, day string) error
 	// TokenFile is a static token file. Default "": none.
 	TokenFile string
 	// BootstrapTokens lets the Secrets of type bootstrap.kubernetes.io/token in; it needs Secrets. Default: no.
@@ -56,6 +58,7 @@ type Authenticator struct {
 	x509           *x509Authenticator
 	issuer         *serviceaccount.Issuer
 	validator      *serviceaccount.Validator
+	legacy         *serviceaccount.Legacy
 	anonymousPaths []string
 	// tokens know bearer tokens beside those of service accounts; each returns nil for one it does not know.
 	tokens []func(token string) *request.User
@@ -94,6 +97,11 @@ func New(cfg Config) (*Authenticator, error) {
 	a.validator = &serviceaccount.Validator{
 		ServiceAccounts: cfg.ServiceAccounts, Pods: cfg.Pods, Secrets: cfg.Secrets, Nodes: cfg.Nodes, Clock: cfg.Clock,
 	}
+	if cfg.Issuer != nil {
+		a.legacy = &serviceaccount.Legacy{
+			Keys: cfg.Issuer.Keys, ServiceAccounts: cfg.ServiceAccounts, Secrets: cfg.Secrets, Clock: cfg.Clock, Used: cfg.LegacyTokenUsed,
+		}
+	}
 	return a, nil
 }
 
@@ -128,7 +136,7 @@ func (a *Authenticator) AuthenticateRequest(r *http.Request) (*request.User, boo
 
 // AuthenticateToken says who bears token, and for which of the wanted audiences (nil: the
 // apiserver's own) it is good. TokenReview asks the same.
-func (a *Authenticator) AuthenticateToken(_ context.Context, token string, audiences []string) (*request.User, []string, error) {
+func (a *Authenticator) AuthenticateToken(ctx context.Context, token string, audiences []string) (*request.User, []string, error) {
 	for _, authenticate := range a.tokens {
 		if user := authenticate(token); user != nil {
 			return a.forUs(user, audiences)
@@ -138,6 +146,9 @@ func (a *Authenticator) AuthenticateToken(_ context.Context, token string, audie
 		return nil, nil, errors.New("invalid bearer token")
 	}
 	claims, good, err := a.issuer.Verify(token, audiences)
+	if errors.Is(err, serviceaccount.ErrNotOurs) {
+		return a.authenticateLegacy(ctx, token, audiences)
+	}
 	if err == nil {
 		err = a.validator.Validate(claims)
 	}
@@ -145,6 +156,14 @@ func (a *Authenticator) AuthenticateToken(_ context.Context, token string, audie
 		return nil, nil, fmt.Errorf("invalid bearer token: %w", err)
 	}
 	return authenticated(claims.User()), good, nil
+}
+
+func (a *Authenticator) authenticateLegacy(ctx context.Context, token string, audiences []string) (*request.User, []string, error) {
+	user, err := a.legacy.Authenticate(ctx, token)
+	if err != nil {
+		return nil, nil, fmt.Errorf("invalid bearer token: %w", err)
+	}
+	return a.forUs(user, audiences)
 }
 
 // forUs answers for a token that names no audience: it is for this apiserver and nobody else.

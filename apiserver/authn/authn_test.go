@@ -30,6 +30,7 @@ import (
 	"hyperkube/apiserver/authz"
 	"hyperkube/apiserver/lister"
 	"hyperkube/apiserver/request"
+	satoken "hyperkube/pki/token"
 )
 
 // ca is a certificate authority for one test.
@@ -85,7 +86,7 @@ func newIssuer(t *testing.T) *serviceaccount.Issuer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := serviceaccount.ParseKeys(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}))
+	keys, err := satoken.ParseKeys(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,8 @@
 //  1. the client certificate that TLS brought along: CommonName is the user, each
 //     Organization a group, if the cluster's CA signed it for client use;
 //  2. the bearer token: the service account it was signed for (package
-//     serviceaccount), if all that it is bound to still exists;
+//     serviceaccount), if all that it is bound to still exists; before that, the tokens
+//     of a file and of those who join the cluster (bootstrap tokens);
 //  3. nobody: system:anonymous, but only on the paths of health and version.
 //
 // Credentials that are there and wrong refuse the request (401), even when it could
@@ -22,7 +23,7 @@
 // of it; extra fields are what a credential says beyond name and groups, such as the
 // pod of a token.
 //
-// Invariants: authn writes nothing and keeps no session; it looks at no password; the
+// Invariants: authn writes nothing but the day on which the token of a Secret was last used, and keeps no session; it looks at no password; the
 // token and the Authorization header never reach a log or a handler behind
 // it (the header is removed).
 //

@@ -20,6 +20,8 @@ type controllerManagerOptions struct {
 	// ClusterSigningCertFile and ClusterSigningKeyFile are the CA that signs certificate requests; "": the data directory's.
 	ClusterSigningCertFile, ClusterSigningKeyFile string
 	ClusterSigningDuration                        time.Duration
+	// ServiceAccountPrivateKeyFile signs the tokens of Secrets; "": the data directory's.
+	ServiceAccountPrivateKeyFile string
 }
 
 func newControllerManagerOptions() component.Options {
@@ -35,6 +37,7 @@ func (o *controllerManagerOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&o.Controllers, "controllers", o.Controllers, "which to run: * for all, NAME for one, -NAME for all but one")
 	flags.StringVar(&o.ClusterSigningCertFile, "cluster-signing-cert-file", "", "the CA certificate that signs certificate requests (default: the data directory's)")
 	flags.StringVar(&o.ClusterSigningKeyFile, "cluster-signing-key-file", "", "its key")
+	flags.StringVar(&o.ServiceAccountPrivateKeyFile, "service-account-private-key-file", "", "the key that signs the tokens of Secrets (default: the data directory's)")
 	flags.DurationVar(&o.ClusterSigningDuration, "cluster-signing-duration", o.ClusterSigningDuration, "how long a signed certificate is good for at most")
 }
 
@@ -48,13 +51,21 @@ func (o *controllerManagerOptions) Run(ctx context.Context, env *component.Env) 
 	if err != nil {
 		return err
 	}
+	if o.ServiceAccountPrivateKeyFile == "" {
+		o.ServiceAccountPrivateKeyFile = o.dir.ServiceAccountKeyFile()
+	}
+	serviceAccountKey, err := os.ReadFile(o.ServiceAccountPrivateKeyFile)
+	if err != nil {
+		return err
+	}
 	signingCert, signingKey, err := o.signingCA()
 	if err != nil {
 		return err
 	}
 	manager, err := controllers.New(controllers.Config{
 		SigningCert: signingCert, SigningKey: signingKey, SigningDuration: o.ClusterSigningDuration,
-		Client: set, RESTConfig: config, Controllers: o.Controllers, RootCA: ca,
+		ServiceAccountKey: serviceAccountKey,
+		Client:            set, RESTConfig: config, Controllers: o.Controllers, RootCA: ca,
 		ClusterCIDR: o.dir.Cluster.PodCIDR, ServiceCIDR: o.dir.Cluster.ServiceCIDR,
 		LeaderElect: o.LeaderElect, Identity: o.identity(), LeaseDuration: o.LeaseDuration, RenewDeadline: o.RenewDeadline, RetryPeriod: o.RetryPeriod,
 		Gate: o.gate(), Metrics: env.Metrics, Health: env.Health,

@@ -9,8 +9,8 @@
 // # In Kubernetes
 //
 // pkg/controller/serviceaccount/serviceaccounts_controller.go
-// (ServiceAccountsController). The controller beside it, which made token
-// Secrets, is left out: pods get their tokens by TokenRequest.
+// (ServiceAccountsController). Beside it, TokensController fills the token Secrets that
+// somebody asks for; nobody gets one unasked any more.
 package serviceaccount
 
 import (

@@ -5,13 +5,14 @@
 //	"eyJ…" ──Issuer.Verify──► Claims ──Validator.Validate──► User (system:serviceaccount:ns:name)
 //
 // Neither stores anything: the signature says who made a token, the bound objects
-// say whether it still counts. Keys and discovery documents (keys.go,
-// openidmetadata.go) let others verify tokens without asking the apiserver.
+// say whether it still counts. Keys (pki/token) and discovery documents
+// (openidmetadata.go) let others verify tokens without asking the apiserver.
+//
+// The older tokens of Secrets do not expire; they count while their Secret bears them (legacy.go).
 //
 // Read first: Issuer.Verify, Validator.Validate, Claims.
 //
-// In Kubernetes: pkg/serviceaccount (jwt.go, claims.go, openidmetadata.go). Left out are
-// the tokens of Secrets without expiry (legacy.go) and the external signer.
+// In Kubernetes: pkg/serviceaccount (jwt.go, claims.go, legacy.go, openidmetadata.go). Left out is the external signer.
 package serviceaccount
 
 import (
@@ -21,6 +22,8 @@ import (
 	"strings"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"hyperkube/pki/token"
 )
 
 // Issuer is one issuer of tokens: its name, its keys, its default audiences. It is
@@ -29,7 +32,7 @@ type Issuer struct {
 	// Name is the "iss" of all tokens, by convention a URL.
 	Name string
 	// Keys verify; the first with a private half signs.
-	Keys []Key
+	Keys []token.Key
 	// Audiences are the names of this apiserver in "aud": a token without any of them is for
 	// someone else.
 	Audiences []string
@@ -41,35 +44,20 @@ var ErrNotOurs = errors.New("token was not issued here")
 
 // Sign makes a token of c.
 func (i *Issuer) Sign(c *Claims) (string, error) {
-	for _, k := range i.Keys {
-		if k.Private == nil {
-			continue
-		}
-		c.Issuer = i.Name
-		token := jwt.NewWithClaims(jwt.GetSigningMethod(k.Algorithm), c)
-		delete(token.Header, "typ")
-		token.Header["kid"] = k.ID
-		return token.SignedString(k.Private)
-	}
-	return "", errors.New("no private key to sign service account tokens with")
+	c.Issuer = i.Name
+	return token.Sign(i.Keys, c)
 }
 
 // Verify checks form, issuer, signature and audience, in this order, and returns the
 // claims and the audiences common to the token and to audiences (all that the token must be
 // good for; nil: the issuer's own). Time and bound objects are the
 // Validator's.
-func (i *Issuer) Verify(token string, audiences []string) (*Claims, []string, error) {
-	// The issuer is read before the signature is checked: it decides only whether we look at
-	// the token at all.
-	if strings.Count(token, ".") != 2 {
+func (i *Issuer) Verify(data string, audiences []string) (*Claims, []string, error) {
+	if issuerOf(data) != i.Name {
 		return nil, nil, ErrNotOurs
 	}
-	var unverified Claims
-	if _, _, err := jwt.NewParser().ParseUnverified(token, &unverified); err != nil || unverified.Issuer != i.Name {
-		return nil, nil, ErrNotOurs
-	}
-	claims, err := i.verifySignature(token)
-	if err != nil {
+	claims := &Claims{}
+	if err := verifySignature(i.Keys, data, claims); err != nil {
 		return nil, nil, err
 	}
 	if len(audiences) == 0 {
@@ -92,32 +80,44 @@ func (i *Issuer) Verify(token string, audiences []string) (*Claims, []string, er
 	return claims, common, nil
 }
 
+// issuerOf reads the issuer before the signature is checked: it decides only whether we look at
+// the token at all. It is "" for what is no token.
+func issuerOf(data string) string {
+	if strings.Count(data, ".") != 2 {
+		return ""
+	}
+	var unverified jwt.RegisteredClaims
+	if _, _, err := jwt.NewParser().ParseUnverified(data, &unverified); err != nil {
+		return ""
+	}
+	return unverified.Issuer
+}
+
 // verifySignature tries the key that the token names, or every key when none has that
-// id. The algorithm is the key's, never the token's choice.
-func (i *Issuer) verifySignature(token string) (*Claims, error) {
-	candidates := i.Keys
-	if unverified, _, err := jwt.NewParser().ParseUnverified(token, &Claims{}); err == nil {
-		for n, k := range i.Keys {
+// id, and fills claims. The algorithm is the key's, never the token's choice.
+func verifySignature(keys []token.Key, data string, claims jwt.Claims) error {
+	candidates := keys
+	if unverified, _, err := jwt.NewParser().ParseUnverified(data, &jwt.RegisteredClaims{}); err == nil {
+		for n, k := range keys {
 			if k.ID == unverified.Header["kid"] {
-				candidates = i.Keys[n : n+1]
+				candidates = keys[n : n+1]
 			}
 		}
 	}
 	var last error
 	for _, k := range candidates {
-		claims := &Claims{}
 		parser := jwt.NewParser(jwt.WithValidMethods([]string{k.Algorithm}), jwt.WithoutClaimsValidation())
-		if _, last = parser.ParseWithClaims(token, claims, func(*jwt.Token) (any, error) { return k.Public, nil }); last == nil {
-			return claims, nil
+		if _, last = parser.ParseWithClaims(data, claims, func(*jwt.Token) (any, error) { return k.Public, nil }); last == nil {
+			return nil
 		}
 	}
-	return nil, fmt.Errorf("service account token: %w", last)
+	return fmt.Errorf("service account token: %w", last)
 }
 
 // NewIssuer makes the issuer called name with the keys of keyFile. The apiserver's own audience is the
 // issuer's name.
 func NewIssuer(keyFile, name string) (*Issuer, error) {
-	keys, err := LoadKeys(keyFile)
+	keys, err := token.LoadKeys(keyFile)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@ import (
 	"math/big"
 	"net/http"
 	"slices"
+
+	"hyperkube/pki/token"
 )
 
 // Paths of the discovery documents (OpenID Connect Discovery 1.0, section 4).
@@ -60,7 +62,7 @@ func (i *Issuer) DiscoveryHandlers(jwksBase string) map[string]http.Handler {
 	}
 }
 
-func webKey(k Key) jsonWebKey {
+func webKey(k token.Key) jsonWebKey {
 	w := jsonWebKey{Use: "sig", KeyID: k.ID, Algorithm: k.Algorithm}
 	switch p := k.Public.(type) {
 	case *rsa.PublicKey:

@@ -20,6 +20,7 @@ import (
 
 	"hyperkube/apiserver/authn/serviceaccount"
 	"hyperkube/apiserver/lister"
+	satoken "hyperkube/pki/token"
 )
 
 var now = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -33,7 +34,7 @@ func newCreator(t *testing.T) (*creator, *serviceaccount.Issuer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := serviceaccount.ParseKeys(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}))
+	keys, err := satoken.ParseKeys(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}))
 	if err != nil {
 		t.Fatal(err)
 	}

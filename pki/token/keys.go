@@ -1,4 +1,11 @@
-package serviceaccount
+// Package token signs the tokens of service accounts with the key of the data directory: JWTs (RFC 7519). It is
+// on the ground floor because two components sign: the apiserver, who asks for a token (TokenRequest), and the
+// controller manager, for Secrets of type kubernetes.io/service-account-token. Only the apiserver verifies.
+//
+//	sa.key ──LoadKeys──► Keys ──Sign(claims)──► "eyJ…"
+//
+// In Kubernetes: pkg/serviceaccount (jwt.go, legacy.go), k8s.io/client-go/util/keyutil.
+package token
 
 import (
 	"crypto"
@@ -10,11 +17,26 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
 
 	"github.com/golang-jwt/jwt/v5"
 )
+
+// Sign makes a token of claims, with the first of keys that can.
+func Sign(keys []Key, claims jwt.Claims) (string, error) {
+	for _, k := range keys {
+		if k.Private == nil {
+			continue
+		}
+		token := jwt.NewWithClaims(jwt.GetSigningMethod(k.Algorithm), claims)
+		delete(token.Header, "typ")
+		token.Header["kid"] = k.ID
+		return token.SignedString(k.Private)
+	}
+	return "", errors.New("no private key to sign service account tokens with")
+}
 
 // Key is one key of the issuer. ID is the "kid" of its tokens: the hash of the
 // public key, so that it need not be configured anywhere.
