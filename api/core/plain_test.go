@@ -159,8 +159,26 @@ func TestLimitRange(t *testing.T) {
 	l.Spec.Limits[0].Min = list("3")
 	ruletest.Expect(t, limitrange.Validate(l),
 		"spec.limits[0].min[cpu]: Invalid value … min value 3 is greater than max value 2",
-		"spec.limits[0].min[cpu]: Invalid value … min value 3 is greater than default value 2",
-		"spec.limits[0].min[cpu]: Invalid value … min value 3 is greater than defaultRequest value 2")
+		"spec.limits[0].default[cpu]: Invalid value … min value 3 is greater than default value 2",
+		"spec.limits[0].defaultRequest[cpu]: Invalid value … min value 3 is greater than default request value 2")
+	for name, test := range map[string]struct {
+		item v1.LimitRangeItem
+		want []string
+	}{
+		"ratio": {v1.LimitRangeItem{Type: v1.LimitTypePod, Min: list("1"), Max: list("2"), MaxLimitRequestRatio: list("3")},
+			[]string{`spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: "3": ratio 3 is greater than max/min = 2.000000`}},
+		"small ratio": {v1.LimitRangeItem{Type: v1.LimitTypePod, MaxLimitRequestRatio: list("500m")},
+			[]string{`spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: "500m": ratio 500m is less than 1`}},
+		"pod's default": {v1.LimitRangeItem{Type: v1.LimitTypePod, Default: list("1")}, []string{"spec.limits[0].default: Forbidden: may not be specified when `type` is 'Pod'"}},
+		"claim":         {v1.LimitRangeItem{Type: v1.LimitTypePersistentVolumeClaim}, []string{"spec.limits[0].limits: Required value: either minimum or maximum storage value is required"}},
+		"type":          {v1.LimitRangeItem{Type: "Node", Max: list("1")}, []string{`spec.limits[0].type: Invalid value: "Node": must be a standard limit type or fully qualified`}},
+		"not a container's": {v1.LimitRangeItem{Type: v1.LimitTypePod, Max: v1.ResourceList{v1.ResourceStorage: resource.MustParse("1")}},
+			[]string{`spec.limits[0].max[storage]: Invalid value: "storage": must be a standard resource for containers`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ruletest.Expect(t, limitrange.Validate(&v1.LimitRange{Spec: v1.LimitRangeSpec{Limits: []v1.LimitRangeItem{test.item}}}), test.want...)
+		})
+	}
 }
 
 func TestResourceQuota(t *testing.T) {
@@ -169,6 +187,27 @@ func TestResourceQuota(t *testing.T) {
 	q.Spec.Hard = nil
 	q.Spec.Scopes = []v1.ResourceQuotaScope{v1.ResourceQuotaScopeBestEffort, v1.ResourceQuotaScopeNotBestEffort}
 	ruletest.Expect(t, resourcequota.Validate(q), "spec.scopes: Invalid value … conflicting scopes")
+	with := func(scope v1.ResourceQuotaScope, operator v1.ScopeSelectorOperator, hard v1.ResourceName, values ...string) *v1.ResourceQuota {
+		return &v1.ResourceQuota{Spec: v1.ResourceQuotaSpec{
+			Hard:          v1.ResourceList{hard: resource.MustParse("1")},
+			ScopeSelector: &v1.ScopeSelector{MatchExpressions: []v1.ScopedResourceSelectorRequirement{{ScopeName: scope, Operator: operator, Values: values}}},
+		}}
+	}
+	for name, test := range map[string]struct {
+		quota *v1.ResourceQuota
+		want  []string
+	}{
+		"class":        {with(v1.ResourceQuotaScopePriorityClass, v1.ScopeSelectorOpIn, v1.ResourcePods, "high"), nil},
+		"extended":     {with(v1.ResourceQuotaScopeBestEffort, v1.ScopeSelectorOpExists, "requests.example.com/gpu"), nil},
+		"no values":    {with(v1.ResourceQuotaScopePriorityClass, v1.ScopeSelectorOpIn, v1.ResourcePods), []string{"spec.scopeSelector.matchExpressions.values: Required value: must be at least one value"}},
+		"values":       {with(v1.ResourceQuotaScopeBestEffort, v1.ScopeSelectorOpExists, v1.ResourcePods, "a"), []string{"spec.scopeSelector.matchExpressions.values: Invalid value … must be no value"}},
+		"operator":     {with(v1.ResourceQuotaScopeBestEffort, v1.ScopeSelectorOpIn, v1.ResourcePods, "a"), []string{"spec.scopeSelector.matchExpressions.operator: Invalid value … must be 'Exist'"}},
+		"resource":     {with(v1.ResourceQuotaScopeBestEffort, v1.ScopeSelectorOpExists, v1.ResourceRequestsCPU), []string{"spec.scopeSelector.matchExpressions: Invalid value … unsupported scope applied to resource"}},
+		"scope":        {with("x", v1.ScopeSelectorOpExists, "requests.example.com/gpu"), []string{"spec.scopeSelector.matchExpressions.scopeName: Invalid value … unsupported scope"}},
+		"unknown name": {&v1.ResourceQuota{Spec: v1.ResourceQuotaSpec{Hard: v1.ResourceList{"gpus": resource.MustParse("1")}}}, []string{"spec.hard[gpus]: Invalid value … must be a standard resource type or fully qualified", "spec.hard[gpus]: Invalid value … must be a standard resource for quota"}},
+	} {
+		t.Run(name, func(t *testing.T) { ruletest.Expect(t, resourcequota.Validate(test.quota), test.want...) })
+	}
 }
 
 func TestPersistentVolumeAndClaim(t *testing.T) {
@@ -181,7 +220,7 @@ func TestPersistentVolumeAndClaim(t *testing.T) {
 	moved := pv.DeepCopy()
 	moved.Spec.HostPath.Path = "/b"
 	ruletest.Expect(t, persistentvolume.ValidateVolumeUpdate(moved, pv), "spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation")
-	ruletest.Expect(t, persistentvolume.ValidateVolume(&v1.PersistentVolume{}), "spec.accessModes: Required value", "spec.capacity: Required value", "spec: Required value: must specify a volume type")
+	ruletest.Expect(t, persistentvolume.ValidateVolume(&v1.PersistentVolume{}), "spec.accessModes: Required value", "spec.capacity: Required value", "spec.capacity: Unsupported value", "spec: Required value: must specify a volume type")
 
 	claim := &v1.PersistentVolumeClaim{Spec: v1.PersistentVolumeClaimSpec{
 		AccessModes: pv.Spec.AccessModes, Resources: v1.VolumeResourceRequirements{Requests: pv.Spec.Capacity},

@@ -87,6 +87,11 @@ func SupportedOrEmpty[T ~string](value T, path *field.Path, words ...T) field.Er
 	if value == "" {
 		return nil
 	}
+	return OneOf(value, path, words...)
+}
+
+// OneOf asks for one of a set of words; no value is no word either.
+func OneOf[T ~string](value T, path *field.Path, words ...T) field.ErrorList {
 	known := sets.New(words...)
 	if known.Has(value) {
 		return nil
@@ -163,6 +168,21 @@ func IP(value string, path *field.Path) field.ErrorList {
 // SupportedProtocol asks for TCP, UDP or SCTP.
 func SupportedProtocol(value v1.Protocol, path *field.Path) field.ErrorList {
 	return Supported(value, path, v1.ProtocolTCP, v1.ProtocolUDP, v1.ProtocolSCTP)
+}
+
+// maxDriverName: a CSI driver's name is also a file's name and a label's value.
+const maxDriverName = 63
+
+// DriverName asks for the name of a CSI driver; upper case is let through, as drivers of old have it.
+func DriverName(name string, path *field.Path) field.ErrorList {
+	errs := NonEmpty(name, path)
+	if len(name) > maxDriverName {
+		errs = append(errs, field.TooLong(path, "", maxDriverName))
+	}
+	if name == "" {
+		return errs
+	}
+	return append(errs, All(validation.IsDNS1123Subdomain(strings.ToLower(name)), path, name)...)
 }
 
 const maxSignerName = 2*validation.DNS1123SubdomainMaxLength + validation.DNS1123LabelMaxLength + 2

@@ -5,6 +5,8 @@
 package persistentvolume
 
 import (
+	"path"
+
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/diff"
@@ -31,72 +33,92 @@ func SetDefaultsVolume(pv *v1.PersistentVolume) {
 	}
 }
 
-// SetDefaultsClaim fills what the writer of a claim left out.
-func SetDefaultsClaim(claim *v1.PersistentVolumeClaim) {
-	if claim.Status.Phase == "" {
-		claim.Status.Phase = v1.ClaimPending
-	}
-	pod.SetDefaultsPersistentVolumeClaimSpec(&claim.Spec)
-}
-
 // ValidateVolume checks a volume on its own.
 func ValidateVolume(pv *v1.PersistentVolume) field.ErrorList {
-	spec, path := &pv.Spec, field.NewPath("spec")
-	var errs field.ErrorList
-	if len(spec.AccessModes) == 0 {
-		errs = append(errs, field.Required(path.Child("accessModes"), ""))
-	}
-	for _, mode := range spec.AccessModes {
-		errs = append(errs, rule.Supported(mode, path.Child("accessModes"), v1.ReadWriteOnce, v1.ReadOnlyMany, v1.ReadWriteMany, v1.ReadWriteOncePod)...)
-	}
-	if len(spec.Capacity) == 0 {
-		errs = append(errs, field.Required(path.Child("capacity"), ""))
-	} else if _, ok := spec.Capacity[v1.ResourceStorage]; !ok || len(spec.Capacity) > 1 {
-		errs = append(errs, field.NotSupported(path.Child("capacity"), spec.Capacity, []v1.ResourceName{v1.ResourceStorage}))
-	}
-	for name, quantity := range spec.Capacity {
-		if quantity.Sign() <= 0 {
-			errs = append(errs, field.Invalid(path.Child("capacity").Key(string(name)), quantity.String(), rule.NotPositiveMessage))
-		}
-	}
-	errs = append(errs, rule.SupportedOrEmpty(spec.PersistentVolumeReclaimPolicy, path.Child("persistentVolumeReclaimPolicy"),
+	spec, at := &pv.Spec, field.NewPath("spec")
+	errs := pod.ValidateAccessModes(spec.AccessModes, "", at.Child("accessModes"))
+	errs = append(errs, validateCapacity(spec.Capacity, at.Child("capacity"))...)
+	errs = append(errs, rule.SupportedOrEmpty(spec.PersistentVolumeReclaimPolicy, at.Child("persistentVolumeReclaimPolicy"),
 		v1.PersistentVolumeReclaimDelete, v1.PersistentVolumeReclaimRecycle, v1.PersistentVolumeReclaimRetain)...)
+	if spec.HostPath != nil && path.Clean(spec.HostPath.Path) == "/" && spec.PersistentVolumeReclaimPolicy == v1.PersistentVolumeReclaimRecycle {
+		errs = append(errs, field.Forbidden(at.Child("persistentVolumeReclaimPolicy"), "may not be 'recycle' for a hostPath mount of '/'"))
+	}
 	if spec.VolumeMode != nil {
-		errs = append(errs, rule.Supported(*spec.VolumeMode, path.Child("volumeMode"), v1.PersistentVolumeBlock, v1.PersistentVolumeFilesystem)...)
+		errs = append(errs, rule.OneOf(*spec.VolumeMode, at.Child("volumeMode"), v1.PersistentVolumeBlock, v1.PersistentVolumeFilesystem)...)
 	}
 	if spec.StorageClassName != "" {
-		errs = append(errs, rule.DNSSubdomain(spec.StorageClassName, path.Child("storageClassName"))...)
+		errs = append(errs, rule.DNSSubdomain(spec.StorageClassName, at.Child("storageClassName"))...)
 	}
 	if a := spec.NodeAffinity; a != nil {
 		if a.Required == nil {
-			errs = append(errs, field.Required(path.Child("nodeAffinity", "required"), "must specify required node constraints"))
+			errs = append(errs, field.Required(at.Child("nodeAffinity", "required"), "must specify required node constraints"))
 		} else {
-			errs = append(errs, pod.ValidateNodeSelector(a.Required, path.Child("nodeAffinity", "required"))...)
+			errs = append(errs, pod.ValidateNodeSelector(a.Required, at.Child("nodeAffinity", "required"))...)
 		}
 	}
-	return append(errs, validateSource(spec, path)...)
+	errs = append(errs, validateAttributesClass(spec, at)...)
+	return append(errs, validateSource(spec, at)...)
 }
 
-func validateSource(spec *v1.PersistentVolumeSpec, path *field.Path) field.ErrorList {
+// ValidateInlineSpec checks a volume that stands inside a VolumeAttachment, in place of the name of one.
+func ValidateInlineSpec(spec *v1.PersistentVolumeSpec, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if ptr.AllPtrFieldsNil(&spec.PersistentVolumeSource) {
-		errs = append(errs, field.Required(path, "must specify a volume type"))
-	}
-	if s := spec.HostPath; s != nil {
-		errs = append(errs, pod.ValidateHostPath(s, path.Child("hostPath"))...)
-	}
-	if s := spec.NFS; s != nil {
-		errs = append(errs, pod.ValidateNFS(s, path.Child("nfs"))...)
-	}
-	if s := spec.Local; s != nil {
-		errs = append(errs, rule.NonEmpty(s.Path, path.Child("local", "path"))...)
-		if spec.NodeAffinity == nil {
-			errs = append(errs, field.Required(path.Child("nodeAffinity"), "Local volume requires node affinity"))
+	const inline = "may not be specified in the context of inline volumes"
+	for _, part := range []struct {
+		name string
+		set  bool
+	}{
+		{"claimRef", spec.ClaimRef != nil}, {"capacity", len(spec.Capacity) != 0},
+		{"nodeAffinity", spec.NodeAffinity != nil}, {"storageClassName", spec.StorageClassName != ""},
+	} {
+		if part.set {
+			errs = append(errs, field.Forbidden(at.Child(part.name), inline))
 		}
 	}
-	if s := spec.CSI; s != nil {
-		errs = append(errs, rule.NonEmpty(s.Driver, path.Child("csi", "driver"))...)
-		errs = append(errs, rule.NonEmpty(s.VolumeHandle, path.Child("csi", "volumeHandle"))...)
+	if spec.CSI == nil {
+		errs = append(errs, field.Required(at.Child("csi"), "has to be specified in the context of inline volumes"))
+	}
+	errs = append(errs, pod.ValidateAccessModes(spec.AccessModes, "", at.Child("accessModes"))...)
+	if p := spec.PersistentVolumeReclaimPolicy; p != "" && p != v1.PersistentVolumeReclaimRetain {
+		errs = append(errs, field.Forbidden(at.Child("persistentVolumeReclaimPolicy"), "may only be Retain in the context of inline volumes"))
+	}
+	if m := spec.VolumeMode; m != nil && *m != v1.PersistentVolumeFilesystem {
+		errs = append(errs, field.Forbidden(at.Child("volumeMode"), "may not specify volumeMode other than Filesystem in the context of inline volumes"))
+	}
+	errs = append(errs, validateAttributesClass(spec, at)...)
+	return append(errs, validateSource(spec, at)...)
+}
+
+func validateCapacity(capacity v1.ResourceList, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if len(capacity) == 0 {
+		errs = append(errs, field.Required(at, ""))
+	}
+	if _, ok := capacity[v1.ResourceStorage]; !ok || len(capacity) > 1 {
+		errs = append(errs, field.NotSupported(at, capacity, []v1.ResourceName{v1.ResourceStorage}))
+	}
+	for name, quantity := range capacity {
+		if quantity.Sign() <= 0 {
+			errs = append(errs, field.Invalid(at.Key(string(name)), quantity.String(), rule.NotPositiveMessage))
+		}
+	}
+	return errs
+}
+
+// validateAttributesClass: only drivers know of attributes.
+func validateAttributesClass(spec *v1.PersistentVolumeSpec, at *field.Path) field.ErrorList {
+	name := spec.VolumeAttributesClassName
+	if name == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	if *name == "" {
+		errs = append(errs, field.Required(at.Child("volumeAttributesClassName"), "an empty string is disallowed"))
+	} else {
+		errs = append(errs, rule.DNSSubdomain(*name, at.Child("volumeAttributesClassName"))...)
+	}
+	if spec.CSI == nil {
+		errs = append(errs, field.Required(at.Child("csi"), "has to be specified when using volumeAttributesClassName"))
 	}
 	return errs
 }
@@ -104,44 +126,19 @@ func validateSource(spec *v1.PersistentVolumeSpec, path *field.Path) field.Error
 // ValidateVolumeUpdate: a volume stays where it is.
 func ValidateVolumeUpdate(pv, old *v1.PersistentVolume) field.ErrorList {
 	errs := ValidateVolume(pv)
-	if !equality.Semantic.DeepEqual(pv.Spec.PersistentVolumeSource, old.Spec.PersistentVolumeSource) {
-		errs = append(errs, field.Forbidden(field.NewPath("spec", "persistentvolumesource"), "spec.persistentvolumesource is immutable after creation\n"+diff.Diff(old.Spec.PersistentVolumeSource, pv.Spec.PersistentVolumeSource)))
+	source := pv.Spec.PersistentVolumeSource.DeepCopy()
+	if was := old.Spec.CSI; source.CSI != nil && was != nil && was.ControllerExpandSecretRef == nil {
+		source.CSI.ControllerExpandSecretRef = nil // a secret for growing may come later
+	}
+	if !equality.Semantic.DeepEqual(*source, old.Spec.PersistentVolumeSource) {
+		errs = append(errs, field.Forbidden(field.NewPath("spec", "persistentvolumesource"), "spec.persistentvolumesource is immutable after creation\n"+diff.Diff(old.Spec.PersistentVolumeSource, *source)))
 	}
 	errs = append(errs, rule.Immutable(pv.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode"))...)
 	if old.Spec.NodeAffinity != nil {
 		errs = append(errs, rule.Immutable(pv.Spec.NodeAffinity, old.Spec.NodeAffinity, field.NewPath("nodeAffinity"))...)
 	}
-	return errs
-}
-
-// ValidateClaim checks a claim on its own.
-func ValidateClaim(claim *v1.PersistentVolumeClaim) field.ErrorList {
-	return pod.ValidatePersistentVolumeClaimSpec(&claim.Spec, field.NewPath("spec"))
-}
-
-// ValidateClaimUpdate: of a bound claim only the size may grow; a binder fills in the volume's name.
-func ValidateClaimUpdate(claim, old *v1.PersistentVolumeClaim) field.ErrorList {
-	errs := ValidateClaim(claim)
-	path := field.NewPath("spec")
-	rest, was := claim.Spec.DeepCopy(), old.Spec.DeepCopy()
-	if was.VolumeName == "" {
-		was.VolumeName = rest.VolumeName
-	}
-	// A class given to a claim that waits for the default one.
-	if was.StorageClassName == nil && rest.StorageClassName != nil && old.Status.Phase != v1.ClaimBound {
-		was.StorageClassName = rest.StorageClassName
-	}
-	was.VolumeAttributesClassName = rest.VolumeAttributesClassName
-	size, oldSize := rest.Resources.Requests[v1.ResourceStorage], was.Resources.Requests[v1.ResourceStorage]
-	if old.Status.Phase == v1.ClaimBound && size.Cmp(oldSize) != 0 {
-		rest.Resources.Requests[v1.ResourceStorage] = oldSize
-		present := old.Status.Capacity[v1.ResourceStorage]
-		if size.Cmp(oldSize) < 0 && size.Cmp(present) <= 0 {
-			errs = append(errs, field.Forbidden(path.Child("resources", "requests", "storage"), "field can not be less than status.capacity"))
-		}
-	}
-	if !equality.Semantic.DeepEqual(rest, was) {
-		errs = append(errs, field.Forbidden(path, "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n"+diff.Diff(was, rest)))
+	if old.Spec.VolumeAttributesClassName != nil && pv.Spec.VolumeAttributesClassName == nil {
+		errs = append(errs, field.Forbidden(field.NewPath("spec", "volumeAttributesClassName"), "update from non-nil value to nil is forbidden"))
 	}
 	return errs
 }

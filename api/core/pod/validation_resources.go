@@ -33,8 +33,8 @@ func IsExtendedResourceName(name v1.ResourceName) bool {
 	return len(validation.IsQualifiedName(v1.DefaultResourceRequestsPrefix+string(name))) == 0
 }
 
-// isOvercommitAllowed: more of it may be limited than is requested.
-func isOvercommitAllowed(name v1.ResourceName) bool {
+// IsOvercommitAllowed reports whether more of a resource may be limited than is requested.
+func IsOvercommitAllowed(name v1.ResourceName) bool {
 	return IsNativeResource(name) && !isHugePageResourceName(name)
 }
 
@@ -46,17 +46,40 @@ func isStandardContainerResourceName(name v1.ResourceName) bool {
 	return isHugePageResourceName(name)
 }
 
+var standardResources = sets.New(v1.ResourceCPU, v1.ResourceMemory, v1.ResourceEphemeralStorage, v1.ResourceStorage,
+	v1.ResourceRequestsCPU, v1.ResourceRequestsMemory, v1.ResourceRequestsEphemeralStorage, v1.ResourceRequestsStorage,
+	v1.ResourceLimitsCPU, v1.ResourceLimitsMemory, v1.ResourceLimitsEphemeralStorage,
+	v1.ResourcePods, v1.ResourceQuotas, v1.ResourceServices, v1.ResourceReplicationControllers, v1.ResourceSecrets, v1.ResourceConfigMaps,
+	v1.ResourcePersistentVolumeClaims, v1.ResourceServicesNodePorts, v1.ResourceServicesLoadBalancers)
+
 // ValidateResourceName asks for the name of a resource: a standard one, or one
 // with a domain.
 func ValidateResourceName(name v1.ResourceName, path *field.Path) field.ErrorList {
-	return rule.QualifiedName(string(name), path)
+	errs := rule.QualifiedName(string(name), path)
+	if len(errs) > 0 || strings.Contains(string(name), "/") || standardResources.Has(name) || isHugePageResourceName(name) || isHugePageRequest(name) {
+		return errs
+	}
+	return field.ErrorList{field.Invalid(path, name, "must be a standard resource type or fully qualified")}
+}
+
+// ValidateQuotaResourceName asks for the name of something that a quota can count.
+func ValidateQuotaResourceName(name v1.ResourceName, path *field.Path) field.ErrorList {
+	errs := ValidateResourceName(name, path)
+	if !strings.Contains(string(name), "/") && (!standardResources.Has(name) || name == v1.ResourceStorage) && !isHugePageResourceName(name) && !isHugePageRequest(name) {
+		errs = append(errs, field.Invalid(path, name, "must be a standard resource for quota"))
+	}
+	return errs
+}
+
+// isHugePageRequest: requests.hugepages-2Mi, as quotas name it.
+func isHugePageRequest(name v1.ResourceName) bool {
+	return strings.HasPrefix(string(name), v1.ResourceRequestsHugePagesPrefix)
 }
 
 // ValidateContainerResourceName asks for a resource that a container can have.
 func ValidateContainerResourceName(name v1.ResourceName, path *field.Path) field.ErrorList {
 	errs := ValidateResourceName(name, path)
 	switch {
-	case len(errs) > 0:
 	case !strings.Contains(string(name), "/"):
 		if !isStandardContainerResourceName(name) {
 			errs = append(errs, field.Invalid(path, name, "must be a standard resource for containers"))
@@ -125,11 +148,11 @@ func ValidateResourceRequirements(r *v1.ResourceRequirements, path *field.Path, 
 		cpuOrMemory = cpuOrMemory || name == v1.ResourceCPU || name == v1.ResourceMemory
 		limit, limited := r.Limits[name]
 		switch {
-		case limited && request.Cmp(limit) != 0 && !isOvercommitAllowed(name):
+		case limited && request.Cmp(limit) != 0 && !IsOvercommitAllowed(name):
 			errs = append(errs, field.Invalid(requests, request.String(), fmt.Sprintf("must be equal to %s limit of %s", name, limit.String())))
 		case limited && request.Cmp(limit) > 0:
 			errs = append(errs, field.Invalid(requests, request.String(), fmt.Sprintf("must be less than or equal to %s limit of %s", name, limit.String())))
-		case !limited && !isOvercommitAllowed(name):
+		case !limited && !IsOvercommitAllowed(name):
 			errs = append(errs, field.Required(limits, "Limit must be set for non overcommitable resources"))
 		}
 	}

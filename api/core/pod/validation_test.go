@@ -126,7 +126,7 @@ func TestValidateResources(t *testing.T) {
 		"good":               {set(list("cpu", "100m"), list("cpu", "1", "memory", "1Gi")), nil},
 		"more than limited":  {set(list("cpu", "2"), list("cpu", "1")), []string{`spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1`}},
 		"negative":           {set(list("cpu", "-1"), nil), []string{`spec.containers[0].resources.requests[cpu]: Invalid value: "-1": must be greater than or equal to 0`}},
-		"unknown":            {set(list("gpu", "1"), nil), []string{"spec.containers[0].resources.requests[gpu]: Invalid value … must be a standard resource for containers"}},
+		"unknown":            {set(list("gpu", "1"), nil), []string{"spec.containers[0].resources.requests[gpu]: Invalid value … must be a standard resource type or fully qualified", "spec.containers[0].resources.requests[gpu]: Invalid value … must be a standard resource for containers"}},
 		"extended":           {set(list("example.com/gpu", "1"), list("example.com/gpu", "1")), nil},
 		"extended, no limit": {set(list("example.com/gpu", "1"), nil), []string{"spec.containers[0].resources.limits: Required value: Limit must be set for non overcommitable resources"}},
 		"half a device":      {set(nil, list("example.com/gpu", "500m")), []string{"spec.containers[0].resources.limits[example.com/gpu]: Invalid value … must be an integer", "spec.containers[0].resources.requests[example.com/gpu]: Invalid value … must be an integer"}},

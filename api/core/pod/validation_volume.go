@@ -89,7 +89,11 @@ func volumeRules(volume *v1.Volume) []volumeRule {
 		}},
 		{"ephemeral", s.Ephemeral != nil, func(at *field.Path) field.ErrorList { return validateEphemeral(s.Ephemeral, at) }},
 		{"csi", s.CSI != nil, func(at *field.Path) field.ErrorList {
-			return rule.NonEmpty(s.CSI.Driver, at.Child("driver"))
+			errs := rule.DriverName(s.CSI.Driver, at.Child("driver"))
+			if ref := s.CSI.NodePublishSecretRef; ref != nil {
+				errs = append(errs, rule.NonEmpty(ref.Name, at.Child("nodePublishSecretRef", "name"))...)
+			}
+			return errs
 		}},
 		{"nfs", s.NFS != nil, func(at *field.Path) field.ErrorList { return ValidateNFS(s.NFS, at) }},
 		{"image", s.Image != nil, func(at *field.Path) field.ErrorList {
@@ -167,38 +171,6 @@ func validateEphemeral(s *v1.EphemeralVolumeSource, at *field.Path) field.ErrorL
 		return field.ErrorList{field.Required(at, "")}
 	}
 	return ValidatePersistentVolumeClaimSpec(&s.VolumeClaimTemplate.Spec, at.Child("spec"))
-}
-
-// ValidatePersistentVolumeClaimSpec checks what a claim asks for.
-func ValidatePersistentVolumeClaimSpec(spec *v1.PersistentVolumeClaimSpec, at *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if len(spec.AccessModes) == 0 {
-		errs = append(errs, field.Required(at.Child("accessModes"), "at least 1 access mode is required"))
-	}
-	once, others := false, false
-	for _, mode := range spec.AccessModes {
-		errs = append(errs, rule.Supported(mode, at.Child("accessModes"),
-			v1.ReadWriteOnce, v1.ReadOnlyMany, v1.ReadWriteMany, v1.ReadWriteOncePod)...)
-		once = once || mode == v1.ReadWriteOncePod
-		others = others || mode != v1.ReadWriteOncePod
-	}
-	if once && others {
-		errs = append(errs, field.Forbidden(at.Child("accessModes"), "may not use ReadWriteOncePod with other access modes"))
-	}
-	storage, ok := spec.Resources.Requests[v1.ResourceStorage]
-	switch here := at.Child("resources").Key(string(v1.ResourceStorage)); {
-	case !ok:
-		errs = append(errs, field.Required(here, ""))
-	case storage.Sign() <= 0:
-		errs = append(errs, field.Invalid(here, storage.String(), rule.NotPositiveMessage))
-	}
-	if name := spec.StorageClassName; name != nil && *name != "" {
-		errs = append(errs, rule.DNSSubdomain(*name, at.Child("storageClassName"))...)
-	}
-	if mode := spec.VolumeMode; mode != nil {
-		errs = append(errs, rule.Supported(*mode, at.Child("volumeMode"), v1.PersistentVolumeBlock, v1.PersistentVolumeFilesystem)...)
-	}
-	return errs
 }
 
 func validateItems(mode *int32, items []v1.KeyToPath, at *field.Path) field.ErrorList {

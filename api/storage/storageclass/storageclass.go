@@ -4,13 +4,20 @@
 package storageclass
 
 import (
+	"fmt"
+	"slices"
+
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
+	"hyperkube/api/core/nodelabel"
 	"hyperkube/api/rule"
+	"hyperkube/api/storage/volumeattributesclass"
 )
 
 // IsDefaultAnnotation makes a class the one for claims that name none.
@@ -28,22 +35,63 @@ func SetDefaults(c *storagev1.StorageClass) {
 
 // Validate checks a class on its own.
 func Validate(c *storagev1.StorageClass) field.ErrorList {
-	errs := rule.NonEmpty(c.Provisioner, field.NewPath("provisioner"))
-	if c.Provisioner != "" {
-		errs = append(errs, rule.QualifiedName(c.Provisioner, field.NewPath("provisioner"))...)
-	}
-	if len(c.Parameters) > 512 {
-		errs = append(errs, field.TooMany(field.NewPath("parameters"), len(c.Parameters), 512))
-	}
+	errs := volumeattributesclass.ValidateProvisioner(c.Provisioner, field.NewPath("provisioner"))
+	errs = append(errs, volumeattributesclass.ValidateParameters(c.Parameters, field.NewPath("parameters"))...)
 	if p := c.ReclaimPolicy; p != nil {
-		errs = append(errs, rule.Supported(*p, field.NewPath("reclaimPolicy"), v1.PersistentVolumeReclaimDelete, v1.PersistentVolumeReclaimRetain)...)
+		errs = append(errs, rule.SupportedOrEmpty(*p, field.NewPath("reclaimPolicy"), v1.PersistentVolumeReclaimDelete, v1.PersistentVolumeReclaimRetain)...)
 	}
 	if m := c.VolumeBindingMode; m == nil {
 		errs = append(errs, field.Required(field.NewPath("volumeBindingMode"), ""))
 	} else {
-		errs = append(errs, rule.Supported(*m, field.NewPath("volumeBindingMode"), storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer)...)
+		errs = append(errs, rule.OneOf(*m, field.NewPath("volumeBindingMode"), storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer)...)
+	}
+	return append(errs, validateTopologies(c.AllowedTopologies, field.NewPath("allowedTopologies"))...)
+}
+
+// validateTopologies: each key once in a term, each value once in its list, no term twice.
+func validateTopologies(terms []v1.TopologySelectorTerm, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	var seen []map[string]sets.Set[string]
+	for i, term := range terms {
+		at := path.Index(i).Child("matchLabelExpressions")
+		keys := map[string]sets.Set[string]{}
+		for j, expression := range term.MatchLabelExpressions {
+			at := at.Index(j)
+			values := sets.New[string]()
+			if len(expression.Values) == 0 {
+				errs = append(errs, field.Required(at.Child("values"), ""))
+			}
+			for k, value := range expression.Values {
+				if values.Has(value) {
+					errs = append(errs, field.Duplicate(at.Child("values").Index(k), value))
+				}
+				values.Insert(value)
+			}
+			errs = append(errs, metav1validation.ValidateLabelName(expression.Key, at.Child("key"))...)
+			if keys[expression.Key] != nil {
+				errs = append(errs, field.Duplicate(at.Child("key"), expression.Key))
+			}
+			keys[expression.Key] = values
+		}
+		if slices.ContainsFunc(seen, func(other map[string]sets.Set[string]) bool { return equality.Semantic.DeepEqual(keys, other) }) {
+			errs = append(errs, field.Duplicate(at, ""))
+		}
+		seen = append(seen, keys)
 	}
 	return errs
+}
+
+// Warnings tell of node labels that have newer names.
+func Warnings(c *storagev1.StorageClass) []string {
+	var warnings []string
+	for i, term := range c.AllowedTopologies {
+		for j, expression := range term.MatchLabelExpressions {
+			if text := nodelabel.Deprecated(expression.Key); text != "" {
+				warnings = append(warnings, fmt.Sprintf("%s: %s", field.NewPath("allowedTopologies").Index(i).Child("matchLabelExpressions").Index(j).Child("key"), text))
+			}
+		}
+	}
+	return warnings
 }
 
 // ValidateUpdate: volumes were made by what the class said; it cannot say otherwise later.

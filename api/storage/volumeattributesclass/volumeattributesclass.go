@@ -4,10 +4,10 @@
 package volumeattributesclass
 
 import (
+	"maps"
 	"strings"
 
 	storagev1 "k8s.io/api/storage/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"hyperkube/api/rule"
@@ -16,21 +16,35 @@ import (
 const (
 	maxParameters     = 512
 	maxParametersSize = 256 << 10
-	maxDriverName     = 63
 )
 
 // Validate checks a class on its own.
 func Validate(c *storagev1.VolumeAttributesClass) field.ErrorList {
-	errs := ValidateDriverName(c.DriverName, field.NewPath("driverName"))
+	errs := ValidateProvisioner(c.DriverName, field.NewPath("driverName"))
 	path := field.NewPath("parameters")
-	if len(c.Parameters) > maxParameters {
-		return append(errs, field.TooLong(path, "", maxParameters))
-	}
+	errs = append(errs, ValidateParameters(c.Parameters, path)...)
 	if len(c.Parameters) == 0 {
-		return append(errs, field.Required(path, "must contain at least one key/value pair"))
+		errs = append(errs, field.Required(path, "must contain at least one key/value pair"))
 	}
+	return errs
+}
+
+// ValidateProvisioner asks for the name of who makes volumes: a driver's, or one in the form of a label key.
+func ValidateProvisioner(name string, path *field.Path) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(path, "")}
+	}
+	return rule.QualifiedName(strings.ToLower(name), path)
+}
+
+// ValidateParameters bounds what a class tells its driver.
+func ValidateParameters(parameters map[string]string, path *field.Path) field.ErrorList {
+	if len(parameters) > maxParameters {
+		return field.ErrorList{field.TooLong(path, "", maxParameters)}
+	}
+	var errs field.ErrorList
 	size := 0
-	for key, value := range c.Parameters {
+	for key, value := range parameters {
 		if key == "" {
 			errs = append(errs, field.Invalid(path, key, "field can not be empty."))
 		}
@@ -44,18 +58,12 @@ func Validate(c *storagev1.VolumeAttributesClass) field.ErrorList {
 
 // ValidateUpdate: volumes have the attributes that the class gave them; other attributes are another class.
 func ValidateUpdate(c, old *storagev1.VolumeAttributesClass) field.ErrorList {
-	errs := rule.Immutable(c.DriverName, old.DriverName, field.NewPath("driverName"))
-	return append(errs, rule.Immutable(c.Parameters, old.Parameters, field.NewPath("parameters"))...)
-}
-
-// ValidateDriverName asks for the name of a CSI driver, as CSIDrivers, attachments and resource drivers have it.
-func ValidateDriverName(name string, path *field.Path) field.ErrorList {
-	errs := rule.NonEmpty(name, path)
-	if len(name) > maxDriverName {
-		errs = append(errs, field.TooLong(path, "", maxDriverName))
+	errs := Validate(c)
+	if c.DriverName != old.DriverName {
+		errs = append(errs, field.Forbidden(field.NewPath("driverName"), "updates to driverName are forbidden."))
 	}
-	if name == "" {
-		return errs
+	if !maps.Equal(c.Parameters, old.Parameters) {
+		errs = append(errs, field.Forbidden(field.NewPath("parameters"), "updates to parameters are forbidden."))
 	}
-	return append(errs, rule.All(validation.IsDNS1123Subdomain(strings.ToLower(name)), path, name)...)
+	return errs
 }

@@ -4,8 +4,11 @@ import (
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
 	"hyperkube/api/core/persistentvolume"
 	"hyperkube/apiserver/registry"
@@ -21,13 +24,20 @@ func persistentVolumes() registry.Resource {
 		NewList: func() runtime.Object { return &v1.PersistentVolumeList{} },
 		Default: typed.Default(persistentvolume.SetDefaultsVolume),
 		Strategy: typed.Strategy[*v1.PersistentVolume]{
-			OnCreate:    func(pv *v1.PersistentVolume) { pv.Status = v1.PersistentVolumeStatus{Phase: v1.VolumePending} },
+			OnCreate: func(pv *v1.PersistentVolume) {
+				pv.Status = v1.PersistentVolumeStatus{Phase: v1.VolumePending, LastPhaseTransitionTime: ptr.To(metav1.Now())}
+			},
 			OnUpdate:    func(pv, old *v1.PersistentVolume) { pv.Status = old.Status },
 			Check:       persistentvolume.ValidateVolume,
 			CheckUpdate: persistentvolume.ValidateVolumeUpdate,
+			Warn:        persistentvolume.VolumeWarnings,
 		},
 		StatusStrategy: typed.Strategy[*v1.PersistentVolume]{
-			OnUpdate: func(pv, old *v1.PersistentVolume) { pv.Spec = old.Spec },
+			OnUpdate: func(pv, old *v1.PersistentVolume) {
+				pv.Spec = old.Spec
+				stampPhase(pv, old)
+			},
+			CheckUpdate: func(pv, old *v1.PersistentVolume) field.ErrorList { return nil },
 		},
 		// "name" is what selectors said before there was metadata.name.
 		Fields: typed.Fields(func(pv *v1.PersistentVolume) fields.Set { return fields.Set{"name": pv.Name} }),
@@ -44,6 +54,17 @@ func persistentVolumes() registry.Resource {
 			column.Age(),
 			column.Wide(column.Text("VolumeMode", v1.PersistentVolumeSpec{}.SwaggerDoc()["volumeMode"])),
 		),
+	}
+}
+
+// stampPhase keeps the time at which the phase last changed, unless the controller gives one itself (KEP-3762).
+func stampPhase(pv, old *v1.PersistentVolume) {
+	switch given, was := pv.Status.LastPhaseTransitionTime, old.Status.LastPhaseTransitionTime; {
+	case given != nil && !given.Equal(was):
+	case pv.Status.Phase != old.Status.Phase:
+		pv.Status.LastPhaseTransitionTime = ptr.To(metav1.Now())
+	default:
+		pv.Status.LastPhaseTransitionTime = was
 	}
 }
 
@@ -72,13 +93,19 @@ func persistentVolumeClaims() registry.Resource {
 		Strategy: typed.Strategy[*v1.PersistentVolumeClaim]{
 			OnCreate: func(c *v1.PersistentVolumeClaim) {
 				c.Status = v1.PersistentVolumeClaimStatus{Phase: v1.ClaimPending}
+				persistentvolume.NormalizeDataSource(&c.Spec)
 			},
-			OnUpdate:    func(c, old *v1.PersistentVolumeClaim) { c.Status = old.Status },
+			OnUpdate: func(c, old *v1.PersistentVolumeClaim) {
+				c.Status = old.Status
+				persistentvolume.NormalizeDataSource(&c.Spec)
+			},
 			Check:       persistentvolume.ValidateClaim,
 			CheckUpdate: persistentvolume.ValidateClaimUpdate,
+			Warn:        persistentvolume.ClaimWarnings,
 		},
 		StatusStrategy: typed.Strategy[*v1.PersistentVolumeClaim]{
-			OnUpdate: func(c, old *v1.PersistentVolumeClaim) { c.Spec = old.Spec },
+			OnUpdate:    func(c, old *v1.PersistentVolumeClaim) { c.Spec = old.Spec },
+			CheckUpdate: persistentvolume.ValidateClaimStatusUpdate,
 		},
 		Fields: typed.Fields(func(c *v1.PersistentVolumeClaim) fields.Set { return fields.Set{"name": c.Name} }),
 		Table: typed.Table(claimCells,

@@ -8,11 +8,16 @@ import (
 	"strings"
 
 	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
 
+	"hyperkube/api/storage/csidriver"
+	"hyperkube/api/storage/csinode"
+	"hyperkube/api/storage/csistoragecapacity"
 	"hyperkube/api/storage/storageclass"
+	"hyperkube/api/storage/volumeattachment"
 	"hyperkube/api/storage/volumeattributesclass"
 	"hyperkube/apiserver/registry"
 	"hyperkube/apiserver/registry/column"
@@ -36,6 +41,7 @@ func storageClasses() registry.Resource {
 		Strategy: typed.Strategy[*storagev1.StorageClass]{
 			Check:       storageclass.Validate,
 			CheckUpdate: storageclass.ValidateUpdate,
+			Warn:        storageclass.Warnings,
 		},
 		Table: typed.Table(func(c *storagev1.StorageClass) []any {
 			name := c.Name
@@ -60,6 +66,10 @@ func csiNodes() registry.Resource {
 		Name: "csinodes", Singular: "csinode", Kind: kind("CSINode"), ClusterScoped: true,
 		New:     func() runtime.Object { return &storagev1.CSINode{} },
 		NewList: func() runtime.Object { return &storagev1.CSINodeList{} },
+		Strategy: typed.Strategy[*storagev1.CSINode]{
+			Check:       csinode.Validate,
+			CheckUpdate: csinode.ValidateUpdate,
+		},
 		Table: typed.Table(func(n *storagev1.CSINode) []any {
 			return []any{n.Name, int64(len(n.Spec.Drivers)), column.Since(n.CreationTimestamp)}
 		}, column.Name(), column.Number("Drivers", "Drivers indicates the number of CSI drivers registered on the node"), column.Age()),
@@ -71,26 +81,12 @@ func csiDrivers() registry.Resource {
 		Name: "csidrivers", Singular: "csidriver", Kind: kind("CSIDriver"), ClusterScoped: true,
 		New:     func() runtime.Object { return &storagev1.CSIDriver{} },
 		NewList: func() runtime.Object { return &storagev1.CSIDriverList{} },
-		Default: typed.Default(func(d *storagev1.CSIDriver) {
-			spec := &d.Spec
-			for _, p := range []struct {
-				field **bool
-				value bool
-			}{{&spec.AttachRequired, true}, {&spec.PodInfoOnMount, false}, {&spec.StorageCapacity, false}, {&spec.RequiresRepublish, false}, {&spec.SELinuxMount, false}} {
-				if *p.field == nil {
-					*p.field = ptr.To(p.value)
-				}
-			}
-			if spec.FSGroupPolicy == nil {
-				spec.FSGroupPolicy = ptr.To(storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)
-			}
-			if len(spec.VolumeLifecycleModes) == 0 {
-				spec.VolumeLifecycleModes = []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent}
-			}
-		}),
+		Default: typed.Default(csidriver.SetDefaults),
 		Strategy: typed.Strategy[*storagev1.CSIDriver]{
-			OnCreate: func(d *storagev1.CSIDriver) { d.Generation = 1 },
-			OnUpdate: func(d, old *storagev1.CSIDriver) { typed.Bump(d, d.Spec, old.Spec) },
+			OnCreate:    func(d *storagev1.CSIDriver) { d.Generation = 1 },
+			OnUpdate:    func(d, old *storagev1.CSIDriver) { typed.Bump(d, d.Spec, old.Spec) },
+			Check:       csidriver.Validate,
+			CheckUpdate: csidriver.ValidateUpdate,
 		},
 		Table: typed.Table(func(d *storagev1.CSIDriver) []any {
 			var modes, audiences []string
@@ -121,6 +117,22 @@ func csiStorageCapacities() registry.Resource {
 		Name: "csistoragecapacities", Singular: "csistoragecapacity", Kind: kind("CSIStorageCapacity"),
 		New:     func() runtime.Object { return &storagev1.CSIStorageCapacity{} },
 		NewList: func() runtime.Object { return &storagev1.CSIStorageCapacityList{} },
+		Strategy: typed.Strategy[*storagev1.CSIStorageCapacity]{
+			Check:       csistoragecapacity.Validate,
+			CheckUpdate: csistoragecapacity.ValidateUpdate,
+			Warn:        csistoragecapacity.Warnings,
+		},
+		Table: typed.Table(func(c *storagev1.CSIStorageCapacity) []any {
+			capacity := "<unset>"
+			if c.Capacity != nil {
+				capacity = c.Capacity.String()
+			}
+			return []any{c.Name, c.StorageClassName, capacity}
+		},
+			column.Name(),
+			column.Text("StorageClassName", storagev1.CSIStorageCapacity{}.SwaggerDoc()["storageClassName"]),
+			column.Text("Capacity", storagev1.CSIStorageCapacity{}.SwaggerDoc()["capacity"]),
+		),
 	}
 }
 
@@ -131,11 +143,17 @@ func volumeAttachments() registry.Resource {
 		New:     func() runtime.Object { return &storagev1.VolumeAttachment{} },
 		NewList: func() runtime.Object { return &storagev1.VolumeAttachmentList{} },
 		Strategy: typed.Strategy[*storagev1.VolumeAttachment]{
-			OnCreate: func(a *storagev1.VolumeAttachment) { a.Status = storagev1.VolumeAttachmentStatus{} },
-			OnUpdate: func(a, old *storagev1.VolumeAttachment) { a.Status = old.Status },
+			OnCreate:    func(a *storagev1.VolumeAttachment) { a.Status = storagev1.VolumeAttachmentStatus{} },
+			OnUpdate:    func(a, old *storagev1.VolumeAttachment) { a.Status = old.Status },
+			Check:       volumeattachment.ValidateCreate,
+			CheckUpdate: volumeattachment.ValidateUpdate,
 		},
 		StatusStrategy: typed.Strategy[*storagev1.VolumeAttachment]{
-			OnUpdate: func(a, old *storagev1.VolumeAttachment) { a.Spec = old.Spec },
+			OnUpdate: func(a, old *storagev1.VolumeAttachment) {
+				a.Spec = old.Spec
+				metav1.ResetObjectMetaForStatus(a, old)
+			},
+			CheckUpdate: volumeattachment.ValidateUpdate,
 		},
 		Table: typed.Table(func(a *storagev1.VolumeAttachment) []any {
 			return []any{a.Name, a.Spec.Attacher, column.Deref(a.Spec.Source.PersistentVolumeName, ""), a.Spec.NodeName, a.Status.Attached, column.Since(a.CreationTimestamp)}

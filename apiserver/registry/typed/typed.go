@@ -29,7 +29,10 @@ type Strategy[T runtime.Object] struct {
 	Check    func(obj T) field.ErrorList
 	// CheckUpdate nil: an update is checked as a create is.
 	CheckUpdate func(obj, old T) field.ErrorList
-	Warn        func(obj T) []string
+	// Warn is asked at a create, and at an update that raised the generation (of kinds that have none: at each).
+	Warn func(obj T) []string
+	// WarnUpdate nil: as Warn.
+	WarnUpdate func(obj, old T) []string
 	// Name nil: a DNS subdomain.
 	Name func(name string, prefix bool) []string
 	// Grace nil: deleted at once.
@@ -73,7 +76,20 @@ func (s Strategy[T]) WarningsOnCreate(ctx context.Context, obj runtime.Object) [
 }
 
 func (s Strategy[T]) WarningsOnUpdate(ctx context.Context, obj, old runtime.Object) []string {
-	return s.WarningsOnCreate(ctx, obj)
+	if s.WarnUpdate != nil {
+		return s.WarnUpdate(obj.(T), old.(T))
+	}
+	if s.Warn == nil || seenBefore(obj, old) {
+		return nil
+	}
+	return s.Warn(obj.(T))
+}
+
+// seenBefore: what is wanted is what was wanted, so whoever wrote it has been warned.
+func seenBefore(obj, old runtime.Object) bool {
+	now, err := meta.Accessor(obj)
+	before, oldErr := meta.Accessor(old)
+	return err == nil && oldErr == nil && now.GetGeneration() != 0 && now.GetGeneration() == before.GetGeneration()
 }
 
 func (s Strategy[T]) AllowCreateOnUpdate() bool      { return s.CreateOnUpdate }
