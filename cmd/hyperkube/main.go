@@ -48,6 +48,7 @@ func commands() []command {
 		{name: "kubelet", alias: "kubelet", summary: "runs the pods of a node", options: newKubeletOptions},
 		{name: "proxy", alias: "kube-proxy", summary: "Services as iptables rules", options: newProxyOptions},
 		{name: "dns", summary: "cluster DNS", options: newDNSOptions},
+		{name: "storage", summary: "makes local volumes for claims of the StorageClass local", options: newStorageOptions},
 		{name: "page", summary: "a page that shows the cluster at work; --url prints its link", options: newPageOptions},
 
 		{name: "kubectl", alias: "kubectl", summary: "kubectl on this cluster", run: runKubectl},

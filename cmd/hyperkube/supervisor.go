@@ -102,7 +102,7 @@ func (s *supervisor) stop(p *part, cause error) error {
 
 // stopOrder is the order of the end: the kubelet takes the pods down while all it
 // needs still runs; then what writes rules; then the loops; the store last.
-var stopOrder = []string{"kubelet", "cri", "dns", "proxy", "scheduler", "controller-manager", "page", "apiserver", "etcd"}
+var stopOrder = []string{"kubelet", "cri", "dns", "proxy", "storage", "scheduler", "controller-manager", "page", "apiserver", "etcd"}
 
 // stopAll ends every part in stopOrder, and calls stopped after each.
 func (s *supervisor) stopAll(stopped func(name string, took time.Duration)) error {
