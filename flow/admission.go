@@ -3,28 +3,43 @@ package flow
 import (
 	"encoding/json"
 	"math/bits"
-	"reflect"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
 )
 
+// Plugin is an admission plugin as the record knows it.
+type Plugin struct {
+	Name string
+	// Sets are the fields of the object that it may change: "spec.containers.resources". Given is a
+	// field without which it changes nothing; "" if there is none.
+	Sets  []string
+	Given string
+}
+
 // Admission is what admission did with the object of a write. Its plugins are numbered in
-// their order, so that to note one costs a bit.
+// their order, so that to note one costs a bit. Nothing is copied or compared while the request
+// waits: what a plugin changed is found by who reads the trace, from what the client sent and what
+// became of it.
 type Admission struct {
-	// Plugins are the names of the chain; shared, 64 at most.
-	Plugins []string
-	// Bit i: Plugins[i] was asked, has changed the object, has refused it.
-	Asked, Changed, Refused uint64
-	// Object is the Go type of what Snapshots holds.
-	Object reflect.Type
-	// Snapshots are protobuf encodings of the object, one after the other: as it came, then
-	// after each plugin that changed it, as far as there are Ends; nil when nothing is known
-	// but that it was changed.
-	Snapshots []byte
-	// Ends are where the snapshots end.
-	Ends [8]int32
+	// Plugins is the chain; shared, 64 at most.
+	Plugins []Plugin
+	// Bit i: Plugins[i] was asked, has refused the object.
+	Asked, Refused uint64
+	// Object is what admission made of it, kept while it is not stored: then it is the write's.
+	// nil if no plugin sets a field of its kind.
+	Object runtime.Object
 	// Took is how long all of it took.
 	Took time.Duration
+}
+
+// Reader decodes the body of a request once more, as it was before admission: with defaults, in the
+// version that is stored.
+type Reader interface {
+	Reread(media string, body []byte) (runtime.Object, error)
 }
 
 // AdmissionStep is a plugin that was asked about the object of a write.
@@ -35,6 +50,13 @@ type AdmissionStep struct {
 	Diff    []string `json:"diff,omitempty"`
 	// Refused: it said no, and so the request failed.
 	Refused bool `json:"refused,omitempty"`
+}
+
+// Came notes the body of a request that creates or replaces an object, and who can read it.
+func (q *Request) Came(media string, body []byte, reader Reader) {
+	if q != nil {
+		q.came.media, q.came.body, q.came.reader = media, body, reader
+	}
 }
 
 // Admitted notes what admission did before the validation of the object. Of a request
@@ -49,7 +71,7 @@ func (q *Request) Admitted(a Admission) {
 }
 
 // Judged notes the plugins that were asked after the validation, and for how long.
-func (q *Request) Judged(plugins []string, asked, refused uint64, took time.Duration) {
+func (q *Request) Judged(plugins []Plugin, asked, refused uint64, took time.Duration) {
 	if q == nil {
 		return
 	}
@@ -61,50 +83,71 @@ func (q *Request) Judged(plugins []string, asked, refused uint64, took time.Dura
 	q.admission.Took += took
 }
 
+// settle drops what no reader will need: the body of an object that no plugin may change, and the
+// object that has been stored.
+func (q *Request) settle() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.admission.Object == nil {
+		q.came.body, q.came.reader = nil, nil
+	}
+	if q.writes > 0 {
+		q.admission.Object = nil
+	}
+}
+
 // names are the plugins that were asked, in order.
 func (a *Admission) names() []string {
 	var names []string
 	for asked := a.Asked; asked != 0; asked &= asked - 1 {
-		names = append(names, a.Plugins[bits.TrailingZeros64(asked)])
+		names = append(names, a.Plugins[bits.TrailingZeros64(asked)].Name)
 	}
 	return names
 }
 
-// steps says of each plugin what it did. Here the snapshots are decoded and compared.
-func (a *Admission) steps(secret bool) []AdmissionStep {
+// admissionSteps says of each plugin what it did: of the fields that it may set, those which are not
+// as the client sent them. w is what was stored, or nil.
+func (q *Request) admissionSteps(w *Write) []AdmissionStep {
+	a := &q.admission
+	before, after := q.sentAndAdmitted(w)
 	var steps []AdmissionStep
-	before, snapshot := a.snapshot(0), 0
 	for asked := a.Asked; asked != 0; asked &= asked - 1 {
 		i := bits.TrailingZeros64(asked)
-		step := AdmissionStep{Plugin: a.Plugins[i], Changed: a.Changed>>i&1 != 0, Refused: a.Refused>>i&1 != 0}
-		if step.Changed {
-			snapshot++
-			after := a.snapshot(snapshot)
-			if before != nil && after != nil {
-				d := differ{secret: secret}
-				d.compare("", before, after)
-				step.Diff = d.short()
-			}
-			before = after
+		step, plugin := AdmissionStep{Plugin: a.Plugins[i].Name, Refused: a.Refused>>i&1 != 0}, &a.Plugins[i]
+		if before != nil && after != nil && len(plugin.Sets) > 0 && (plugin.Given == "" || has(after, plugin.Given)) {
+			d := differ{secret: q.isConfidential(w), only: plugin.Sets}
+			d.compare("", before, after)
+			step.Diff = d.short()
+			step.Changed = len(step.Diff) > 0
 		}
 		steps = append(steps, step)
 	}
 	return steps
 }
 
-// snapshot decodes the n-th snapshot; nil if there is none.
-func (a *Admission) snapshot(n int) any {
-	if n >= len(a.Ends) || a.Ends[n] == 0 || a.Object == nil || int(a.Ends[n]) > len(a.Snapshots) {
-		return nil
+// sentAndAdmitted are the object as the client sent it and as admission left it; nil where that is not known.
+func (q *Request) sentAndAdmitted(w *Write) (before, after any) {
+	if q.came.reader == nil {
+		return nil, nil
 	}
-	begin := int32(0)
-	if n > 0 {
-		begin = a.Ends[n-1]
+	sent, err := q.came.reader.Reread(q.came.media, q.came.body)
+	if err != nil {
+		return nil, nil
 	}
-	object, ok := reflect.New(a.Object).Interface().(interface{ Unmarshal([]byte) error })
-	if !ok || object.Unmarshal(a.Snapshots[begin:a.Ends[n]]) != nil {
-		return nil
+	before = valueOf(sent)
+	switch {
+	case w != nil && w.New != nil:
+		if after, err = decodeValue(w.New); err != nil {
+			return nil, nil
+		}
+	case w == nil && q.admission.Object != nil:
+		after = valueOf(q.admission.Object)
 	}
+	return before, after
+}
+
+// valueOf is an object as JSON's types.
+func valueOf(object runtime.Object) any {
 	data, err := json.Marshal(object)
 	if err != nil {
 		return nil
@@ -114,6 +157,29 @@ func (a *Admission) snapshot(n int) any {
 		return nil
 	}
 	return value
+}
+
+// has says whether an object has a field.
+func has(value any, path string) bool {
+	for _, name := range strings.Split(path, ".") {
+		fields, _ := value.(map[string]any)
+		if value = fields[name]; value == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// item is which one of a list, in the path of a diff.
+var item = regexp.MustCompile(`\[[^\]]*\]`)
+
+// within says whether a path of a diff is one of fields or below one.
+func within(path string, fields []string) bool {
+	path = item.ReplaceAllString(path, "")
+	return slices.ContainsFunc(fields, func(field string) bool {
+		rest, found := strings.CutPrefix(path, field)
+		return found && (rest == "" || rest[0] == '.')
+	})
 }
 
 // confidential are the kinds whose fields are not shown but for metadata: data of Secrets, and the

@@ -67,7 +67,15 @@ func decodeValue(data []byte) (value any, err error) {
 
 type differ struct {
 	secret bool
+	only   []string // the fields that count; nil: all
 	lines  []string
+}
+
+// add notes that what is at path has become something else.
+func (d *differ) add(path, was, is string) {
+	if d.only == nil || within(path, d.only) {
+		d.lines = append(d.lines, path+": "+was+" → "+is)
+	}
 }
 
 func (d *differ) compare(path string, before, after any) {
@@ -76,7 +84,7 @@ func (d *differ) compare(path string, before, after any) {
 	}
 	if isContainerState(path) {
 		if was, is := containerState(before), containerState(after); was != is {
-			d.lines = append(d.lines, path+": "+was+" → "+is)
+			d.add(path, was, is)
 		}
 		return
 	}
@@ -96,7 +104,7 @@ func (d *differ) compare(path string, before, after any) {
 		d.compareLists(path, oldList, newList)
 		return
 	}
-	d.lines = append(d.lines, path+": "+d.show(path, before)+" → "+d.show(path, after))
+	d.add(path, d.show(path, before), d.show(path, after))
 }
 
 // containerField is a field of a container's status that says nothing which the record does

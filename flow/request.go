@@ -47,6 +47,13 @@ type Request struct {
 	// nobody is decided upon by them.
 	AuditID, TraceParent, Cause, Source string
 
+	// came is the object as the client sent it, kept where admission may have changed it.
+	came struct {
+		media  string
+		body   []byte
+		reader Reader
+	}
+
 	mu        sync.Mutex // guards what follows
 	admission Admission
 	write     Write // the first; nearly every request has one at most
@@ -80,6 +87,7 @@ func (r *Record) End(q *Request, code int, took time.Duration) {
 		return
 	}
 	q.Code, q.Took = code, took
+	q.settle()
 	if q.connects() {
 		r.mu.Lock()
 		delete(r.open, q)
@@ -159,7 +167,7 @@ const requestSize = int(unsafe.Sizeof(Request{})) + 16 // the struct, and its sl
 
 func (q *Request) size() int {
 	n := requestSize + len(q.User) + len(q.Authn) + len(q.UserAgent) + len(q.AuditID) + len(q.TraceParent) + len(q.Cause) + len(q.Source) +
-		len(q.Resource) + len(q.Namespace) + 2*len(q.Name) + len(q.admission.Snapshots) + len(q.write.Old) + len(q.write.New)
+		len(q.Resource) + len(q.Namespace) + 2*len(q.Name) + len(q.came.body) + len(q.write.Old) + len(q.write.New)
 	for i := range q.others {
 		n += int(unsafe.Sizeof(Write{})) + len(q.others[i].Key) + len(q.others[i].Old) + len(q.others[i].New)
 	}

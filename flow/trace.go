@@ -468,7 +468,7 @@ func (e *Effect) node() *Node {
 func (q *Request) node(w *Write) *Node {
 	n := &Node{Time: q.Start, Took: q.Took, Component: ProgramOf(q.UserAgent), User: q.User, Authn: q.Authn, What: q.Verb, Code: q.Code,
 		Allowed: q.Reason, Causes: causeTexts(q.Cause), Source: parseSource(q.Source), TraceID: q.traceID(), Claimed: q.claimed(),
-		Admission: q.admission.names(), AdmissionSteps: q.admission.steps(q.isConfidential(w)), InAdmission: q.admission.Took}
+		Admission: q.admission.names(), AdmissionSteps: q.admissionSteps(w), InAdmission: q.admission.Took}
 	n.Component = withLoop(n.Component, n.Source)
 	if q.Subresource != "" {
 		n.What += " " + q.Subresource

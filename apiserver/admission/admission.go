@@ -3,7 +3,6 @@ package admission
 import (
 	"context"
 	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -88,9 +87,8 @@ var quotas = schema.GroupResource{Resource: "resourcequotas"}
 type Chain struct {
 	Plugins []plugin.Plugin
 
-	names    []string // of Plugins
-	once     sync.Once
-	changing changing
+	once      sync.Once
+	described described // by once
 }
 
 var _ request.Admission = &Chain{}
@@ -130,7 +128,7 @@ func New(cfg Config) (*Chain, error) {
 // Admit implements request.Admission: the first refusal ends it.
 func (c *Chain) Admit(ctx context.Context, a *request.AdmissionAttributes) error {
 	noted := c.record(request.FlowFrom(ctx), a)
-	defer noted.end()
+	defer noted.admitted()
 	for i := range c.Plugins {
 		if p := &c.Plugins[i]; p.Admit != nil && p.Handles(a) {
 			err := p.Admit(ctx, a)
@@ -145,29 +143,16 @@ func (c *Chain) Admit(ctx context.Context, a *request.AdmissionAttributes) error
 
 // Validate implements request.Admission.
 func (c *Chain) Validate(ctx context.Context, a *request.AdmissionAttributes) error {
-	var asked, refused uint64
-	if q := request.FlowFrom(ctx); q != nil {
-		began := time.Now()
-		defer func() { q.Judged(c.pluginNames(), asked, refused, time.Since(began)) }()
-	}
+	noted := c.record(request.FlowFrom(ctx), a)
+	defer noted.judged()
 	for i := range c.Plugins {
 		if p := &c.Plugins[i]; p.Validate != nil && p.Handles(a) {
-			asked |= 1 << i
-			if err := p.Validate(ctx, a); err != nil {
-				refused |= 1 << i
+			err := p.Validate(ctx, a)
+			noted.asked(i, err)
+			if err != nil {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-// pluginNames are those of Plugins, in order.
-func (c *Chain) pluginNames() []string {
-	c.once.Do(func() {
-		for i := range c.Plugins {
-			c.names = append(c.names, c.Plugins[i].Name)
-		}
-	})
-	return c.names
 }

@@ -29,6 +29,11 @@ func (p *patcher) apply(current runtime.Object) (runtime.Object, error) {
 		return nil, err
 	}
 	if current == nil {
+		media := mediaYAML
+		if p.kind == types.ApplyCBORPatchType {
+			media = mediaCBOR
+		}
+		request.FlowFrom(p.ctx).Came(media, p.body, s)
 		current = s.Store.New()
 	}
 	current.GetObjectKind().SetGroupVersionKind(s.Resource.Kind)

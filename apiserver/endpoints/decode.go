@@ -51,9 +51,10 @@ func bodyMedia(r *http.Request) (string, error) {
 	return "", unsupportedMedia(acceptedMedia)
 }
 
-// decodeBody reads the body as an object of kind into a new one, and treats fields it does not know as validation says:
+// decodeBody reads the body as an object of the endpoint's kind, and treats fields it does not know as validation says:
 // Ignore, Warn (a Warning header each) or Strict (400).
-func decodeBody(r *http.Request, kind schema.GroupVersionKind, into runtime.Object, validation string) (runtime.Object, error) {
+func (s *Scope) decodeBody(r *http.Request, validation string) (runtime.Object, error) {
+	kind, into := s.kind(), s.newObject()
 	media, err := bodyMedia(r)
 	if err != nil {
 		return nil, err
@@ -62,6 +63,7 @@ func decodeBody(r *http.Request, kind schema.GroupVersionKind, into runtime.Obje
 	if err != nil {
 		return nil, err
 	}
+	request.FlowFrom(r.Context()).Came(media, body, s)
 	info, ok := serializerFor(media)
 	if !ok {
 		return nil, unsupportedMedia(acceptedMedia)

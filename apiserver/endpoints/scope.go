@@ -83,6 +83,20 @@ func (s *Scope) toStored(served runtime.Object) runtime.Object {
 	return s.Resource.View.ToStored(served)
 }
 
+// Reread implements flow.Reader: the body of a create or an update as it was before admission.
+func (s *Scope) Reread(media string, body []byte) (runtime.Object, error) {
+	serializer, ok := serializerFor(media)
+	if !ok || s.Subresource != "" {
+		return nil, unsupportedMedia(acceptedMedia)
+	}
+	kind := s.kind()
+	obj, _, err := serializer.Serializer.Decode(body, &kind, s.newObject())
+	if err != nil {
+		return nil, err
+	}
+	return s.toStored(obj), nil
+}
+
 // target says which object, or which collection, a request is about.
 func target(r *http.Request) (namespace, name string) {
 	info := request.InfoFrom(r.Context())

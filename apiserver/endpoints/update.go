@@ -24,7 +24,7 @@ func UpdateResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	obj, err := decodeBody(r, s.kind(), s.newObject(), fieldValidation(options.FieldValidation))
+	obj, err := s.decodeBody(r, fieldValidation(options.FieldValidation))
 	if err != nil {
 		return err
 	}

@@ -314,7 +314,7 @@ func TestSecretsStayOut(t *testing.T) {
 func TestRecordCostsLittle(t *testing.T) {
 	header := http.Header{"User-Agent": {"kubectl/v1.37.2"}, flow.CauseHeader: {"ADDED Pod default/a@1"}, flow.SourceHeader: {"a.go:1 f"}}
 	write := flow.Write{Key: "default/a", Revision: 2, Old: make([]byte, 500), New: make([]byte, 500)}
-	plugins := []string{"A", "B", "C"}
+	plugins := []flow.Plugin{{Name: "A"}, {Name: "B"}, {Name: "C"}}
 	record := flow.NewRecord(1 << 20)
 	watch := record.Watching(&flow.Watch{})
 	one := func() {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"hyperkube/apiserver/admission/plugin"
 	"hyperkube/apiserver/lister"
@@ -28,6 +29,7 @@ func New(classes lister.Lister[*networkingv1.IngressClass]) plugin.Plugin {
 		Name:       "DefaultIngressClass",
 		Operations: []request.Operation{request.Create},
 		Admit:      d.admit,
+		Sets:       map[schema.GroupResource][]string{{Group: networkingv1.GroupName, Resource: "ingresses"}: {"spec.ingressClassName"}},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"hyperkube/apiserver/admission/plugin"
 	"hyperkube/apiserver/lister"
@@ -32,6 +33,7 @@ func New(classes lister.Lister[*storagev1.StorageClass]) plugin.Plugin {
 		Name:       "DefaultStorageClass",
 		Operations: []request.Operation{request.Create},
 		Admit:      d.admit,
+		Sets:       map[schema.GroupResource][]string{{Resource: "persistentvolumeclaims"}: {"spec.storageClassName"}},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
 
 	"hyperkube/apiserver/admission/plugin"
@@ -24,6 +25,7 @@ func New() plugin.Plugin {
 		Name:       "DefaultTolerationSeconds",
 		Operations: []request.Operation{request.Create, request.Update},
 		Admit:      admit,
+		Sets:       map[schema.GroupResource][]string{plugin.Pods: {"spec.tolerations"}},
 	}
 }
 

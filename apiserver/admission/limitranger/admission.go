@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	resourcehelper "k8s.io/component-helpers/resource"
 
@@ -36,6 +37,7 @@ func New(ranges lister.Lister[*corev1.LimitRange]) plugin.Plugin {
 		Name:       "LimitRanger",
 		Operations: []request.Operation{request.Create, request.Update},
 		Admit:      l.admit,
+		Sets:       map[schema.GroupResource][]string{plugin.Pods: {"spec.containers.resources", "spec.initContainers.resources", "metadata.annotations"}},
 		Validate:   l.validate,
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"hyperkube/apiserver/admission/plugin"
 	"hyperkube/apiserver/request"
@@ -20,6 +21,7 @@ func New() plugin.Plugin {
 		Name:       "TaintNodesByCondition",
 		Operations: []request.Operation{request.Create},
 		Admit:      admit,
+		Sets:       map[schema.GroupResource][]string{{Resource: "nodes"}: {"spec.taints"}},
 	}
 }
 

@@ -22,9 +22,16 @@ type Plugin struct {
 	Operations []request.Operation
 	// Admit may change a.Object; nil for a plugin that only judges.
 	Admit func(ctx context.Context, a *request.AdmissionAttributes) error
+	// Sets are the fields that Admit may change, by resource: the record shows what became of them. Given is a
+	// field without which it changes nothing; "" if there is none.
+	Sets  map[schema.GroupResource][]string
+	Given string
 	// Validate judges what all plugins have made of it; nil for one that only changes.
 	Validate func(ctx context.Context, a *request.AdmissionAttributes) error
 }
+
+// Pods is the resource that most plugins are about.
+var Pods = schema.GroupResource{Resource: "pods"}
 
 // Handles says whether the plugin wants to see a.
 func (p *Plugin) Handles(a *request.AdmissionAttributes) bool {

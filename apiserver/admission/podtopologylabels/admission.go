@@ -29,6 +29,8 @@ func New(nodes lister.Lister[*corev1.Node]) plugin.Plugin {
 		Name:       "PodTopologyLabels",
 		Operations: []request.Operation{request.Create},
 		Admit:      t.admit,
+		Sets:       map[schema.GroupResource][]string{plugin.Pods: {"metadata.labels"}},
+		Given:      "spec.nodeName",
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
 
 	"hyperkube/apiserver/admission/plugin"
@@ -35,6 +36,7 @@ func New(classes lister.Lister[*schedulingv1.PriorityClass]) plugin.Plugin {
 		Name:       "Priority",
 		Operations: []request.Operation{request.Create, request.Update},
 		Admit:      p.admit,
+		Sets:       map[schema.GroupResource][]string{plugin.Pods: {"spec.priorityClassName", "spec.priority", "spec.preemptionPolicy"}},
 		Validate:   p.validate,
 	}
 }

@@ -14,6 +14,7 @@ import (
 	nodev1 "k8s.io/api/node/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"hyperkube/apiserver/admission/plugin"
 	"hyperkube/apiserver/lister"
@@ -31,6 +32,8 @@ func New(classes lister.Lister[*nodev1.RuntimeClass]) plugin.Plugin {
 		Name:       "RuntimeClass",
 		Operations: []request.Operation{request.Create},
 		Admit:      r.admit,
+		Sets:       map[schema.GroupResource][]string{plugin.Pods: {"spec.overhead", "spec.nodeSelector", "spec.tolerations"}},
+		Given:      "spec.runtimeClassName",
 		Validate:   r.validate,
 	}
 }

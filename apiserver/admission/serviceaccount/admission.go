@@ -58,7 +58,9 @@ func New(accounts lister.Lister[*corev1.ServiceAccount], c clock.Clock) plugin.P
 		Name:       "ServiceAccount",
 		Operations: []request.Operation{request.Create, request.Update},
 		Admit:      s.admit,
-		Validate:   s.validate,
+		Sets: map[schema.GroupResource][]string{plugin.Pods: {"spec.serviceAccountName", "spec.serviceAccount", "spec.imagePullSecrets",
+			"spec.volumes", "spec.containers.volumeMounts", "spec.initContainers.volumeMounts"}},
+		Validate: s.validate,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"hyperkube/apiserver/admission/plugin"
 	"hyperkube/apiserver/request"
@@ -27,6 +28,10 @@ func New() plugin.Plugin {
 		Name:       "StorageObjectInUseProtection",
 		Operations: []request.Operation{request.Create},
 		Admit:      admit,
+		Sets: map[schema.GroupResource][]string{
+			{Resource: "persistentvolumeclaims"}: {"metadata.finalizers"},
+			{Resource: "persistentvolumes"}:      {"metadata.finalizers"},
+		},
 	}
 }
 
