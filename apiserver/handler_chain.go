@@ -80,7 +80,7 @@ func (s *Server) withRequest(next http.Handler) http.Handler {
 		answer := &answerWriter{ResponseWriter: w, warnings: warnings}
 		longRunning := isLongRunning(info, r)
 		done := s.metrics.begin(info, longRunning)
-		if !longRunning || flowapi.Connects(info) {
+		if !longRunning || flow.Connects(info.APIGroup, info.Resource, info.Subresource) {
 			info.Flow = flowapi.Begin(s.record, r, info, id, start)
 		}
 		next.ServeHTTP(answer, r.WithContext(ctx))

@@ -33,7 +33,7 @@ func (r *Record) Entry(id string) (Detail, bool) {
 	if wanted == nil {
 		return Detail{}, false
 	}
-	b := newBuilder(r)
+	b := newBuilder(r, "")
 	for _, s := range b.steps {
 		b.hang(s)
 	}

@@ -73,8 +73,8 @@ func fold(nodes []*Node) []*folded {
 	return all
 }
 
-// generated is what the apiserver and controllers append to a name to make it unique.
-var generated = regexp.MustCompile(`(-[a-z0-9]{8,10})?-[a-z0-9]{5}$|\.[0-9a-f]{16}$`)
+// generated is what the apiserver and controllers append to a name to make it unique: letters without vowels.
+var generated = regexp.MustCompile(`(-[bcdfghjklmnpqrstvwxz2456789]{8,10})?-[bcdfghjklmnpqrstvwxz2456789]{5}$|\.[0-9a-f]{16}$`)
 
 // shape is what two nodes that look alike have in common.
 func (n *Node) shape() string {
@@ -91,8 +91,23 @@ func (n *Node) shape() string {
 		reason, _, _ = strings.Cut(reason, " ×")
 		return fmt.Sprint(n.Component, "|Event|", reason, "|", n.Source.Function) // created, then counted up
 	}
-	return fmt.Sprint(n.Component, "|", n.What, "|", about, "|", n.Source.Function, "|", n.Error != "", "|", n.Link, below)
+	return fmt.Sprint(n.Component, "|", n.What, "|", about, "|", n.Source.Function, "|", n.Error != "", "|", n.Link, n.changed(), below)
 }
+
+// changed are the conditions that a write changed, as "Ready: true": otherwise the status by
+// which a pod becomes ready would be one among several that look alike.
+func (n *Node) changed() []string {
+	var conditions []string
+	for _, line := range n.Diff {
+		if path, to, ok := strings.Cut(line, ": "); ok && conditionStatus.MatchString(path) {
+			conditions = append(conditions, path+": "+to)
+		}
+	}
+	return conditions
+}
+
+// conditionStatus is the path of whether a condition holds.
+var conditionStatus = regexp.MustCompile(`^status\.conditions\[[^\]]*\](\.status)?$`)
 
 // maxNamed is how many of the folded are told apart.
 const maxNamed = 4

@@ -17,7 +17,7 @@ import (
 //	└─ +0.003s controller-manager/deployment: create ReplicaSet default/web-5d @415 (201, 6ms)  controllers/deployment/sync.go:88 deploymentController.getNewReplicaSet
 func (s *Story) Print(w io.Writer, all bool) {
 	if len(s.Roots) == 0 {
-		fmt.Fprintf(w, "nothing is recorded of %s: the record goes back to %s\n", s.Object, s.Status.Since.Format(time.TimeOnly))
+		fmt.Fprintln(w, s.nothing())
 		return
 	}
 	if s.Lost {
@@ -40,6 +40,18 @@ func (s *Story) Print(w io.Writer, all bool) {
 	if p.hidden > 0 {
 		fmt.Fprintf(w, "(%d lines like others are not shown: --all shows them)\n", p.hidden)
 	}
+}
+
+// nothing says why a story has no lines.
+func (s *Story) nothing() string {
+	from := s.Status.Since
+	if s.Since.After(from) {
+		from = s.Since
+	}
+	if id, ok := strings.CutPrefix(s.Object, tracePrefix); ok {
+		return fmt.Sprintf("nothing since %s is recorded of trace %s: what asks for /debug, /metrics or for health is not, nor are watches", from.Format(time.TimeOnly), id)
+	}
+	return fmt.Sprintf("nothing is recorded of %s since %s", s.Object, from.Format(time.TimeOnly))
 }
 
 type printer struct {
@@ -135,8 +147,12 @@ const maxPrintedDiff = 5
 // details are the lines below a node's own.
 func (n *Node) details(all bool) []string {
 	var lines []string
-	if n.Link == "" && n.User != "" {
+	switch {
+	case n.User == "" || n.Link == Observed:
+	case n.Link == "":
 		lines = append(lines, n.howItWent()...)
+	default: // no component: it is worth a line who that was
+		lines = append(lines, n.by())
 	}
 	diff := n.Diff
 	if !all {
@@ -164,14 +180,7 @@ func (n *Node) details(all bool) []string {
 // howItWent tells of a request that began a story: who asked and how that is known, by which rule they may, what admission
 // did, where it was stored.
 func (n *Node) howItWent() []string {
-	by := "by " + n.User
-	if n.Authn != "" {
-		by += " (" + n.Authn + ")"
-	}
-	if len(n.Claimed) > 0 {
-		by += ", who sent " + strings.Join(n.Claimed, ", ") + ": a claim"
-	}
-	lines := []string{by}
+	lines := []string{n.by() + ", at " + n.Time.Format("15:04:05.000")}
 	if n.Allowed != "" {
 		lines = append(lines, "allowed: "+n.Allowed)
 	}
@@ -200,6 +209,18 @@ func (n *Node) howItWent() []string {
 	return lines
 }
 
+// by says who asked, how that is known, and what they only claim.
+func (n *Node) by() string {
+	by := "by " + n.User
+	if n.Authn != "" {
+		by += " (" + n.Authn + ")"
+	}
+	if len(n.Claimed) > 0 {
+		by += ", who sent " + strings.Join(n.Claimed, ", ") + ": a claim"
+	}
+	return by
+}
+
 // told names each listener once, with its first delivery.
 func (n *Node) told() string {
 	var names []string
@@ -220,7 +241,10 @@ func short(d time.Duration) string {
 	case d >= 10*time.Millisecond:
 		return d.Round(time.Millisecond).String()
 	}
-	return d.Round(100 * time.Microsecond).String()
+	if d >= 100*time.Microsecond {
+		return d.Round(100 * time.Microsecond).String()
+	}
+	return d.Round(time.Microsecond).String()
 }
 
 // Flat are all nodes of a story, in the order of time.

@@ -47,6 +47,8 @@ type Request struct {
 	// nobody is decided upon by them.
 	AuditID, TraceParent, Cause, Source string
 
+	refusal string // what was answered to a write that was refused
+
 	// came is the object as the client sent it, kept where admission may have changed it.
 	came struct {
 		media  string
@@ -93,8 +95,21 @@ func (r *Record) End(q *Request, code int, took time.Duration) {
 		delete(r.open, q)
 		r.mu.Unlock()
 	}
+	if q.Verb == "deletecollection" && q.writes == 0 && code < http.StatusBadRequest {
+		return // it found nothing: the namespace controller asks again and again while it waits
+	}
 	r.add(q)
 }
+
+// Refused notes with which message a write was refused. An exec's may quote its command, and is not kept.
+func (q *Request) Refused(message string) {
+	if q != nil && isWriteVerb(q.Verb) && !passesThrough(q.Subresource) {
+		q.refusal = message[:min(len(message), maxRefusal)]
+	}
+}
+
+// maxRefusal bounds what is kept of a message.
+const maxRefusal = 512
 
 // Known notes who asks, and how that is known.
 func (q *Request) Known(user, authn string) {
@@ -167,7 +182,7 @@ const requestSize = int(unsafe.Sizeof(Request{})) + 16 // the struct, and its sl
 
 func (q *Request) size() int {
 	n := requestSize + len(q.User) + len(q.Authn) + len(q.UserAgent) + len(q.AuditID) + len(q.TraceParent) + len(q.Cause) + len(q.Source) +
-		len(q.Resource) + len(q.Namespace) + 2*len(q.Name) + len(q.came.body) + len(q.write.Old) + len(q.write.New)
+		len(q.Resource) + len(q.Namespace) + 2*len(q.Name) + len(q.refusal) + len(q.came.body) + len(q.write.Old) + len(q.write.New)
 	for i := range q.others {
 		n += int(unsafe.Sizeof(Write{})) + len(q.others[i].Key) + len(q.others[i].Old) + len(q.others[i].New)
 	}
@@ -190,7 +205,7 @@ func ProgramOf(userAgent string) string {
 // what made them write. Anybody else's headers are shown as what they are: claims.
 func isComponent(user string) bool {
 	switch user {
-	case "system:kube-scheduler", "system:kube-controller-manager", "system:kube-proxy", "system:kube-dns", "system:apiserver":
+	case "system:kube-scheduler", "system:kube-controller-manager", "system:kube-proxy", "system:kube-dns", "system:hyperkube-storage", "system:apiserver":
 		return true
 	}
 	return strings.HasPrefix(user, "system:node:")
@@ -208,6 +223,8 @@ func ComponentOf(user, claimed string) string {
 		return "proxy"
 	case "system:kube-dns":
 		return "dns"
+	case "system:hyperkube-storage":
+		return "storage"
 	}
 	if node, found := strings.CutPrefix(user, "system:node:"); found && (claimed == "kubelet" || claimed == "cri") {
 		return claimed + "-" + node

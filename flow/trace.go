@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -87,12 +88,17 @@ type Delivery struct {
 	After     time.Duration `json:"after"`
 }
 
+// tracePrefix begins Story.Object where the story is of a trace.
+const tracePrefix = "trace "
+
 // Story is what happened to an object, and because of it.
 type Story struct {
 	Object string  `json:"object"`
 	Roots  []*Node `json:"roots"`
 	// Waits is what the object waits for, if it is being deleted and not gone.
 	Waits []string `json:"waits,omitempty"`
+	// Since is what was asked for: what began earlier is left out.
+	Since time.Time `json:"since,omitzero"`
 	// Lost is true when the record has dropped entries: the story may begin in the middle.
 	Lost   bool   `json:"lost,omitempty"`
 	Status Status `json:"status"`
@@ -136,16 +142,16 @@ func (s *step) when() time.Time {
 //	Step 3: choose those about the object, all that they caused, and what caused them.
 //	Step 4: make nodes of the chosen ones, with diffs and deliveries.
 func (r *Record) Trace(t Target) Story {
-	story := Story{Object: t.Kind.Kind + " " + t.key(), Roots: []*Node{}, Status: r.Status()}
+	story := Story{Object: t.Kind.Kind + " " + t.key(), Roots: []*Node{}, Since: t.Since, Status: r.Status()}
 	if r == nil {
 		return story
 	}
 	if t.TraceID != "" {
-		story.Object = "trace " + t.TraceID
+		story.Object = tracePrefix + t.TraceID
 	}
 	story.Lost = story.Status.Dropped > 0
 	// Step 1: make steps of the entries, and find each write by its revision.
-	b := newBuilder(r)
+	b := newBuilder(r, t.TraceID)
 	// Step 2: hang each step under the newest write that caused it.
 	for _, s := range b.steps {
 		b.hang(s)
@@ -183,12 +189,19 @@ type builder struct {
 	// byObject are the writes of each object ("Kind ns/name"), oldest first.
 	byObject map[string][]*step
 	receipts map[int64][]receipt
+	// kinds of resources, as writes have shown them: requests that wrote nothing name the resource only.
+	kinds map[schema.GroupResource]string
+	// traceID is asked for: of it requests that only read are steps too.
+	traceID string
 	// told: when each client (its User-Agent and user) was told of which revision.
-	told map[string]map[int64]time.Time
+	told map[string]map[int64]telling
 }
 
-func newBuilder(r *Record) *builder {
-	b := &builder{byRevision: map[int64]*step{}, byObject: map[string][]*step{}}
+// telling is when a client was told of a revision, on a watch that it ended then (zero: not yet).
+type telling struct{ at, ended time.Time }
+
+func newBuilder(r *Record, traceID string) *builder {
+	b := &builder{byRevision: map[int64]*step{}, byObject: map[string][]*step{}, kinds: map[schema.GroupResource]string{}, traceID: traceID}
 	for _, e := range r.snapshot() {
 		switch e := e.(type) {
 		case *Effect:
@@ -205,14 +218,14 @@ func newBuilder(r *Record) *builder {
 			b.byObject[object] = append(b.byObject[object], s)
 		}
 	}
-	b.told = map[string]map[int64]time.Time{}
+	b.told = map[string]map[int64]telling{}
 	for revision, receipts := range r.watches.deliveries(func(revision int64) bool { return b.byRevision[revision] != nil }) {
 		for _, receipt := range receipts {
 			client := receipt.watch.UserAgent + "\n" + receipt.watch.User
 			if b.told[client] == nil {
-				b.told[client] = map[int64]time.Time{}
+				b.told[client] = map[int64]telling{}
 			}
-			b.told[client][revision] = receipt.at
+			b.told[client][revision] = telling{at: receipt.at, ended: receipt.ended}
 		}
 	}
 	return b
@@ -222,8 +235,11 @@ func (b *builder) addRequest(q *Request) {
 	writes := q.Writes()
 	for i := range writes {
 		b.steps = append(b.steps, &step{request: q, write: &writes[i]})
+		if q.Subresource == "" && writes[i].Kind.Group == q.Group {
+			b.kinds[schema.GroupResource{Group: q.Group, Resource: q.Resource}] = writes[i].Kind.Kind
+		}
 	}
-	if len(writes) == 0 && (q.Code >= 400 && isWriteVerb(q.Verb) || q.connects()) {
+	if len(writes) == 0 && (q.Code >= 400 && isWriteVerb(q.Verb) || q.connects() || b.traceID != "" && q.traceID() == b.traceID) {
 		b.steps = append(b.steps, &step{request: q})
 	}
 }
@@ -233,12 +249,13 @@ func isWriteVerb(verb string) bool {
 }
 
 // connects: somebody looked into a pod.
-func (q *Request) connects() bool {
-	switch q.Subresource {
-	case "exec", "attach", "portforward", "log", "proxy":
-		return q.Group == "" && q.Resource == "pods"
-	}
-	return false
+func (q *Request) connects() bool { return Connects(q.Group, q.Resource, q.Subresource) }
+
+// Connects tells the requests that stay open and are part of a pod's story all the same:
+// somebody looked into it. Only that they did is recorded, when they have done; never the
+// command, nor what went through.
+func Connects(group, resource, subresource string) bool {
+	return group == "" && resource == "pods" && passesThrough(subresource)
 }
 
 // hang finds the parent of a step: the newest of the versions by which its component
@@ -315,12 +332,15 @@ func (b *builder) infer(s *step) *step {
 		return b.byRevision[revision] // an Event names the version it is about
 	}
 	told := b.told[s.request.UserAgent+"\n"+s.request.User]
-	if told == nil {
-		return nil // who does not listen is not made to write by what happens
+	if told == nil || ProgramOf(s.request.UserAgent) == "kubectl" {
+		// Who does not listen is not made to write by what happens; and behind kubectl is somebody who types: that
+		// a `kubectl get --watch` runs beside is no reason.
+		return nil
 	}
 	knew := func(w *step) bool {
-		at, was := told[w.write.Revision]
-		return was && w.write.Revision < s.write.Revision && !at.After(s.when().Add(s.request.Took))
+		heard, was := told[w.write.Revision]
+		return was && w.write.Revision < s.write.Revision && !heard.at.After(s.when().Add(s.request.Took)) &&
+			(heard.ended.IsZero() || heard.ended.After(s.when()))
 	}
 	candidates := newest(b.byObject[s.write.Kind.Kind+" "+s.write.Key], knew)
 	if candidates == nil {
@@ -416,7 +436,8 @@ func (t Target) isAbout(s *step) bool {
 	case s.write != nil:
 		return s.write.Kind.Kind == t.Kind.Kind && s.write.Kind.Group == t.Kind.Group && s.write.Key == t.key()
 	}
-	return strings.EqualFold(strings.TrimSuffix(s.request.Resource, "s"), t.Kind.Kind) && s.request.Group == t.Kind.Group &&
+	plural, _ := meta.UnsafeGuessKindToResource(t.Kind.WithVersion("")) // names that are no rule's are not refused often
+	return s.request.Resource == plural.Resource && s.request.Group == t.Kind.Group &&
 		s.request.Namespace == t.Namespace && s.request.Name == t.Name
 }
 
@@ -439,6 +460,9 @@ func (b *builder) node(s *step) *Node {
 	} else {
 		n = s.request.node(s.write)
 		n.Time = s.when()
+		if kind := b.kinds[schema.GroupResource{Group: s.request.Group, Resource: s.request.Resource}]; s.write == nil && s.request.Name != "" && kind != "" {
+			n.Object = kind + " " + keyOf(s.request.Namespace, s.request.Name)
+		}
 	}
 	if s.parent != nil {
 		n.Link = s.link
@@ -478,6 +502,12 @@ func (q *Request) node(w *Write) *Node {
 		n.Object = q.Resource + " " + keyOf(q.Namespace, q.Name)
 		if q.connects() {
 			n.Object = "Pod " + keyOf(q.Namespace, q.Name)
+		}
+		if q.Name == "" && q.Namespace != "" {
+			n.Object = q.Resource + " in " + q.Namespace
+		}
+		if n.Error = q.refusal; q.isConfidential(nil) {
+			n.Error = ""
 		}
 		return n
 	}

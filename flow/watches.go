@@ -45,7 +45,7 @@ type Watch struct {
 	events   atomic.Int64
 	revision atomic.Int64
 	batch    []delivery // of the one goroutine that sends
-	closed   bool       // guarded by watches.mu
+	closed   time.Time  // zero: it is open; guarded by watches.mu
 }
 
 // watches are the open watches, the last ended ones, and what was delivered to them.
@@ -130,7 +130,7 @@ func (w *Watch) Ended() {
 	s := &w.record.watches
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w.closed = true
+	w.closed = time.Now()
 	if s.ended = append(s.ended, w.ID); len(s.ended) > maxEnded {
 		delete(s.byID, s.ended[0])
 		s.ended = s.ended[1:]
@@ -154,7 +154,7 @@ func (r *Record) Open() []*Watch {
 	defer s.mu.Unlock()
 	for id := uint32(1); id <= s.last; id++ {
 		w := s.byID[id]
-		if w == nil || w.closed {
+		if w == nil || !w.closed.IsZero() {
 			continue
 		}
 		open = append(open, &Watch{ID: w.ID, User: w.User, UserAgent: w.UserAgent, Protocol: w.Protocol, Resource: w.Resource,
@@ -172,7 +172,7 @@ func (s *watches) deliveries(wanted func(revision int64) bool) map[int64][]recei
 	for i := range s.ring {
 		d := s.ring[(s.next+i)%len(s.ring)]
 		if w := s.byID[d.watch]; w != nil && wanted(d.revision) {
-			found[d.revision] = append(found[d.revision], receipt{watch: w, at: time.Unix(0, d.nanos)})
+			found[d.revision] = append(found[d.revision], receipt{watch: w, at: time.Unix(0, d.nanos), ended: w.closed})
 		}
 	}
 	return found
@@ -182,4 +182,5 @@ func (s *watches) deliveries(wanted func(revision int64) bool) map[int64][]recei
 type receipt struct {
 	watch *Watch
 	at    time.Time
+	ended time.Time // of the watch; zero: it is open
 }

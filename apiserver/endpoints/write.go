@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"hyperkube/apiserver/request"
 	"hyperkube/apiserver/storage"
 )
 
@@ -80,6 +81,7 @@ func WriteBody(w http.ResponseWriter, r *http.Request, contentType string, data 
 // WriteError answers with a Status that says what is wrong.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf(err)
+	request.FlowFrom(r.Context()).Refused(reasonOf(status))
 	f, negotiationErr := negotiate(r, "Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 	if negotiationErr != nil {
 		f = form{media: mediaJSON}
@@ -95,6 +97,16 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 	}
+}
+
+// reasonOf is the message of a refusal; of an eviction also which budget is in the way, which only a cause says.
+func reasonOf(status *metav1.Status) string {
+	if status.Reason == metav1.StatusReasonTooManyRequests && status.Details != nil {
+		for _, cause := range status.Details.Causes {
+			return status.Message + " " + cause.Message
+		}
+	}
+	return status.Message
 }
 
 // statusOf is the Status of an error: its own, or an internal error's.

@@ -44,7 +44,7 @@ func Begin(record *flow.Record, r *http.Request, info *request.Info, auditID str
 		if !info.IsResourceRequest {
 			q.Resource = info.Path
 		}
-		if Connects(info) {
+		if flow.Connects(info.APIGroup, info.Resource, info.Subresource) {
 			record.Opened(q)
 		}
 	}

@@ -134,6 +134,9 @@ func live(ctx context.Context, dataDir string, lines []connection, peers []flow.
 		for _, s := range p.Streams {
 			streams = append(streams, stream{s, p.Program})
 		}
+		if p.User == "system:apiserver" {
+			continue // its own writes go over no line
+		}
 		i := slices.IndexFunc(lines, func(c connection) bool { return c.To == "apiserver" && isProgram(c.From, p.Program) })
 		if i < 0 {
 			lines = append(lines, connection{From: p.Program, To: "apiserver", Protocol: "HTTP over TLS", For: "as " + p.User})

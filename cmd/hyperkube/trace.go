@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -152,6 +154,9 @@ func (o *traceOptions) target(config *rest.Config, names []string) (url.Values, 
 		if len(names) > 0 {
 			return nil, &component.UsageError{Err: errors.New("--id stands instead of TYPE/NAME; " + traceUsage)}
 		}
+		if id, err := hex.DecodeString(o.ID); err != nil || len(id) != 16 {
+			return nil, &component.UsageError{Err: fmt.Errorf("--id %s: a trace id is 32 hexadecimal digits, as traceID in a log line", o.ID)}
+		}
 		return url.Values{"id": {strings.ToLower(o.ID)}}, nil
 	}
 	kind, name, err := splitTypeName(names)
@@ -199,13 +204,16 @@ func resolve(config *rest.Config, name string) (*meta.RESTMapping, error) {
 	return mapper.RESTMapping(kind.GroupKind(), kind.Version)
 }
 
-// followPause is how often a story that is followed is read anew.
-const followPause = 300 * time.Millisecond
+// followPause is the least time between two readings of a story that is followed, each of which looks through the record.
+const followPause = 100 * time.Millisecond
 
 // followTrace prints each step of a story once, as it becomes known, until ctx ends.
 func followTrace(ctx context.Context, set kubernetes.Interface, query url.Values) error {
 	printed := map[string]bool{}
 	var began time.Time
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	news := listen(ctx, set)
 	for {
 		var story flow.Story
 		if err := ask(ctx, set, "/debug/flow/trace", query, &story); err != nil {
@@ -229,5 +237,43 @@ func followTrace(ctx context.Context, set kubernetes.Interface, query url.Values
 			return nil
 		case <-time.After(followPause):
 		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-news:
+		}
 	}
+}
+
+// listen gives word when something has been recorded, whatever it is; and each second while there is no stream:
+// the next reading then tells why.
+func listen(ctx context.Context, set kubernetes.Interface) <-chan struct{} {
+	news := make(chan struct{}, 1)
+	go func() {
+		for ctx.Err() == nil {
+			stream, err := set.Discovery().RESTClient().Get().AbsPath("/debug/flow/stream").Param("since", "now").Timeout(0).Stream(ctx)
+			if err == nil {
+				for lines := bufio.NewReader(stream); err == nil; {
+					_, err = lines.ReadSlice('\n')
+					if errors.Is(err, bufio.ErrBufferFull) {
+						err = nil
+					}
+					select {
+					case news <- struct{}{}:
+					default: // it has not yet looked since the last word
+					}
+				}
+				stream.Close()
+			}
+			select {
+			case news <- struct{}{}:
+			default:
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second): // the apiserver restarts
+			}
+		}
+	}()
+	return news
 }

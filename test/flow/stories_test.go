@@ -255,10 +255,9 @@ func TestNodeDeath(t *testing.T) {
 		return err
 	})
 	cordon(false)
-	// edges takes the "-lease" of the namespace for something generated.
 	story := wholeStory(t, cluster, func() flow.Story { return trace(t, cluster, "", "Node", "", "n2") }, golden{
-		"controller-manager/nodelifecycle: node is silent Node n2 ← kubelet-n2: create Lease kube-node-X/n2":                       1,
-		"controller-manager/nodelifecycle: update status Node n2 ← kubelet-n2: create Lease kube-node-X/n2":                        1,
+		"controller-manager/nodelifecycle: node is silent Node n2 ← kubelet-n2: create Lease kube-node-lease/n2":                   1,
+		"controller-manager/nodelifecycle: update status Node n2 ← kubelet-n2: create Lease kube-node-lease/n2":                    1,
 		"controller-manager/nodelifecycle: patch Node n2 ← controller-manager/nodelifecycle: update status Node n2":                1,
 		"controller-manager/tainteviction: evict Pod default/frail-X ← controller-manager/nodelifecycle: patch Node n2":            1,
 		"controller-manager/tainteviction: delete Pod default/frail-X ← controller-manager/nodelifecycle: patch Node n2":           1,

@@ -137,7 +137,8 @@ func traceSince(t *testing.T, cluster *integration.Cluster, since time.Time, gro
 	return story
 }
 
-var generated = regexp.MustCompile(`-[a-z0-9]{8,10}(-[a-z0-9]{5})?|-[a-z0-9]{5}\b|\.[0-9a-f]{16}`)
+// generated is what makes names unique. It has no vowels, so that no word is taken for it.
+var generated = regexp.MustCompile(`-[bcdfghjklmnpqrstvwxz2456789]{8,10}(-[bcdfghjklmnpqrstvwxz2456789]{5})?|-[bcdfghjklmnpqrstvwxz2456789]{5}\b|\.[0-9a-f]{16}`)
 
 // edges are "who: what Kind ← who: what Kind", with how often each was seen: a story
 // without its times and generated names.

@@ -13,12 +13,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 
+	"hyperkube/flow"
 	"hyperkube/scheduler/framework/runtime"
 )
 
 // evict deletes the victims, several at a time, and takes back the nominations of lesser
 // pods that wait for the same node: they should look elsewhere.
 func (pl *DefaultPreemption) evict(ctx context.Context, preemptor *v1.Pod, on candidate) error {
+	reportVictims(ctx, preemptor, on)
 	errs := make([]error, len(on.pods))
 	runtime.Until(ctx, len(on.pods), func(i int) { errs[i] = pl.evictOne(ctx, preemptor, on.pods[i], on.node) })
 	if err := errors.Join(errs...); err != nil {
@@ -34,6 +36,16 @@ func (pl *DefaultPreemption) evict(ctx context.Context, preemptor *v1.Pod, on ca
 		}
 	}
 	return nil
+}
+
+// reportVictims tells the record of the cluster who makes room for whom.
+func reportVictims(ctx context.Context, preemptor *v1.Pod, on candidate) {
+	effect := flow.Effect{What: "preempt", Kind: "Pod", Namespace: preemptor.Namespace, Name: preemptor.Name, Depth: 1,
+		Detail: fmt.Sprintf("%d pods of less than priority %d make room on %s", len(on.pods), corev1helpers.PodPriority(preemptor), on.node)}
+	for _, victim := range on.pods {
+		effect.Lines = append(effect.Lines, fmt.Sprintf("- %s/%s, priority %d", victim.Namespace, victim.Name, corev1helpers.PodPriority(victim)))
+	}
+	flow.Report(ctx, effect)
 }
 
 // evictOne ends a pod: one that Permit still holds is rejected, any other deleted, after
