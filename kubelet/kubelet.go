@@ -22,6 +22,7 @@ import (
 	"hyperkube/kubelet/allocation"
 	"hyperkube/kubelet/cm"
 	"hyperkube/kubelet/config"
+	"hyperkube/kubelet/eviction"
 	"hyperkube/kubelet/images"
 	"hyperkube/kubelet/kuberuntime"
 	"hyperkube/kubelet/lifecycle"
@@ -30,6 +31,7 @@ import (
 	kubepod "hyperkube/kubelet/pod"
 	"hyperkube/kubelet/prober"
 	"hyperkube/kubelet/remote"
+	"hyperkube/kubelet/stats"
 	"hyperkube/kubelet/status"
 	"hyperkube/kubelet/volume"
 )
@@ -84,6 +86,8 @@ type Config struct {
 	// NodeLabels and RegisterWithTaints are given to a new node.
 	NodeLabels         map[string]string
 	RegisterWithTaints []v1.Taint
+	// Room is what of the node is kept from pods, and what happens when it runs short.
+	Room Room
 	// MaxPods is the most pods the node takes; default 110.
 	MaxPods int
 	// PodCIDR is where the simulated runtime takes addresses from if the node has none of its own.
@@ -119,6 +123,9 @@ func (c *Config) validate() error {
 	setDefault(&c.MaxPods, 110)
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
+	}
+	if err := c.Room.validate(); err != nil {
+		return fmt.Errorf("kubelet: %w", err)
 	}
 	switch {
 	case c.ContainerRuntime != "remote" && c.ContainerRuntime != "simulated":
@@ -168,6 +175,12 @@ type Kubelet struct {
 	hasSynced  []cache.InformerSynced
 	measures   *metrics
 	state      nodeState
+	// What follows watches over the node's room.
+	eviction *eviction.Manager
+	imageGC  *images.ImageGCManager
+	meter    *stats.Meter
+	rate     nodeRate
+	started  time.Time
 	// changed names pods whose config map or secret changed.
 	changed chan []types.UID
 
@@ -199,7 +212,7 @@ func New(cfg Config) (*Kubelet, error) {
 // Run runs the kubelet until ctx ends:
 //
 //  1. make the directories, connect to the runtime and wait for it,
-//  2. start the parts: status, probes, PLEG, informers, the server,
+//  2. start the parts: status, probes, PLEG, informers, the server, the keepers of the node's room,
 //  3. register the node and keep its lease,
 //  4. start the sources of pods, and loop,
 //  5. once ctx has ended: end the pods if that is the policy, then all parts.
@@ -235,6 +248,7 @@ func (kl *Kubelet) Run(ctx context.Context) (err error) {
 	}
 	group.Go(func() { kl.status.Run(parts) })
 	group.Go(func() { kl.pleg.Run(parts) })
+	kl.startRoomKeepers(parts, &group)
 	// Step 3: the node. It says that it is ready as soon as it is.
 	nodeCtx, stopNode := context.WithCancel(ctx)
 	group.Go(func() { kl.runNode(nodeCtx) })
@@ -369,6 +383,7 @@ func (kl *Kubelet) build(ctx context.Context) {
 		Changed: func() { kl.pleg.Poke() },
 	})
 	kl.manager.SetRuntimeName(kl.state.runtimeName)
+	kl.buildRoomKeepers()
 	kl.pleg = pleg.NewGenericPLEG(kl.manager, kl.runtimeEvents, kl.Clock)
 	kl.workers = newPodWorkers(ctx, kl, kl.queue, kl.Clock)
 	kl.startInformers(ctx)

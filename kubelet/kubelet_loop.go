@@ -13,6 +13,7 @@ import (
 
 	"hyperkube/kubelet/config"
 	kubecontainer "hyperkube/kubelet/container"
+	"hyperkube/kubelet/eviction"
 	"hyperkube/kubelet/kuberuntime"
 	"hyperkube/kubelet/lifecycle"
 	kubepod "hyperkube/kubelet/pod"
@@ -73,7 +74,11 @@ func (kl *Kubelet) admit(ctx context.Context, pod *v1.Pod, others []*v1.Pod) *li
 	if pod.Status.Phase == v1.PodRunning || pod.Status.StartTime != nil {
 		return nil
 	}
-	return lifecycle.Admit(klog.FromContext(ctx), pod, kl.node(), others)
+	logger := klog.FromContext(ctx)
+	if why := kl.eviction.Admit(logger, pod); why != "" {
+		return &lifecycle.Rejection{Reason: eviction.Reason, Message: why}
+	}
+	return lifecycle.Admit(logger, pod, kl.node(), others)
 }
 
 func (kl *Kubelet) rejectPod(ctx context.Context, pod *v1.Pod, rejection *lifecycle.Rejection) {
@@ -266,6 +271,7 @@ func (kl *Kubelet) cleanUpNode(ctx context.Context, gone func(types.UID) bool) {
 	}
 	if kl.state.gcDue(kl.Clock.Now(), gcPeriod) {
 		if err := kl.manager.GarbageCollect(ctx, kuberuntime.GCPolicy{Gone: gone, LogsRoot: kl.dirs.logs}); err != nil && ctx.Err() == nil {
+			kl.recorder.Event(kl.nodeRef(), v1.EventTypeWarning, "ContainerGCFailed", err.Error())
 			logger.Error(err, "Removing dead containers")
 		}
 	}

@@ -260,16 +260,28 @@ func (kl *Kubelet) syncNodeStatus(ctx context.Context) error {
 	return nil
 }
 
+// recordTransition tells by an event that a condition of the node changed.
 func (kl *Kubelet) recordTransition(old, now v1.NodeStatus) {
-	before, after := nodeCondition(old, v1.NodeReady), nodeCondition(now, v1.NodeReady)
-	if after == nil || before != nil && before.Status == after.Status {
-		return
+	for _, words := range []struct {
+		kind      v1.NodeConditionType
+		yes, no   string
+		newIsNews bool // also when there was no such condition before
+	}{
+		{v1.NodeReady, "NodeReady", "NodeNotReady", true},
+		{v1.NodeMemoryPressure, "NodeHasInsufficientMemory", "NodeHasSufficientMemory", false},
+		{v1.NodeDiskPressure, "NodeHasDiskPressure", "NodeHasNoDiskPressure", false},
+		{v1.NodePIDPressure, "NodeHasInsufficientPID", "NodeHasSufficientPID", false},
+	} {
+		before, after := nodeCondition(old, words.kind), nodeCondition(now, words.kind)
+		if after == nil || before == nil && !words.newIsNews || before != nil && before.Status == after.Status {
+			continue
+		}
+		reason := words.no
+		if after.Status == v1.ConditionTrue {
+			reason = words.yes
+		}
+		kl.recorder.Eventf(kl.nodeRef(), v1.EventTypeNormal, reason, "Node %s status is now: %s", kl.NodeName, reason)
 	}
-	reason := "NodeReady"
-	if after.Status != v1.ConditionTrue {
-		reason = "NodeNotReady"
-	}
-	kl.recorder.Eventf(kl.nodeRef(), v1.EventTypeNormal, reason, "Node %s status is now: %s", kl.NodeName, reason)
 }
 
 func (kl *Kubelet) nodeRef() *v1.ObjectReference {
@@ -336,7 +348,7 @@ func (kl *Kubelet) nodeStatus(ctx context.Context, old v1.NodeStatus) v1.NodeSta
 			status.Capacity[name] = quantity
 		}
 	}
-	status.Allocatable = allocatable(status.Capacity)
+	status.Allocatable = kl.Room.allocatable(status.Capacity)
 	ips := kl.nodeIPs()
 	status.Addresses = nil
 	for _, ip := range ips {
@@ -352,7 +364,7 @@ func (kl *Kubelet) nodeStatus(ctx context.Context, old v1.NodeStatus) v1.NodeSta
 	status.Images = kl.nodeImages(ctx)
 	ready := kl.askRuntime(ctx, &status)
 	now := metav1.NewTime(kl.Clock.Now().Truncate(time.Second))
-	for _, condition := range nodeConditions(ready) {
+	for _, condition := range nodeConditions(ready, kl.pressure) {
 		setNodeCondition(&status, condition, now)
 	}
 	kl.state.mu.Lock()
@@ -413,7 +425,8 @@ func setRuntimeFeatures(status *v1.NodeStatus, response *runtimeapi.StatusRespon
 	}
 }
 
-func nodeConditions(notReady error) []v1.NodeCondition {
+// nodeConditions are all of the node's. pressure tells whether it is short of something, and why.
+func nodeConditions(notReady error, pressure func(v1.NodeConditionType) (string, bool)) []v1.NodeCondition {
 	ready := v1.NodeCondition{Type: v1.NodeReady, Status: v1.ConditionTrue, Reason: "KubeletReady", Message: "kubelet is posting ready status"}
 	if notReady != nil {
 		ready.Status, ready.Reason, ready.Message = v1.ConditionFalse, "KubeletNotReady", "["+strings.ReplaceAll(notReady.Error(), "\n", ", ")+"]"
@@ -421,12 +434,23 @@ func nodeConditions(notReady error) []v1.NodeCondition {
 			ready.Message = notReady.Error()
 		}
 	}
-	return []v1.NodeCondition{
+	conditions := []v1.NodeCondition{
 		{Type: v1.NodeMemoryPressure, Status: v1.ConditionFalse, Reason: "KubeletHasSufficientMemory", Message: "kubelet has sufficient memory available"},
 		{Type: v1.NodeDiskPressure, Status: v1.ConditionFalse, Reason: "KubeletHasNoDiskPressure", Message: "kubelet has no disk pressure"},
 		{Type: v1.NodePIDPressure, Status: v1.ConditionFalse, Reason: "KubeletHasSufficientPID", Message: "kubelet has sufficient PID available"},
-		ready,
 	}
+	under := map[v1.NodeConditionType][2]string{
+		v1.NodeMemoryPressure: {"KubeletHasInsufficientMemory", "kubelet has insufficient memory available"},
+		v1.NodeDiskPressure:   {"KubeletHasDiskPressure", "kubelet has disk pressure"},
+		v1.NodePIDPressure:    {"KubeletHasInsufficientPID", "kubelet has insufficient PID available"},
+	}
+	for i := range conditions {
+		if why, short := pressure(conditions[i].Type); short {
+			words := under[conditions[i].Type]
+			conditions[i].Status, conditions[i].Reason, conditions[i].Message = v1.ConditionTrue, words[0], words[1]+": "+why
+		}
+	}
+	return append(conditions, ready)
 }
 
 func nodeCondition(status v1.NodeStatus, kind v1.NodeConditionType) *v1.NodeCondition {
@@ -449,20 +473,6 @@ func setNodeCondition(status *v1.NodeStatus, condition v1.NodeCondition, now met
 		condition.LastTransitionTime = old.LastTransitionTime
 	}
 	*old = condition
-}
-
-// allocatable leaves 100 MiB of memory and a tenth of the disk to the node, as
-// upstream's default eviction thresholds do.
-func allocatable(capacity v1.ResourceList) v1.ResourceList {
-	result := capacity.DeepCopy()
-	memory := result[v1.ResourceMemory]
-	memory.Sub(resource.MustParse("100Mi"))
-	if memory.Sign() > 0 {
-		result[v1.ResourceMemory] = memory
-	}
-	disk := result[v1.ResourceEphemeralStorage]
-	result[v1.ResourceEphemeralStorage] = *resource.NewQuantity(disk.Value()/10*9, resource.BinarySI)
-	return result
 }
 
 // nodeImages are the biggest images of the node, which the scheduler may prefer nodes for.

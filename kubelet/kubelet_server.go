@@ -6,17 +6,13 @@ import (
 	"net/http"
 	"sort"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/klog/v2"
-	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
-	kubelettypes "k8s.io/kubelet/pkg/types"
 
 	kubecontainer "hyperkube/kubelet/container"
 	"hyperkube/kubelet/logs"
@@ -222,84 +218,4 @@ func (kl *Kubelet) SyncLoopHealthy() error {
 		return nil
 	}
 	return kl.pleg.Healthy()
-}
-
-// Summary is what `kubectl top` and the metrics server add up: the runtime's
-// figures, per container.
-func (kl *Kubelet) Summary(ctx context.Context) (*statsapi.Summary, error) {
-	response, err := kl.runtime.ListContainerStats(ctx, &runtimeapi.ListContainerStatsRequest{})
-	if err != nil {
-		return nil, fmt.Errorf("asking the runtime for statistics: %w", err)
-	}
-	pods := map[string]*statsapi.PodStats{}
-	for _, stats := range response.Stats {
-		labels := stats.GetAttributes().GetLabels()
-		uid := labels[kubelettypes.KubernetesPodUIDLabel]
-		if uid == "" {
-			continue
-		}
-		pod := pods[uid]
-		if pod == nil {
-			pod = &statsapi.PodStats{PodRef: statsapi.PodReference{Name: labels[kubelettypes.KubernetesPodNameLabel], Namespace: labels[kubelettypes.KubernetesPodNamespaceLabel], UID: uid}}
-			if wanted, ok := kl.pods.GetPodByName(pod.PodRef.Namespace, pod.PodRef.Name); ok && wanted.Status.StartTime != nil {
-				pod.StartTime = *wanted.Status.StartTime
-			}
-			pods[uid] = pod
-		}
-		pod.Containers = append(pod.Containers, containerStats(stats, labels[kubelettypes.KubernetesContainerNameLabel]))
-	}
-	summary := &statsapi.Summary{Pods: []statsapi.PodStats{}}
-	for _, pod := range pods {
-		sumPod(pod)
-		summary.Pods = append(summary.Pods, *pod)
-	}
-	sort.Slice(summary.Pods, func(i, j int) bool { return summary.Pods[i].PodRef.UID < summary.Pods[j].PodRef.UID })
-	summary.Node = nodeStats(kl.NodeName, kl.Clock.Now())
-	return summary, nil
-}
-
-func containerStats(stats *runtimeapi.ContainerStats, name string) statsapi.ContainerStats {
-	result := statsapi.ContainerStats{Name: name, StartTime: metav1.Now()}
-	if cpu := stats.Cpu; cpu != nil {
-		result.CPU = &statsapi.CPUStats{Time: metav1.NewTime(time.Unix(0, cpu.Timestamp)), UsageCoreNanoSeconds: value(cpu.UsageCoreNanoSeconds), UsageNanoCores: value(cpu.UsageNanoCores)}
-	}
-	if memory := stats.Memory; memory != nil {
-		result.Memory = &statsapi.MemoryStats{Time: metav1.NewTime(time.Unix(0, memory.Timestamp)), WorkingSetBytes: value(memory.WorkingSetBytes),
-			UsageBytes: value(memory.UsageBytes), RSSBytes: value(memory.RssBytes), AvailableBytes: value(memory.AvailableBytes),
-			PageFaults: value(memory.PageFaults), MajorPageFaults: value(memory.MajorPageFaults)}
-	}
-	if fs := stats.WritableLayer; fs != nil {
-		result.Rootfs = &statsapi.FsStats{Time: metav1.NewTime(time.Unix(0, fs.Timestamp)), UsedBytes: value(fs.UsedBytes), InodesUsed: value(fs.InodesUsed)}
-	}
-	return result
-}
-
-func value(v *runtimeapi.UInt64Value) *uint64 {
-	if v == nil {
-		return nil
-	}
-	return &v.Value
-}
-
-func sumPod(pod *statsapi.PodStats) {
-	sort.Slice(pod.Containers, func(i, j int) bool { return pod.Containers[i].Name < pod.Containers[j].Name })
-	var cores, nanos, workingSet uint64
-	at := metav1.Time{}
-	for _, c := range pod.Containers {
-		if c.CPU != nil {
-			cores, nanos, at = cores+deref(c.CPU.UsageNanoCores), nanos+deref(c.CPU.UsageCoreNanoSeconds), c.CPU.Time
-		}
-		if c.Memory != nil {
-			workingSet += deref(c.Memory.WorkingSetBytes)
-		}
-	}
-	pod.CPU = &statsapi.CPUStats{Time: at, UsageNanoCores: &cores, UsageCoreNanoSeconds: &nanos}
-	pod.Memory = &statsapi.MemoryStats{Time: at, WorkingSetBytes: &workingSet}
-}
-
-func deref(v *uint64) uint64 {
-	if v == nil {
-		return 0
-	}
-	return *v
 }

@@ -36,6 +36,8 @@ type kubeletOptions struct {
 	MaxPods         int
 	ResolvConf      string
 	NodeLabels      map[string]string
+	Taints          []string
+	Room            roomOptions
 	Standalone      bool
 	cert            pki.Pair
 	bringsUpItsOwn  bool
@@ -57,6 +59,8 @@ func (o *kubeletOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&o.MaxPods, "max-pods", 110, "how many pods the node takes")
 	flags.StringVar(&o.ResolvConf, "resolv-conf", o.ResolvConf, "file with the resolvers for pods that do not use cluster DNS (default: the host's)")
 	flags.StringToStringVar(&o.NodeLabels, "node-labels", o.NodeLabels, "labels of a new node: key=value,…")
+	flags.StringSliceVar(&o.Taints, "register-with-taints", o.Taints, "taints of a new node: key=value:NoSchedule,…")
+	o.Room.AddFlags(flags)
 	flags.BoolVar(&o.Standalone, "standalone", o.Standalone, "without an apiserver: run static pods only")
 }
 
@@ -101,6 +105,12 @@ func (o *kubeletOptions) Validate() error {
 	if o.RuntimeEndpoint != "" && !strings.HasPrefix(o.RuntimeEndpoint, "unix:///") {
 		return fmt.Errorf("--container-runtime-endpoint=%s: must be unix:///PATH", o.RuntimeEndpoint)
 	}
+	if _, err := parseTaints(o.Taints); err != nil {
+		return err
+	}
+	if _, err := o.Room.room(); err != nil {
+		return err
+	}
 	return o.apiClient.Validate()
 }
 
@@ -114,12 +124,20 @@ func (o *kubeletOptions) Run(ctx context.Context, env *component.Env) error {
 		defer stop()
 	}
 	cluster := o.dir.Cluster
+	taints, err := parseTaints(o.Taints)
+	if err != nil {
+		return err
+	}
+	room, err := o.Room.room()
+	if err != nil {
+		return err
+	}
 	config := kubelet.Config{
 		NodeName: o.NodeName, NodeIP: o.NodeIP, RootDir: filepath.Join(o.nodeDir(), "kubelet"),
 		ContainerRuntime: o.Runtime, RuntimeEndpoint: o.RuntimeEndpoint, Port: o.Port,
 		CertFile: o.cert.CertFile, KeyFile: o.cert.KeyFile, ClientCAFile: o.dir.CAFile(),
 		ClusterDNS: []string{cluster.DNSAddress}, ClusterDomain: cluster.ClusterDomain, ResolvConf: o.ResolvConf,
-		StaticPodPath: o.ManifestPath, StaticPodURL: o.ManifestURL, CgroupRoot: cgroupRoot(o.dir, o.NodeName), NodeLabels: o.NodeLabels,
+		StaticPodPath: o.ManifestPath, StaticPodURL: o.ManifestURL, CgroupRoot: cgroupRoot(o.dir, o.NodeName), NodeLabels: o.NodeLabels, RegisterWithTaints: taints, Room: room,
 		MaxPods: o.MaxPods, PodCIDR: cluster.PodCIDR, Version: versionString(),
 		StopTimeout: podsStop, Metrics: env.Metrics, Health: env.Health,
 	}

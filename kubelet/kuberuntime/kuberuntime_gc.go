@@ -17,6 +17,9 @@ import (
 type GCPolicy struct {
 	// Gone tells whether nothing of a pod is wanted any more.
 	Gone func(types.UID) bool
+	// AllDead removes also the last dead instance of each container, whose log
+	// `kubectl logs --previous` reads: the node is short of disk.
+	AllDead bool
 	// LogsRoot holds the log directories of all pods.
 	LogsRoot string
 }
@@ -33,7 +36,7 @@ func (m *kubeGenericRuntimeManager) GarbageCollect(ctx context.Context, policy G
 	known := map[types.UID]bool{}
 	for _, pod := range pods {
 		known[pod.ID] = true
-		errs = append(errs, m.collectPod(ctx, pod, policy.Gone(pod.ID)))
+		errs = append(errs, m.collectPod(ctx, pod, extent{gone: policy.Gone(pod.ID), allDead: policy.AllDead}))
 	}
 	errs = append(errs, removeLogsOfGonePods(policy, known))
 	return errors.Join(errs...)
@@ -56,13 +59,17 @@ func (m *kubeGenericRuntimeManager) RemovePod(ctx context.Context, uid types.UID
 		}
 		pod.Sandboxes = append(pod.Sandboxes, &kubecontainer.Container{ID: m.containerID(s.Id), State: state})
 	}
-	if err := m.collectPod(ctx, pod, true); err != nil {
+	if err := m.collectPod(ctx, pod, extent{gone: true}); err != nil {
 		return err
 	}
 	return os.RemoveAll(logsDir)
 }
 
-func (m *kubeGenericRuntimeManager) collectPod(ctx context.Context, pod *kubecontainer.Pod, gone bool) error {
+// extent is how much of a pod may go: all that is dead of one that is gone, or,
+// with allDead, every dead instance that has a living successor.
+type extent struct{ gone, allDead bool }
+
+func (m *kubeGenericRuntimeManager) collectPod(ctx context.Context, pod *kubecontainer.Pod, may extent) error {
 	var errs []error
 	newest := map[string]*kubecontainer.Container{}
 	newestDead := map[string]*kubecontainer.Container{}
@@ -77,7 +84,7 @@ func (m *kubeGenericRuntimeManager) collectPod(ctx context.Context, pod *kubecon
 	used := map[string]bool{}
 	for _, c := range pod.Containers {
 		dead := c.State == kubecontainer.StateExited || c.State == kubecontainer.StateCreated && c != newest[c.Name]
-		if !dead || !gone && (c == newestDead[c.Name] || c == newest[c.Name]) {
+		if !dead || !may.gone && (c == newestDead[c.Name] && !may.allDead || c == newest[c.Name]) {
 			used[c.PodSandboxID] = true
 			continue
 		}
@@ -88,7 +95,7 @@ func (m *kubeGenericRuntimeManager) collectPod(ctx context.Context, pod *kubecon
 	}
 	newestSandbox := newestOf(pod.Sandboxes)
 	for _, s := range pod.Sandboxes {
-		if s.State == kubecontainer.StateRunning || used[s.ID.ID] || !gone && s == newestSandbox {
+		if s.State == kubecontainer.StateRunning || used[s.ID.ID] || !may.gone && s == newestSandbox {
 			continue
 		}
 		if _, err := m.Runtime.RemovePodSandbox(ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: s.ID.ID}); err != nil && !isNotFound(err) {

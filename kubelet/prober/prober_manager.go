@@ -21,6 +21,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
@@ -119,6 +120,7 @@ type Manager struct {
 	liveness  *Results
 	readiness *Results
 	startup   *Results
+	totals    *prometheus.CounterVec
 
 	mu      sync.Mutex
 	workers map[probeKey]*worker
@@ -135,7 +137,7 @@ type probeKey struct {
 
 // NewManager makes a manager whose workers all end with ctx.
 func NewManager(ctx context.Context, cfg Config) *Manager {
-	m := &Manager{Config: cfg, updates: make(chan Update, 20), workers: map[probeKey]*worker{}}
+	m := &Manager{Config: cfg, updates: make(chan Update, 20), totals: newTotals(), workers: map[probeKey]*worker{}}
 	results := func(kind Type) *Results {
 		return &Results{kind: kind, updates: m.updates, cache: map[kubecontainer.ContainerID]Result{}}
 	}
@@ -203,7 +205,10 @@ func probesOf(container *v1.Container) map[Type]*v1.Probe {
 func (m *Manager) StopLivenessAndStartup(pod *v1.Pod) { m.stop(pod.UID, Liveness, Startup) }
 
 // RemovePod ends all probes of a pod.
-func (m *Manager) RemovePod(uid types.UID) { m.stop(uid, Liveness, Startup, Readiness) }
+func (m *Manager) RemovePod(uid types.UID) {
+	m.stop(uid, Liveness, Startup, Readiness)
+	m.forgetTotals(uid)
+}
 
 func (m *Manager) stop(uid types.UID, kinds ...Type) {
 	m.mu.Lock()

@@ -232,9 +232,11 @@ func (w *worker) perform(ctx context.Context, status *v1.PodStatus) (result Resu
 	target := Target{Pod: w.pod, Container: w.container, ContainerID: w.containerID, PodIP: status.PodIP, Timeout: timeout}
 	for try := 0; try < maxProbeRetries; try++ {
 		if result, message, err = w.manager.Prober.Probe(ctx, w.probe, target); err == nil {
+			w.manager.count(w.kind, w.pod, w.container.Name, result, nil)
 			return result, message, nil
 		}
 	}
+	w.manager.count(w.kind, w.pod, w.container.Name, Failure, err)
 	return Failure, message, err
 }
 

@@ -9,7 +9,7 @@
 // Invariant: nothing but /healthz is answered to who is not known and allowed:
 // this port can run commands in any container of the node.
 //
-// In Kubernetes: pkg/kubelet/server. Left out: cAdvisor's own paths, checkpoints,
+// In Kubernetes: pkg/kubelet/server. Left out: cAdvisor itself (the runtime measures), checkpoints,
 // and translating a v5 WebSocket into SPDY here: the apiserver does that, and
 // passes SPDY on.
 package server
@@ -60,6 +60,10 @@ type HostInterface interface {
 	// Configz is the kubelet's configuration, for reading.
 	Configz() any
 	Metrics() http.Handler
+	// ResourceMetrics, CadvisorMetrics and ProbeMetrics are what scrapers ask for.
+	ResourceMetrics() http.Handler
+	CadvisorMetrics() http.Handler
+	ProbeMetrics() http.Handler
 	// SyncLoopHealthy tells whether the loop turns.
 	SyncLoopHealthy() error
 }
@@ -185,7 +189,10 @@ func (s *Server) routes() http.Handler {
 	ws.Route(ws.POST("/run/{podNamespace}/{podID}/{uid}/{containerName}").To(s.run))
 	get("/stats/summary", s.summary)
 	get("/configz", s.configz)
-	get("/metrics", func(r *restful.Request, w *restful.Response) { s.Host.Metrics().ServeHTTP(w, r.Request) })
+	for path, handler := range map[string]func() http.Handler{"/metrics": s.Host.Metrics, "/metrics/resource": s.Host.ResourceMetrics, "/metrics/cadvisor": s.Host.CadvisorMetrics, "/metrics/probes": s.Host.ProbeMetrics} {
+		get(path, func(r *restful.Request, w *restful.Response) { handler().ServeHTTP(w, r.Request) })
+	}
+	ws.Route(ws.POST("/checkpoint/{podNamespace}/{podID}/{containerName}").To(s.checkpoint))
 	logs := http.StripPrefix("/logs/", http.FileServer(http.Dir(s.LogsDir)))
 	get("/logs/", func(r *restful.Request, w *restful.Response) { logs.ServeHTTP(w, r.Request) })
 	get("/logs/{path:*}", func(r *restful.Request, w *restful.Response) { logs.ServeHTTP(w, r.Request) })
@@ -268,6 +275,11 @@ func (s *Server) run(r *restful.Request, w *restful.Response) {
 		return
 	}
 	_, _ = w.Write(output)
+}
+
+// checkpoint is what upstream answers with its gate ContainerCheckpoint off.
+func (s *Server) checkpoint(_ *restful.Request, w *restful.Response) {
+	http.Error(w, "404: Page Not Found: containers cannot be checkpointed: the runtime cannot freeze processes to disk", http.StatusNotFound)
 }
 
 // pod finds the pod that a path names.

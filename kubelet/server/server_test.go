@@ -62,6 +62,9 @@ func (h *host) GetPortForward(context.Context, *v1.Pod, []int32) (string, error)
 }
 func (h *host) Summary(context.Context) (*statsapi.Summary, error) { return &statsapi.Summary{}, nil }
 func (h *host) Configz() any                                       { return map[string]int{"maxPods": 110} }
+func (*host) ResourceMetrics() http.Handler                        { return http.NotFoundHandler() }
+func (*host) CadvisorMetrics() http.Handler                        { return http.NotFoundHandler() }
+func (*host) ProbeMetrics() http.Handler                           { return http.NotFoundHandler() }
 func (h *host) Metrics() http.Handler                              { return http.NotFoundHandler() }
 func (h *host) SyncLoopHealthy() error                             { return nil }
 

@@ -44,9 +44,9 @@ func TestResize(t *testing.T) {
 		t.Errorf("container %s became %s: it was to be resized in place", id, now)
 	}
 	// The second container's memory policy is RestartContainer.
-	resize("again", `{"requests":{"memory":"48Mi"},"limits":{"memory":"48Mi"}}`)
-	r.becomes(t, "pod/web", `.status.containerStatuses[?(@.name=="again")].restartCount`, "1")
-	r.becomes(t, "pod/web", `.status.containerStatuses[?(@.name=="again")].resources.limits.memory`, "48Mi")
+	resize("worker", `{"requests":{"memory":"48Mi"},"limits":{"memory":"48Mi"}}`)
+	r.becomes(t, "pod/web", `.status.containerStatuses[?(@.name=="worker")].restartCount`, "1")
+	r.becomes(t, "pod/web", `.status.containerStatuses[?(@.name=="worker")].resources.limits.memory`, "48Mi")
 	// What no node like this has.
 	resize("web", `{"requests":{"cpu":"900"},"limits":{"cpu":"1000"}}`)
 	r.becomes(t, "pod/web", `.status.conditions[?(@.type=="PodResizePending")].reason`, "Infeasible")
@@ -104,7 +104,7 @@ spec:
   - name: web
     image: hyperkube.local/demo
     resources: {requests: {cpu: 100m, memory: 16Mi}, limits: {cpu: 200m, memory: 64Mi}}
-  - name: again
+  - name: worker
     image: hyperkube.local/demo
     command: [sleep, "3600"]
     resources: {requests: {memory: 32Mi}, limits: {memory: 32Mi}}
