@@ -355,7 +355,7 @@ func (s *Server) listen() (net.Listener, error) {
 	}
 	listener, err := net.Listen("tcp", s.config.BindAddress)
 	if err != nil {
-		return nil, fmt.Errorf("apiserver: %w: is another cluster running? choose another port", err)
+		return nil, fmt.Errorf("apiserver: %w", component.ListenError(s.config.BindAddress, err))
 	}
 	s.address.Store(listener.Addr().String())
 	return tls.NewListener(listener, &tls.Config{

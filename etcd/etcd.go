@@ -252,7 +252,7 @@ func (e *Etcd) start(logger *zap.Logger, fatal fatalHook) (server *embed.Etcd, e
 		// A free port that was chosen may be taken before etcd binds it; one
 		// that was asked for stays taken.
 		if !strings.HasSuffix(e.config.ListenAddress, ":0") || attempt == attempts {
-			return nil, "", fmt.Errorf("etcd cannot listen on %s: another program does: stop it, or choose another address: %w", listen.Host, err)
+			return nil, "", fmt.Errorf("etcd: %w", component.ListenError(listen.Host, err))
 		}
 	}
 }

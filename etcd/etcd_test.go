@@ -147,7 +147,7 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 		config Config
 		want   []string
 	}{
-		"port in use":      {Config{DataDir: t.TempDir(), ListenAddress: port}, []string{port, "another program"}},
+		"port in use":      {Config{DataDir: t.TempDir(), ListenAddress: port}, []string{port, "has it: stop that"}},
 		"data dir in use":  {Config{DataDir: dir, ListenAddress: "127.0.0.1:0"}, []string{dir, fmt.Sprintf("in use by process %d", os.Getpid())}},
 		"data dir no dir":  {Config{DataDir: file, ListenAddress: "127.0.0.1:0"}, []string{file}},
 		"foreign address":  {Config{DataDir: t.TempDir(), ListenAddress: "192.0.2.1:0"}, []string{"192.0.2.1"}},

@@ -27,6 +27,17 @@ func (s *Store) Delete(ctx context.Context, namespace, name string, opts *metav1
 	if opts == nil {
 		opts = &metav1.DeleteOptions{}
 	}
+	return s.deleteAs(ctx, namespace, name, opts, Write{Options: opts, DryRun: len(opts.DryRun) > 0})
+}
+
+// DeleteUnadmitted deletes without asking admission: for an eviction, which admission has judged as what it is, the creation of an
+// Eviction. Whoever holds deletions up by a rule holds evictions up by one about pods/eviction.
+func (s *Store) DeleteUnadmitted(ctx context.Context, namespace, name string, opts *metav1.DeleteOptions) error {
+	_, _, err := s.deleteAs(ctx, namespace, name, opts, Write{Options: opts, DryRun: len(opts.DryRun) > 0, Unadmitted: true})
+	return err
+}
+
+func (s *Store) deleteAs(ctx context.Context, namespace, name string, opts *metav1.DeleteOptions, w Write) (obj *storage.Object, gone bool, err error) {
 	if err := s.checkScope(namespace, name); err != nil {
 		return nil, false, err
 	}
@@ -38,7 +49,7 @@ func (s *Store) Delete(ctx context.Context, namespace, name string, opts *metav1
 		if err != nil {
 			return nil, false, err
 		}
-		obj, gone, err = s.deleteVersion(ctx, present, namespace, opts)
+		obj, gone, err = s.deleteVersion(ctx, present, namespace, opts, w)
 		// Another write came between: decide anew, upon what is there then.
 		if !stderrors.Is(err, storage.ErrConflict) {
 			return obj, gone, s.statusError(err, name)
@@ -50,7 +61,7 @@ func (s *Store) Delete(ctx context.Context, namespace, name string, opts *metav1
 const maxDeleteAttempts = 20
 
 // deleteVersion does to exactly this version of the object what decideDeletion says.
-func (s *Store) deleteVersion(ctx context.Context, present *storage.Object, namespace string, opts *metav1.DeleteOptions) (*storage.Object, bool, error) {
+func (s *Store) deleteVersion(ctx context.Context, present *storage.Object, namespace string, opts *metav1.DeleteOptions, w Write) (*storage.Object, bool, error) {
 	accessor, err := meta.Accessor(present.Object)
 	if err != nil {
 		return nil, false, errors.NewInternalError(err)
@@ -58,7 +69,6 @@ func (s *Store) deleteVersion(ctx context.Context, present *storage.Object, name
 	if err := s.checkPreconditions(accessor, opts.Preconditions); err != nil {
 		return nil, false, err
 	}
-	w := Write{Options: opts, DryRun: len(opts.DryRun) > 0}
 	attributes := s.attributes(ctx, request.Delete, namespace, accessor.GetName(), w)
 	attributes.OldObject = present.Object
 	if err := s.admit(ctx, attributes, w); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -100,3 +101,17 @@ func removeStandIn() error {
 }
 
 func unmount(target string) error { return unix.Unmount(target, unix.MNT_DETACH) }
+
+// diskOf asks the file system on which path is, or will be.
+func diskOf(path string) (disk, error) {
+	var s unix.Statfs_t
+	err := unix.Statfs(path, &s)
+	for errors.Is(err, unix.ENOENT) && path != "/" {
+		path = filepath.Dir(path)
+		err = unix.Statfs(path, &s)
+	}
+	if err != nil {
+		return disk{}, fmt.Errorf("the file system of %s: %w", path, err)
+	}
+	return disk{free: s.Bavail * uint64(s.Bsize), size: s.Blocks * uint64(s.Bsize), freeInodes: s.Ffree, inodes: s.Files}, nil
+}

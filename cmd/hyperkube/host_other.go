@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 )
 
@@ -25,3 +26,7 @@ func nodeAddress(context.Context, string) (string, error) {
 func removeStandIn() error { return nil }
 
 func unmount(string) error { return nil }
+
+func diskOf(path string) (disk, error) {
+	return disk{}, errors.New("the disk of " + path + " is looked at on Linux only")
+}

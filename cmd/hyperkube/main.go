@@ -52,6 +52,7 @@ func commands() []command {
 		{name: "page", summary: "a page that shows the cluster at work; --url prints its link", options: newPageOptions},
 
 		{name: "kubectl", alias: "kubectl", summary: "kubectl on this cluster", run: runKubectl},
+		{name: "doctor", summary: "what of this host is in the way of a cluster, and how to mend it; -o json", run: runDoctor},
 		{name: "status", summary: "how each component is; --wait=60s, -o json", run: runStatus},
 		{name: "stop", summary: "stop COMPONENT of a running `all`", run: runStop},
 		{name: "start", summary: "start COMPONENT of a running `all` again", run: runStart},

@@ -3,9 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -66,6 +71,11 @@ func (o *proxyOptions) Run(ctx context.Context, env *component.Env) error {
 	if err := os.MkdirAll(filepath.Dir(state), 0o755); err != nil {
 		return err
 	}
+	release, err := claimChains(o.dir.Path())
+	if err != nil {
+		return err
+	}
+	defer release()
 	_, set, err := o.connect(ctx)
 	if err != nil {
 		return nil // stopped while waiting
@@ -83,4 +93,47 @@ func (o *proxyOptions) Run(ctx context.Context, env *component.Env) error {
 		err = errors.Join(err, proxier.CleanUp(env.Context(context.Background())))
 	}
 	return err
+}
+
+// chainsSocket is a name, no file: the kernel keeps one set of such names a network namespace, as it does iptables' chains, and frees it
+// with the process that holds it.
+const chainsSocket = "@hyperkube/KUBE-chains"
+
+// claimChains makes sure that one proxy alone writes the KUBE-* chains of this network namespace. Otherwise two clusters would
+// each take the other's rules for leftovers and remove them (R79).
+func claimChains(dataDir string) (release func(), err error) {
+	if runtime.GOOS != "linux" {
+		return func() {}, nil
+	}
+	listener, err := net.Listen("unix", chainsSocket)
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %s already writes the KUBE-* chains of this network namespace, and two would undo each other's rules: "+
+			"start this cluster with --disable=proxy, or in a network namespace of its own (ip netns add NAME; ip netns exec NAME …)", holderOfChains())
+	}
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return // released
+			}
+			fmt.Fprintf(conn, "the cluster in %s (pid %d)", dataDir, os.Getpid())
+			conn.Close()
+		}
+	}()
+	return func() { listener.Close() }, nil
+}
+
+// holderOfChains asks who holds them.
+func holderOfChains() string {
+	conn, err := net.DialTimeout("unix", chainsSocket, time.Second)
+	if err != nil {
+		return "another cluster"
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Second))
+	holder, err := io.ReadAll(conn)
+	if err != nil || len(holder) == 0 {
+		return "another cluster"
+	}
+	return string(holder)
 }

@@ -98,6 +98,11 @@ func (o *resetOptions) steps(dir *pki.Dir) []resetStep {
 				return unmountBelow(dir.NodeDir(node))
 			}},
 			resetStep{"iptables rules of node " + node, func(ctx context.Context) error {
+				release, err := claimChains(dir.Path())
+				if err != nil {
+					return nil // they are the other cluster's, which would write them again
+				}
+				defer release()
 				return proxy.CleanUp(ctx, proxy.Config{StateFile: proxyState(dir, node)})
 			}})
 	}

@@ -38,6 +38,7 @@ import (
 	"k8s.io/klog/v2"
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
+	"hyperkube/component"
 	"hyperkube/kubelet/logs"
 )
 
@@ -97,7 +98,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	address := net.JoinHostPort(cfg.Address, strconv.Itoa(cfg.Port))
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("serving on %s: %w; is another kubelet running? choose another --port", address, err)
+		return nil, fmt.Errorf("serving: %w (--port)", component.ListenError(address, err))
 	}
 	s := &Server{Config: cfg, listener: listener}
 	tlsConfig, err := s.tlsConfig()

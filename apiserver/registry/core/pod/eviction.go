@@ -190,6 +190,5 @@ func (e *evictor) delete(ctx context.Context, pod *v1.Pod) error {
 	if options.Preconditions.UID == nil {
 		options.Preconditions.UID = &pod.UID
 	}
-	_, _, err := e.env.Store(pods).DeleteObject(ctx, e.namespace, e.name, options)
-	return err
+	return e.env.Store(pods).DeleteUnadmitted(ctx, e.namespace, e.name, options)
 }
