@@ -400,18 +400,22 @@ func (h volumeHost) GetSecret(ctx context.Context, namespace, name string) (*v1.
 	return object.(*v1.Secret), nil
 }
 
-func (h volumeHost) GetPersistentVolume(ctx context.Context, namespace, claim string) (*v1.PersistentVolume, error) {
+func (h volumeHost) GetPersistentVolumeClaim(ctx context.Context, namespace, name string) (*v1.PersistentVolumeClaim, error) {
 	if h.Client == nil {
 		return nil, errStandalone
 	}
-	pvc, err := h.Client.CoreV1().PersistentVolumeClaims(namespace).Get(ctx, claim, metav1.GetOptions{})
-	if err != nil {
-		return nil, err
+	return h.Client.CoreV1().PersistentVolumeClaims(namespace).Get(ctx, name, metav1.GetOptions{})
+}
+
+func (h volumeHost) GetPersistentVolume(ctx context.Context, name string) (*v1.PersistentVolume, error) {
+	return h.Client.CoreV1().PersistentVolumes().Get(ctx, name, metav1.GetOptions{})
+}
+
+func (h volumeHost) NodeLabels() map[string]string {
+	if node := h.node(); node != nil {
+		return node.Labels
 	}
-	if pvc.Spec.VolumeName == "" || pvc.Status.Phase != v1.ClaimBound {
-		return nil, fmt.Errorf("persistentvolumeclaim %q is not bound yet", claim)
-	}
-	return h.Client.CoreV1().PersistentVolumes().Get(ctx, pvc.Spec.VolumeName, metav1.GetOptions{})
+	return nil
 }
 
 // hostsPath is the file that names the pod within its containers.

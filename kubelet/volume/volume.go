@@ -27,8 +27,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -49,7 +51,10 @@ type Host interface {
 	GetConfigMap(ctx context.Context, namespace, name string) (*v1.ConfigMap, error)
 	GetSecret(ctx context.Context, namespace, name string) (*v1.Secret, error)
 	GetServiceAccountToken(ctx context.Context, namespace, name string, request *authenticationv1.TokenRequest) (string, error)
-	GetPersistentVolume(ctx context.Context, namespace, claim string) (*v1.PersistentVolume, error)
+	GetPersistentVolumeClaim(ctx context.Context, namespace, name string) (*v1.PersistentVolumeClaim, error)
+	GetPersistentVolume(ctx context.Context, name string) (*v1.PersistentVolume, error)
+	// NodeLabels are what the node affinity of volumes is held against.
+	NodeLabels() map[string]string
 	// NodeInfo is for the downward API.
 	NodeInfo() envvars.Node
 }
@@ -90,7 +95,7 @@ func plugins(host Host, mounts mounter) []Plugin {
 type Mounted struct {
 	// Path is on the node.
 	Path string
-	// ReadOnly is true for volumes that only the kubelet writes.
+	// ReadOnly is true for volumes that only the kubelet writes, and for claims that the pod only reads.
 	ReadOnly bool
 	Spec     Spec
 }
@@ -133,33 +138,66 @@ func (m *Manager) SetUpPod(ctx context.Context, pod *v1.Pod, wait time.Duration)
 		if len(failed) == 0 {
 			return nil
 		}
-		var names []string
-		var errs []error
-		for name, err := range failed {
-			names, errs = append(names, name), append(errs, err)
-			// The authorizer may learn of the pod a moment after its kubelet: the first tries say nothing.
-			if message := fmt.Sprintf("MountVolume.SetUp failed for volume %q : %v", name, err); try >= 3 && !reported[message] {
+		// The authorizer may learn of the pod a moment after its kubelet: the first tries say nothing.
+		unprocessed := failed.unprocessed()
+		for _, message := range failed.messages() {
+			if try >= 3 && !reported[message] {
 				reported[message] = true
 				m.Recorder.Event(kubecontainer.GeneratePodRef(pod), v1.EventTypeWarning, "FailedMount", message)
 			}
 		}
-		if !time.Now().Add(delay).Before(deadline) {
-			return fmt.Errorf("unmounted volumes=%v: %w", names, errors.Join(errs...))
+		if try >= 3 && len(unprocessed) > 0 || !time.Now().Add(delay).Before(deadline) {
+			return fmt.Errorf("unmounted volumes=%v, unattached volumes=[], failed to process volumes=%v: %w", failed.names(), unprocessed, failed.err())
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("unmounted volumes=%v: %w", names, context.Cause(ctx))
+			return fmt.Errorf("unmounted volumes=%v, unattached volumes=[], failed to process volumes=%v: %w", failed.names(), unprocessed, context.Cause(ctx))
 		case <-time.After(delay):
 		}
 		delay = min(delay*2, 2*time.Second)
 	}
 }
 
+// failures are the volumes of a pod that are not ready, by the pod's name of them.
+type failures map[string]error
+
+func (f failures) names() []string { return slices.Sorted(maps.Keys(f)) }
+
+// unprocessed are those of whose claims there is nothing to mount.
+func (f failures) unprocessed() []string {
+	return slices.DeleteFunc(f.names(), func(name string) bool { return !errors.As(f[name], &processError{}) })
+}
+
+// messages are the events of those that were tried.
+func (f failures) messages() []string {
+	var messages []string
+	for _, name := range f.names() {
+		err, mount := f[name], mountError{step: "MountVolume.SetUp failed", volume: name}
+		if errors.As(err, &processError{}) {
+			continue
+		}
+		errors.As(err, &mount)
+		messages = append(messages, fmt.Sprintf("%s for volume %q : %v", mount.step, mount.volume, err))
+	}
+	return messages
+}
+
+func (f failures) err() error {
+	var errs []error
+	for _, name := range f.names() {
+		errs = append(errs, f[name])
+	}
+	return errors.Join(errs...)
+}
+
 // setUpOnce tries each volume that a container mounts, and returns what failed.
-func (m *Manager) setUpOnce(ctx context.Context, pod *v1.Pod) map[string]error {
-	failed := map[string]error{}
+func (m *Manager) setUpOnce(ctx context.Context, pod *v1.Pod) failures {
+	failed := failures{}
 	for i := range pod.Spec.Volumes {
 		volume := &pod.Spec.Volumes[i]
+		if isClaim(volume) && m.isMounted(pod.UID, volume.Name) {
+			continue // what a claim is bound to never changes: the apiserver need not be asked at each sync
+		}
 		plugin := m.find(volume)
 		if plugin == nil {
 			failed[volume.Name] = fmt.Errorf("no volume plugin matched name: %s", volume.Name)
@@ -191,8 +229,20 @@ func (m *Manager) setUp(ctx context.Context, plugin Plugin, spec Spec) (string, 
 	return plugin.SetUp(ctx, spec)
 }
 
+func isClaim(volume *v1.Volume) bool {
+	return volume.PersistentVolumeClaim != nil || volume.Ephemeral != nil
+}
+
+func (m *Manager) isMounted(uid types.UID, name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, mounted := m.mounted[uid][name]
+	return mounted
+}
+
 func isReadOnly(volume *v1.Volume) bool {
-	return volume.ConfigMap != nil || volume.Secret != nil || volume.DownwardAPI != nil || volume.Projected != nil
+	return volume.PersistentVolumeClaim != nil && volume.PersistentVolumeClaim.ReadOnly ||
+		volume.ConfigMap != nil || volume.Secret != nil || volume.DownwardAPI != nil || volume.Projected != nil
 }
 
 func (m *Manager) find(volume *v1.Volume) Plugin {

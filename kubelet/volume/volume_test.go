@@ -24,6 +24,9 @@ type fakeHost struct {
 	configMaps map[string]map[string]string
 	secrets    map[string]map[string][]byte
 	requests   []*authenticationv1.TokenRequest
+	claims     map[string]*v1.PersistentVolumeClaim
+	volumes    map[string]*v1.PersistentVolume
+	asked      int // for claims
 }
 
 func (h *fakeHost) GetConfigMap(_ context.Context, _, name string) (*v1.ConfigMap, error) {
@@ -45,8 +48,23 @@ func (h *fakeHost) GetServiceAccountToken(_ context.Context, _, name string, r *
 	return "token of " + name, nil
 }
 
-func (h *fakeHost) GetPersistentVolume(context.Context, string, string) (*v1.PersistentVolume, error) {
-	return nil, fmt.Errorf("none")
+func (h *fakeHost) GetPersistentVolumeClaim(_ context.Context, _, name string) (*v1.PersistentVolumeClaim, error) {
+	h.asked++
+	if claim, ok := h.claims[name]; ok {
+		return claim, nil
+	}
+	return nil, apierrors.NewNotFound(v1.Resource("persistentvolumeclaims"), name)
+}
+
+func (h *fakeHost) GetPersistentVolume(_ context.Context, name string) (*v1.PersistentVolume, error) {
+	if volume, ok := h.volumes[name]; ok {
+		return volume, nil
+	}
+	return nil, apierrors.NewNotFound(v1.Resource("persistentvolumes"), name)
+}
+
+func (h *fakeHost) NodeLabels() map[string]string {
+	return map[string]string{"kubernetes.io/hostname": "n1"}
 }
 
 func (h *fakeHost) NodeInfo() envvars.Node { return envvars.Node{Name: "n1"} }

@@ -1,0 +1,200 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/component-helpers/storage/ephemeral"
+	storagehelpers "k8s.io/component-helpers/storage/volume"
+	"k8s.io/utils/ptr"
+)
+
+// persistentVolumeClaimPlugin follows a claim to its volume, where that is a directory of this node: a claim that the
+// pod names, or that of an ephemeral volume.
+type persistentVolumeClaimPlugin struct{ host Host }
+
+func (persistentVolumeClaimPlugin) Name() string        { return "persistent-volume-claim" }
+func (persistentVolumeClaimPlugin) TearDown(Spec) error { return nil }
+func (persistentVolumeClaimPlugin) CanSupport(volume *v1.Volume) bool {
+	return volume.PersistentVolumeClaim != nil || volume.Ephemeral != nil
+}
+
+// processError says that a claim has no volume that could be mounted. Trying again within the sync would not help.
+type processError struct{ error }
+
+// mountError says which volume could not be mounted, and in which step; events name it, not the pod's word for it.
+type mountError struct {
+	step   string
+	volume string
+	error
+}
+
+func (e processError) Unwrap() error { return e.error }
+func (e mountError) Unwrap() error   { return e.error }
+
+// SetUp makes a volume ready, in these steps:
+//
+//  1. find the claim, and its volume,
+//  2. is it one for this pod, as it wants to use it, and for this node?
+//  3. the volume's own kind: a local directory, or a hostPath.
+func (p persistentVolumeClaimPlugin) SetUp(ctx context.Context, spec Spec) (string, error) {
+	// Step 1: find the claim, and its volume.
+	claim, pv, err := p.find(ctx, spec)
+	if err != nil {
+		return "", err
+	}
+	// Step 2: is it one for this pod, as it wants to use it, and for this node?
+	if err := checkMode(spec, pv); err != nil {
+		return "", processError{err}
+	}
+	if err := storagehelpers.CheckNodeAffinity(pv, p.host.NodeLabels()); err != nil {
+		return "", mountError{"MountVolume.NodeAffinity check failed", pv.Name, err}
+	}
+	// Step 3: the volume's own kind.
+	path := ""
+	switch {
+	case pv.Spec.HostPath != nil:
+		path, err = pv.Spec.HostPath.Path, setUpHostPathVolume(pv.Spec.HostPath)
+	case pv.Spec.Local != nil:
+		path = pv.Spec.Local.Path
+		if _, statErr := os.Stat(path); os.IsNotExist(statErr) {
+			return "", mountError{"MountVolume.NewMounter initialization failed", pv.Name, fmt.Errorf("path %q does not exist", path)}
+		}
+		if !isReadOnly(spec.Volume) {
+			err = setVolumeOwnership(path, spec.Pod)
+		}
+	default:
+		err = fmt.Errorf("the volume of claim %s is of a kind this kubelet cannot mount: it knows local and hostPath", claim.Name)
+	}
+	if err != nil {
+		return "", mountError{"MountVolume.SetUp failed", pv.Name, err}
+	}
+	return path, nil
+}
+
+// find returns the claim of a volume, and the volume it is bound to.
+func (p persistentVolumeClaimPlugin) find(ctx context.Context, spec Spec) (*v1.PersistentVolumeClaim, *v1.PersistentVolume, error) {
+	name := ""
+	if spec.Volume.Ephemeral != nil {
+		name = ephemeral.VolumeClaimName(spec.Pod, spec.Volume)
+	} else {
+		name = spec.Volume.PersistentVolumeClaim.ClaimName
+	}
+	fail := func(err error) (*v1.PersistentVolumeClaim, *v1.PersistentVolume, error) {
+		return nil, nil, processError{fmt.Errorf("error processing PVC %s/%s: %w", spec.Pod.Namespace, name, err)}
+	}
+	claim, err := p.host.GetPersistentVolumeClaim(ctx, spec.Pod.Namespace, name)
+	if err != nil {
+		return fail(fmt.Errorf("failed to fetch PVC from API server: %w", err))
+	}
+	if spec.Volume.Ephemeral != nil {
+		if err := ephemeral.VolumeIsForPod(spec.Pod, claim); err != nil {
+			return fail(err)
+		}
+	}
+	// A pod that runs keeps its claim until its end; a new one must not begin with one that is to go.
+	if claim.DeletionTimestamp != nil && spec.Pod.Status.Phase != v1.PodRunning {
+		return fail(errors.New("PVC is being deleted"))
+	}
+	if claim.Spec.VolumeName == "" || claim.Status.Phase != v1.ClaimBound {
+		return fail(errors.New("PVC is not bound"))
+	}
+	pv, err := p.host.GetPersistentVolume(ctx, claim.Spec.VolumeName)
+	if err != nil {
+		return fail(fmt.Errorf("failed to fetch PV %s from API server: %w", claim.Spec.VolumeName, err))
+	}
+	// Lest a pod mounts what was reserved for somebody else by the same name.
+	if pv.Spec.ClaimRef == nil || pv.Spec.ClaimRef.UID != claim.UID {
+		return fail(fmt.Errorf("found PV object %q with unexpected claimRef: it belongs to another claim", pv.Name))
+	}
+	return claim, pv, nil
+}
+
+// checkMode refuses a device where files are wanted, and any device: this kubelet has none to give.
+func checkMode(spec Spec, pv *v1.PersistentVolume) error {
+	mode, mounted, asDevice := ptr.Deref(pv.Spec.VolumeMode, v1.PersistentVolumeFilesystem), false, false
+	for _, c := range containersOf(spec.Pod) {
+		for _, m := range c.VolumeMounts {
+			mounted = mounted || m.Name == spec.Volume.Name
+		}
+		for _, d := range c.VolumeDevices {
+			asDevice = asDevice || d.Name == spec.Volume.Name
+		}
+	}
+	switch {
+	case mounted && mode == v1.PersistentVolumeBlock:
+		return fmt.Errorf("volume %s has volumeMode %s, but is specified in volumeMounts", spec.Volume.Name, mode)
+	case asDevice && mode == v1.PersistentVolumeFilesystem:
+		return fmt.Errorf("volume %s has volumeMode %s, but is specified in volumeDevices", spec.Volume.Name, mode)
+	case mode == v1.PersistentVolumeBlock:
+		return fmt.Errorf("volume %s has volumeMode Block, which this kubelet does not support: use a volume of volumeMode Filesystem and volumeMounts", spec.Volume.Name)
+	}
+	return nil
+}
+
+func containersOf(pod *v1.Pod) []v1.Container {
+	return append(append([]v1.Container{}, pod.Spec.InitContainers...), pod.Spec.Containers...)
+}
+
+// setUpHostPathVolume: the directory is the node's: it is made if it is missing, and its owner stays.
+func setUpHostPathVolume(source *v1.HostPathVolumeSource) error {
+	kind := ptr.Deref(source.Type, v1.HostPathUnset)
+	if kind == v1.HostPathUnset {
+		kind = v1.HostPathDirectoryOrCreate
+	}
+	return checkType(source.Path, kind)
+}
+
+// What a group must be able to do with a volume.
+const (
+	groupRW  = 0o660
+	groupDir = 0o110 | os.ModeSetgid
+)
+
+// setVolumeOwnership gives all files of a volume to the pod's fsGroup, and lets it read and write them; new ones get the group by
+// the directories' setgid bit. With OnRootMismatch nothing is done if the root is as it would become: a large volume takes long.
+func setVolumeOwnership(root string, pod *v1.Pod) error {
+	wanted := fsGroup(pod)
+	if wanted == nil {
+		return nil
+	}
+	group := int(*wanted)
+	if ptr.Deref(pod.Spec.SecurityContext.FSGroupChangePolicy, v1.FSGroupChangeAlways) == v1.FSGroupChangeOnRootMismatch && ownedBy(root, group) {
+		return nil
+	}
+	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if err := chownIfRoot(path, -1, group); err != nil {
+			return err
+		}
+		if info.Mode()&os.ModeSymlink != 0 {
+			return nil // Chmod would follow it
+		}
+		mode := info.Mode() | groupRW
+		if info.IsDir() {
+			mode |= groupDir
+		}
+		return os.Chmod(path, mode&(os.ModePerm|os.ModeSetgid|os.ModeSetuid|os.ModeSticky))
+	})
+}
+
+func ownedBy(root string, group int) bool {
+	info, err := os.Stat(root)
+	if err != nil || info.Mode()&groupRW != groupRW || info.Mode()&groupDir != groupDir {
+		return false
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(owner.Gid) == group
+}
