@@ -8,6 +8,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"hyperkube/api/batch/cronjob"
@@ -46,6 +47,91 @@ func TestJob(t *testing.T) {
 	j.Spec.Template.Spec.RestartPolicy = v1.RestartPolicyNever
 	j.Spec.CompletionMode, j.Spec.Completions = ptr.To(batchv1.IndexedCompletion), nil
 	ruletest.Expect(t, job.Validate(j), "spec.completions: Required value: when completion mode is Indexed")
+}
+
+// What a queue or a pipeline reads off a job must hold: the rules of spec and status in one table each.
+func TestJobRules(t *testing.T) {
+	indexed := func(s *batchv1.JobSpec) {
+		s.CompletionMode, s.Completions = ptr.To(batchv1.IndexedCompletion), ptr.To[int32](5)
+	}
+	rules := func(r batchv1.PodFailurePolicyRule) func(s *batchv1.JobSpec) {
+		return func(s *batchv1.JobSpec) {
+			s.PodFailurePolicy, s.PodReplacementPolicy = &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{r}}, ptr.To(batchv1.Failed)
+		}
+	}
+	success := func(r batchv1.SuccessPolicyRule) func(s *batchv1.JobSpec) {
+		return func(s *batchv1.JobSpec) {
+			indexed(s)
+			s.SuccessPolicy = &batchv1.SuccessPolicy{Rules: []batchv1.SuccessPolicyRule{r}}
+		}
+	}
+	codes := func(values ...int32) *batchv1.PodFailurePolicyOnExitCodesRequirement {
+		return &batchv1.PodFailurePolicyOnExitCodesRequirement{Operator: batchv1.PodFailurePolicyOnExitCodesOpIn, Values: values}
+	}
+	for name, test := range map[string]struct {
+		change func(s *batchv1.JobSpec)
+		want   []string
+	}{
+		"indexed":         {indexed, nil},
+		"limit per index": {func(s *batchv1.JobSpec) { s.BackoffLimitPerIndex = ptr.To[int32](1) }, []string{"spec.backoffLimitPerIndex: Invalid value: 1: requires indexed completion mode"}},
+		"managed by":      {func(s *batchv1.JobSpec) { s.ManagedBy = ptr.To("me") }, []string{"spec.managedBy: Invalid value"}},
+		"failed indexes":  {func(s *batchv1.JobSpec) { indexed(s); s.MaxFailedIndexes = ptr.To[int32](6) }, []string{"spec.backoffLimitPerIndex: Required value: when maxFailedIndexes is specified", "spec.maxFailedIndexes: Invalid value: 6: must be less than or equal to completions"}},
+		"no matcher":      {rules(batchv1.PodFailurePolicyRule{Action: batchv1.PodFailurePolicyActionCount}), []string{"spec.podFailurePolicy.rules[0]: Invalid value: specifying one of OnExitCodes and OnPodConditions is required"}},
+		"action":          {rules(batchv1.PodFailurePolicyRule{OnExitCodes: codes(1)}), []string{`spec.podFailurePolicy.rules[0].action: Required value: valid values: ["Count" "FailIndex" "FailJob" "Ignore"]`}},
+		"codes":           {rules(batchv1.PodFailurePolicyRule{Action: batchv1.PodFailurePolicyActionCount, OnExitCodes: codes(3, 0, 3)}), []string{"spec.podFailurePolicy.rules[0].onExitCodes.values[1]: Invalid value: 0: must not be 0 for the In operator", "spec.podFailurePolicy.rules[0].onExitCodes.values[2]: Duplicate value: 3", "spec.podFailurePolicy.rules[0].onExitCodes.values: Invalid value … must be ordered"}},
+		"fail index":      {rules(batchv1.PodFailurePolicyRule{Action: batchv1.PodFailurePolicyActionFailIndex, OnExitCodes: codes(1)}), []string{`spec.podFailurePolicy.rules[0].action: Invalid value: "FailIndex": requires the backoffLimitPerIndex to be set`}},
+		"success":         {success(batchv1.SuccessPolicyRule{SucceededIndexes: ptr.To("0,2-4"), SucceededCount: ptr.To[int32](4)}), nil},
+		"too many":        {success(batchv1.SuccessPolicyRule{SucceededIndexes: ptr.To("0,2"), SucceededCount: ptr.To[int32](3)}), []string{"spec.successPolicy.rules[0].succeededCount: Invalid value: 3: must be less than or equal to 2 (the number of indexes in the specified succeededIndexes field)"}},
+		"beyond":          {success(batchv1.SuccessPolicyRule{SucceededIndexes: ptr.To("3-5")}), []string{`spec.successPolicy.rules[0].succeededIndexes: Invalid value: "3-5": error parsing succeededIndexes: too large index: "5"`}},
+		"falling":         {success(batchv1.SuccessPolicyRule{SucceededIndexes: ptr.To("3,1")}), []string{"spec.successPolicy.rules[0].succeededIndexes: Invalid value … non-increasing order, previous: 3, current: 1"}},
+		"restart":         {func(s *batchv1.JobSpec) { s.Template.Spec.RestartPolicy = "x" }, []string{"spec.template.spec.restartPolicy: Unsupported value", "spec.template.spec.restartPolicy: Unsupported value"}},
+		"policy, OnFailure": {func(s *batchv1.JobSpec) {
+			rules(batchv1.PodFailurePolicyRule{Action: batchv1.PodFailurePolicyActionCount, OnExitCodes: codes(1)})(s)
+			s.Template.Spec.RestartPolicy = v1.RestartPolicyOnFailure
+		}, []string{`spec.template.spec.restartPolicy: Invalid value: "OnFailure": only "Never" is supported when podFailurePolicy is specified`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "j", UID: "u"}, Spec: batchv1.JobSpec{Template: template()}}
+			test.change(&j.Spec)
+			job.SetDefaults(j)
+			job.GenerateSelector(j)
+			ruletest.Expect(t, job.Validate(j), test.want...)
+		})
+	}
+	stolen := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "j", UID: "u"}, Spec: batchv1.JobSpec{Template: template(), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{batchv1.ControllerUidLabel: "other"}}}}
+	job.SetDefaults(stolen)
+	job.GenerateSelector(stolen)
+	ruletest.Expect(t, job.Validate(stolen), "spec.selector: Invalid value … `selector` not auto-generated", "spec.template.metadata.labels: Invalid value … `selector` does not match template `labels`")
+}
+
+func TestJobStatus(t *testing.T) {
+	start, end := metav1.Unix(10, 0), metav1.Unix(20, 0)
+	is := func(kinds ...batchv1.JobConditionType) (list []batchv1.JobCondition) {
+		for _, kind := range kinds {
+			list = append(list, batchv1.JobCondition{Type: kind, Status: v1.ConditionTrue})
+		}
+		return list
+	}
+	done := batchv1.JobStatus{StartTime: &start, CompletionTime: &end, Succeeded: 1, Conditions: is(batchv1.JobSuccessCriteriaMet, batchv1.JobComplete)}
+	for name, test := range map[string]struct {
+		old, now batchv1.JobStatus
+		want     []string
+	}{
+		"done":         {batchv1.JobStatus{}, done, nil},
+		"at once":      {batchv1.JobStatus{}, batchv1.JobStatus{StartTime: &start, CompletionTime: &end, Conditions: is(batchv1.JobComplete)}, []string{"status.conditions: Invalid value: cannot set Complete=True condition without the SuccessCriteriaMet=true condition"}},
+		"no end":       {batchv1.JobStatus{}, batchv1.JobStatus{StartTime: &start, Conditions: done.Conditions}, []string{"status.completionTime: Required value: completionTime is required for Complete jobs"}},
+		"undone":       {done, batchv1.JobStatus{StartTime: &start, Succeeded: 1, Conditions: is(batchv1.JobSuccessCriteriaMet)}, []string{"status.conditions: Invalid value: cannot disable the terminal Complete=True condition"}},
+		"both":         {batchv1.JobStatus{}, batchv1.JobStatus{StartTime: &start, Conditions: is(batchv1.JobFailureTarget, batchv1.JobFailed, batchv1.JobSuccessCriteriaMet)}, []string{"status.conditions: Invalid value: cannot set SuccessCriteriaMet=True and Failed=true conditions", "status.conditions: Invalid value: cannot set SuccessCriteriaMet=True and FailureTarget=true conditions"}},
+		"still active": {batchv1.JobStatus{}, batchv1.JobStatus{StartTime: &start, Active: 1, Conditions: is(batchv1.JobFailureTarget, batchv1.JobFailed)}, []string{"status.active: Invalid value: 1: active>0 is invalid for finished job"}},
+		"fewer":        {batchv1.JobStatus{Failed: 2, Succeeded: 2}, batchv1.JobStatus{Failed: 1, Succeeded: 1}, []string{"status.failed: Invalid value: 1: cannot decrease the failed counter", "status.succeeded: Invalid value: 1: cannot decrease the succeeded counter"}},
+		"more ready":   {batchv1.JobStatus{}, batchv1.JobStatus{Ready: ptr.To[int32](1)}, []string{"status.ready: Invalid value: 1: cannot set more ready pods than active"}},
+		"uncounted":    {batchv1.JobStatus{}, batchv1.JobStatus{UncountedTerminatedPods: &batchv1.UncountedTerminatedPods{Succeeded: []types.UID{"a"}, Failed: []types.UID{"a"}}}, []string{`status.uncountedTerminatedPods.failed[0]: Duplicate value: "a"`}},
+		"indexes":      {batchv1.JobStatus{}, batchv1.JobStatus{CompletedIndexes: "1"}, []string{`status.completedIndexes: Invalid value: "1": cannot set non-empty completedIndexes when non-indexed completion mode`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ruletest.Expect(t, job.ValidateStatusUpdate(&batchv1.Job{Status: test.now}, &batchv1.Job{Status: test.old}), test.want...)
+		})
+	}
 }
 
 func TestCronJob(t *testing.T) {

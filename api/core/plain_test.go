@@ -94,7 +94,7 @@ func TestNode(t *testing.T) {
 	moved.Spec.PodCIDRs = []string{"10.244.1.0/24"}
 	ruletest.Expect(t, node.ValidateUpdate(moved, n), "spec.podCIDRs: Forbidden: node updates may not change podCIDR")
 	n.Spec.Taints = []v1.Taint{{Key: "a", Effect: v1.TaintEffectNoSchedule}, {Key: "a", Effect: v1.TaintEffectNoSchedule, Value: "b"}, {Key: "c", Effect: "x"}}
-	ruletest.Expect(t, node.Validate(n), "spec.taints[1]: Duplicate value … taints must be unique by key and effect pair", "spec.taints[2].effect: Unsupported value")
+	ruletest.Expect(t, node.Validate(n), "metadata.taints[1]: Duplicate value … taints must be unique by key and effect pair", "metadata.taints[2].effect: Unsupported value")
 }
 
 func TestEndpoints(t *testing.T) {

@@ -97,3 +97,8 @@ func ValidateStatusUpdate(ds, old *appsv1.DaemonSet) field.ErrorList {
 	}
 	return errs
 }
+
+// Warnings are those of the pods.
+func Warnings(ds *appsv1.DaemonSet) []string {
+	return pod.WarningsForTemplate(&ds.Spec.Template, field.NewPath("spec", "template"))
+}

@@ -126,3 +126,8 @@ func ValidateStatusUpdate(d, old *appsv1.Deployment) field.ErrorList {
 	}
 	return errs
 }
+
+// Warnings are those of the pods.
+func Warnings(d *appsv1.Deployment) []string {
+	return pod.WarningsForTemplate(&d.Spec.Template, field.NewPath("spec", "template"))
+}

@@ -52,3 +52,8 @@ func ValidateStatusUpdate(rs, old *appsv1.ReplicaSet) field.ErrorList {
 	}
 	return errs
 }
+
+// Warnings are those of the pods.
+func Warnings(rs *appsv1.ReplicaSet) []string {
+	return pod.WarningsForTemplate(&rs.Spec.Template, field.NewPath("spec", "template"))
+}

@@ -4,6 +4,8 @@
 package statefulset
 
 import (
+	"fmt"
+
 	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -74,9 +76,6 @@ func Validate(set *appsv1.StatefulSet) field.ErrorList {
 	errs := rule.Supported(spec.PodManagementPolicy, path.Child("podManagementPolicy"), appsv1.OrderedReadyPodManagement, appsv1.ParallelPodManagement)
 	errs = append(errs, validateStrategy(&spec.UpdateStrategy, path.Child("updateStrategy"))...)
 	errs = append(errs, pod.ValidateReplicas(spec.Replicas, spec.MinReadySeconds, path)...)
-	if spec.RevisionHistoryLimit != nil {
-		errs = append(errs, rule.NonNegative(int64(*spec.RevisionHistoryLimit), path.Child("revisionHistoryLimit"))...)
-	}
 	if spec.Ordinals != nil {
 		errs = append(errs, rule.NonNegative(int64(spec.Ordinals.Start), path.Child("ordinals", "start"))...)
 	}
@@ -138,7 +137,7 @@ func ValidateUpdate(set, old *appsv1.StatefulSet) field.ErrorList {
 // ValidateStatusUpdate checks that the numbers a controller reports fit each other.
 func ValidateStatusUpdate(set, old *appsv1.StatefulSet) field.ErrorList {
 	s, path := &set.Status, field.NewPath("status")
-	var errs field.ErrorList
+	errs := rule.NonNegative(s.ObservedGeneration, path.Child("observedGeneration"))
 	for name, n := range map[string]int32{
 		"replicas": s.Replicas, "readyReplicas": s.ReadyReplicas, "currentReplicas": s.CurrentReplicas,
 		"updatedReplicas": s.UpdatedReplicas, "availableReplicas": s.AvailableReplicas,
@@ -148,5 +147,24 @@ func ValidateStatusUpdate(set, old *appsv1.StatefulSet) field.ErrorList {
 			errs = append(errs, field.Invalid(path.Child(name), n, "cannot be greater than status.replicas"))
 		}
 	}
+	if s.AvailableReplicas > s.ReadyReplicas {
+		errs = append(errs, field.Invalid(path.Child("availableReplicas"), s.AvailableReplicas, "cannot be greater than status.readyReplicas"))
+	}
+	if now, was := ptr.Deref(s.CollisionCount, 0), ptr.Deref(old.Status.CollisionCount, 0); s.CollisionCount != nil && now < was {
+		errs = append(errs, field.Invalid(path.Child("collisionCount"), now, "cannot be decremented"))
+	}
 	return errs
+}
+
+// Warnings are those of the pods and of their claims, and of a revision history that nothing will be kept in.
+func Warnings(set *appsv1.StatefulSet) []string {
+	path := field.NewPath("spec")
+	warnings := pod.WarningsForTemplate(&set.Spec.Template, path.Child("template"))
+	for i := range set.Spec.VolumeClaimTemplates {
+		warnings = append(warnings, pod.WarningsForClaimSpec(&set.Spec.VolumeClaimTemplates[i].Spec, path.Child("volumeClaimTemplates").Index(i))...)
+	}
+	if n := set.Spec.RevisionHistoryLimit; n != nil && *n < 0 {
+		warnings = append(warnings, fmt.Sprintf("%s: a negative value retains all historical revisions; a value >= 0 is recommended", path.Child("revisionHistoryLimit")))
+	}
+	return warnings
 }

@@ -6,6 +6,7 @@
 package cronjob
 
 import (
+	"regexp"
 	"strings"
 	"time"
 
@@ -39,45 +40,85 @@ func SetDefaults(c *batchv1.CronJob) {
 	}
 }
 
-// Validate checks a cron job on its own.
+// Validate checks a new cron job.
 func Validate(c *batchv1.CronJob) field.ErrorList {
-	spec, path := &c.Spec, field.NewPath("spec")
-	var errs field.ErrorList
+	errs := validateSpec(&c.Spec, nil)
 	if len(c.Name) > maxNameLength {
 		errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), c.Name, "must be no more than 52 characters"))
 	}
-	errs = append(errs, validateSchedule(spec, path)...)
+	return errs
+}
+
+// ValidateUpdate checks a changed cron job. What was let in once, in a day of fewer rules, may stay.
+func ValidateUpdate(c, old *batchv1.CronJob) field.ErrorList { return validateSpec(&c.Spec, &old.Spec) }
+
+func validateSpec(spec, old *batchv1.CronJobSpec) field.ErrorList {
+	path := field.NewPath("spec")
+	errs := validateSchedule(spec, old != nil && strings.Contains(old.Schedule, "TZ"), path.Child("schedule"))
+	if old == nil || !ptr.Equal(spec.TimeZone, old.TimeZone) {
+		errs = append(errs, validateTimeZone(spec.TimeZone, path.Child("timeZone"))...)
+	}
 	errs = append(errs, rule.Supported(spec.ConcurrencyPolicy, path.Child("concurrencyPolicy"), batchv1.AllowConcurrent, batchv1.ForbidConcurrent, batchv1.ReplaceConcurrent)...)
 	if n := spec.StartingDeadlineSeconds; n != nil {
 		errs = append(errs, rule.NonNegative(*n, path.Child("startingDeadlineSeconds"))...)
 	}
-	for name, n := range map[string]*int32{"successfulJobsHistoryLimit": spec.SuccessfulJobsHistoryLimit, "failedJobsHistoryLimit": spec.FailedJobsHistoryLimit} {
-		if n != nil {
-			errs = append(errs, rule.NonNegative(int64(*n), path.Child(name))...)
-		}
+	if n := spec.SuccessfulJobsHistoryLimit; n != nil {
+		errs = append(errs, rule.NonNegative(int64(*n), path.Child("successfulJobsHistoryLimit"))...)
+	}
+	if n := spec.FailedJobsHistoryLimit; n != nil {
+		errs = append(errs, rule.NonNegative(int64(*n), path.Child("failedJobsHistoryLimit"))...)
 	}
 	at := path.Child("jobTemplate", "spec")
-	if spec.JobTemplate.Spec.ManualSelector != nil && *spec.JobTemplate.Spec.ManualSelector {
+	errs = append(errs, job.ValidateSpec(&spec.JobTemplate.Spec, at)...)
+	// Each job makes a selector of its own.
+	if s := spec.JobTemplate.Spec.Selector; s != nil {
+		errs = append(errs, field.Invalid(at.Child("selector"), s, "`selector` will be auto-generated"))
+	}
+	if ptr.Deref(spec.JobTemplate.Spec.ManualSelector, false) {
 		errs = append(errs, field.NotSupported(at.Child("manualSelector"), "true", []string{"nil", "false"}))
 	}
-	return append(errs, job.ValidateSpec(&spec.JobTemplate.Spec, at)...)
+	return errs
 }
 
-func validateSchedule(spec *batchv1.CronJobSpec, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+func validateSchedule(spec *batchv1.CronJobSpec, allowTZ bool, path *field.Path) field.ErrorList {
 	if spec.Schedule == "" {
-		errs = append(errs, field.Required(path.Child("schedule"), ""))
-	} else if strings.Contains(spec.Schedule, "TZ") {
-		errs = append(errs, field.Invalid(path.Child("schedule"), spec.Schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"))
-	} else if _, err := ParseSchedule(spec.Schedule); err != nil {
-		errs = append(errs, field.Invalid(path.Child("schedule"), spec.Schedule, err.Error()))
+		return field.ErrorList{field.Required(path, "")}
 	}
-	if zone := spec.TimeZone; zone != nil {
-		if *zone == "" || strings.EqualFold(*zone, "Local") {
-			errs = append(errs, field.Invalid(path.Child("timeZone"), *zone, "timeZone must be nil or non-empty string, and not Local"))
-		} else if _, err := time.LoadLocation(*zone); err != nil {
-			errs = append(errs, field.Invalid(path.Child("timeZone"), *zone, err.Error()))
+	switch zoned := strings.Contains(spec.Schedule, "TZ"); {
+	case zoned && !allowTZ:
+		return field.ErrorList{field.Invalid(path, spec.Schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead")}
+	case zoned && spec.TimeZone != nil:
+		return field.ErrorList{field.Invalid(path, spec.Schedule, "cannot use both timeZone field and TZ or CRON_TZ in schedule")}
+	case zoned:
+		return nil
+	}
+	if _, err := ParseSchedule(spec.Schedule); err != nil {
+		return field.ErrorList{field.Invalid(path, spec.Schedule, err.Error())}
+	}
+	return nil
+}
+
+// zonePart is a part of the name of a time zone ("Europe", "Etc", "GMT+5").
+var zonePart = regexp.MustCompile(`^[A-Za-z._0-9+][A-Za-z.\-_0-9+]{0,13}$`)
+
+func validateTimeZone(zone *string, path *field.Path) field.ErrorList {
+	if zone == nil {
+		return nil
+	}
+	if *zone == "" {
+		return field.ErrorList{field.Invalid(path, *zone, "timeZone must be nil or non-empty string")}
+	}
+	for _, part := range strings.Split(*zone, "/") {
+		if part == "." || part == ".." || !zonePart.MatchString(part) {
+			return field.ErrorList{field.Invalid(path, *zone, "unknown time zone "+*zone)}
 		}
+	}
+	var errs field.ErrorList
+	if strings.EqualFold(*zone, "Local") {
+		errs = append(errs, field.Invalid(path, *zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"))
+	}
+	if _, err := time.LoadLocation(*zone); err != nil {
+		errs = append(errs, field.Invalid(path, *zone, err.Error()))
 	}
 	return errs
 }

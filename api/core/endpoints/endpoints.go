@@ -5,6 +5,7 @@
 package endpoints
 
 import (
+	"fmt"
 	"net/netip"
 
 	v1 "k8s.io/api/core/v1"
@@ -61,14 +62,14 @@ func validateAddress(a *v1.EndpointAddress, path *field.Path) field.ErrorList {
 func ValidateIP(address string, path *field.Path) field.ErrorList {
 	ip, err := netip.ParseAddr(address)
 	if err != nil {
-		return nil
+		return field.ErrorList{field.Invalid(path, address, "must be a valid IP address")}
 	}
 	refuse := func(why string) field.ErrorList {
 		return field.ErrorList{field.Invalid(path, address, why)}
 	}
 	switch {
 	case ip.IsUnspecified():
-		return refuse("may not be unspecified (0.0.0.0 or ::)")
+		return refuse(fmt.Sprintf("may not be unspecified (%v)", address))
 	case ip.IsLoopback():
 		return refuse("may not be in the loopback range (127.0.0.0/8, ::1/128)")
 	case ip.IsLinkLocalUnicast():
@@ -87,5 +88,23 @@ func validatePort(p *v1.EndpointPort, needName bool, path *field.Path) field.Err
 		errs = append(errs, rule.DNSLabel(p.Name, path.Child("name"))...)
 	}
 	errs = append(errs, rule.All(validation.IsValidPortNum(int(p.Port)), path.Child("port"), p.Port)...)
+	if p.AppProtocol != nil {
+		errs = append(errs, rule.QualifiedName(*p.AppProtocol, path.Child("appProtocol"))...)
+	}
 	return append(errs, rule.SupportedProtocol(p.Protocol, path.Child("protocol"))...)
+}
+
+// Warnings tell of addresses in a form that others may read otherwise.
+func Warnings(e *v1.Endpoints) []string {
+	var warnings []string
+	for i := range e.Subsets {
+		path := field.NewPath("subsets").Index(i)
+		for j, address := range e.Subsets[i].Addresses {
+			warnings = append(warnings, validation.GetWarningsForIP(path.Child("addresses").Index(j).Child("ip"), address.IP)...)
+		}
+		for j, address := range e.Subsets[i].NotReadyAddresses {
+			warnings = append(warnings, validation.GetWarningsForIP(path.Child("notReadyAddresses").Index(j).Child("ip"), address.IP)...)
+		}
+	}
+	return warnings
 }

@@ -7,6 +7,7 @@ package node
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -35,7 +36,8 @@ func SetDefaults(node *v1.Node) {
 
 // Validate checks a new node.
 func Validate(node *v1.Node) field.ErrorList {
-	errs := validateTaints(node.Spec.Taints, field.NewPath("spec", "taints"))
+	// Upstream looks for the taints among the metadata; kubectl users know the errors by that name.
+	errs := validateTaints(node.Spec.Taints, field.NewPath("metadata", "taints"))
 	errs = append(errs, validateResources(&node.Status)...)
 	errs = append(errs, validatePodCIDRs(node.Spec.PodCIDRs, field.NewPath("spec", "podCIDRs"))...)
 	return append(errs, validateAddresses(node)...)
@@ -50,6 +52,9 @@ func ValidateUpdate(node, old *v1.Node) field.ErrorList {
 	}
 	if old.Spec.ProviderID != "" && node.Spec.ProviderID != old.Spec.ProviderID {
 		errs = append(errs, field.Forbidden(path.Child("providerID"), "node updates may not change providerID except from \"\" to valid"))
+	}
+	if node.Spec.DoNotUseExternalID != old.Spec.DoNotUseExternalID {
+		errs = append(errs, field.Forbidden(path.Child("externalID"), "may not be updated"))
 	}
 	return errs
 }
@@ -92,6 +97,11 @@ func validatePodCIDRs(cidrs []string, path *field.Path) field.ErrorList {
 			families.Insert(prefix.Addr().Is4())
 		}
 	}
+	for i, cidr := range cidrs {
+		if slices.Contains(cidrs[:i], cidr) {
+			errs = append(errs, field.Duplicate(path.Index(i), cidr))
+		}
+	}
 	if len(cidrs) > 2 || (len(cidrs) == 2 && len(families) == 1) {
 		errs = append(errs, field.Invalid(path, cidrs, "may specify no more than one CIDR for each IP family"))
 	}
@@ -108,4 +118,19 @@ func validateAddresses(node *v1.Node) field.ErrorList {
 		seen.Insert(address)
 	}
 	return errs
+}
+
+// Warnings tell of fields that nothing reads.
+func Warnings(node *v1.Node) []string {
+	var warnings []string
+	if node.Spec.ConfigSource != nil {
+		warnings = append(warnings, "spec.configSource: the feature is removed")
+	}
+	if node.Spec.DoNotUseExternalID != "" {
+		warnings = append(warnings, "spec.externalID: this field is deprecated, and is unused by Kubernetes")
+	}
+	for i, cidr := range node.Spec.PodCIDRs {
+		warnings = append(warnings, validation.GetWarningsForCIDR(field.NewPath("spec", "podCIDRs").Index(i), cidr)...)
+	}
+	return warnings
 }

@@ -185,8 +185,8 @@ func validatePodResources(spec *v1.PodSpec, path *field.Path) field.ErrorList {
 	return errs
 }
 
-// validateOverhead checks what the runtime class adds to the containers' sum.
-func validateOverhead(overhead v1.ResourceList, path *field.Path) field.ErrorList {
+// ValidateOverhead checks what the runtime class adds to the containers' sum.
+func ValidateOverhead(overhead v1.ResourceList, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for name, quantity := range overhead {
 		errs = append(errs, ValidateResourceName(name, path.Key(string(name)))...)

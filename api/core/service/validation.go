@@ -18,6 +18,10 @@ import (
 // Validate checks a service on its own.
 func Validate(s *v1.Service) field.ErrorList {
 	path := field.NewPath("spec")
+	if hints, mode := s.Annotations[v1.DeprecatedAnnotationTopologyAwareHints], s.Annotations[v1.AnnotationTopologyMode]; hints != "" && mode != "" && hints != mode {
+		at := field.NewPath("metadata", "annotations").Key(v1.AnnotationTopologyMode)
+		return field.ErrorList{field.Invalid(at, mode, fmt.Sprintf("must match annotations[%s] when both are specified", v1.DeprecatedAnnotationTopologyAwareHints))}
+	}
 	errs := rule.Supported(s.Spec.Type, path.Child("type"),
 		v1.ServiceTypeExternalName, v1.ServiceTypeClusterIP, v1.ServiceTypeNodePort, v1.ServiceTypeLoadBalancer)
 	errs = append(errs, validateType(s, path)...)
@@ -236,7 +240,7 @@ func validateLoadBalancer(s *v1.Service, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	balanced := s.Spec.Type == v1.ServiceTypeLoadBalancer
 	if len(s.Spec.LoadBalancerSourceRanges) > 0 {
-		at := path.Child("loadBalancerSourceRanges")
+		at := path.Child("LoadBalancerSourceRanges")
 		if !balanced {
 			errs = append(errs, field.Forbidden(at, "may only be used when `type` is 'LoadBalancer'"))
 		}
@@ -273,6 +277,9 @@ func ValidateUpdate(s, old *v1.Service) field.ErrorList {
 		if len(old.Spec.IPFamilies) > 0 && len(s.Spec.IPFamilies) > 0 && old.Spec.IPFamilies[0] != s.Spec.IPFamilies[0] {
 			errs = append(errs, field.Invalid(path.Child("ipFamilies").Index(0), s.Spec.IPFamilies, "may not change once set"))
 		}
+	}
+	if NeedsHealthCheck(old) && NeedsHealthCheck(s) && s.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
+		errs = append(errs, field.Forbidden(path.Child("healthCheckNodePort"), "field is immutable"))
 	}
 	if old.Spec.Type == v1.ServiceTypeLoadBalancer && s.Spec.Type == v1.ServiceTypeLoadBalancer && old.Spec.LoadBalancerClass != nil {
 		errs = append(errs, rule.Immutable(s.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass, path.Child("loadBalancerClass"))...)

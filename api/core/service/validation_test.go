@@ -57,7 +57,7 @@ func TestValidate(t *testing.T) {
 		"external policy": {func(s *v1.ServiceSpec) { s.ExternalTrafficPolicy = v1.ServiceExternalTrafficPolicyLocal }, []string{"spec.externalTrafficPolicy: Invalid value … may only be set for externally-accessible services"}},
 		"external IP":     {func(s *v1.ServiceSpec) { s.ExternalIPs = []string{"127.0.0.1"} }, []string{"spec.externalIPs[0]: Invalid value … may not be in the loopback range"}},
 		"kubelet's port":  {func(s *v1.ServiceSpec) { s.Type, s.Ports[0].Port = v1.ServiceTypeLoadBalancer, 10250 }, []string{"spec.ports[0]: Invalid value: 10250"}},
-		"source range":    {func(s *v1.ServiceSpec) { s.LoadBalancerSourceRanges = []string{"10.0.0.0/8"} }, []string{"spec.loadBalancerSourceRanges: Forbidden: may only be used when `type` is 'LoadBalancer'"}},
+		"source range":    {func(s *v1.ServiceSpec) { s.LoadBalancerSourceRanges = []string{"10.0.0.0/8"} }, []string{"spec.LoadBalancerSourceRanges: Forbidden: may only be used when `type` is 'LoadBalancer'"}},
 		"other family": {func(s *v1.ServiceSpec) {
 			s.ClusterIP, s.ClusterIPs, s.IPFamilies = "10.0.0.1", []string{"10.0.0.1"}, []v1.IPFamily{v1.IPv6Protocol}
 		}, []string{"spec.clusterIPs[0]: Invalid value … expected an IPv6 value as indicated by `ipFamilies[0]`"}},

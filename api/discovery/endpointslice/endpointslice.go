@@ -111,3 +111,17 @@ func validatePorts(ports []discoveryv1.EndpointPort, path *field.Path) field.Err
 	}
 	return errs
 }
+
+// Warnings tell of addresses in a form that others may read otherwise.
+func Warnings(s *discoveryv1.EndpointSlice) []string {
+	if s.AddressType == discoveryv1.AddressTypeFQDN {
+		return nil
+	}
+	var warnings []string
+	for i := range s.Endpoints {
+		for j, address := range s.Endpoints[i].Addresses {
+			warnings = append(warnings, validation.GetWarningsForIP(field.NewPath("endpoints").Index(i).Child("addresses").Index(j), address)...)
+		}
+	}
+	return warnings
+}

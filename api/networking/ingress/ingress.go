@@ -4,12 +4,16 @@
 package ingress
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
 	"hyperkube/api/rule"
 )
@@ -70,10 +74,10 @@ func validateRule(r *networkingv1.IngressRule, path *field.Path) field.ErrorList
 }
 
 func validatePath(p *networkingv1.HTTPIngressPath, path *field.Path) field.ErrorList {
-	errs := validateBackend(&p.Backend, path.Child("backend"))
 	if p.PathType == nil {
-		return append(errs, field.Required(path.Child("pathType"), "pathType must be specified"))
+		return field.ErrorList{field.Required(path.Child("pathType"), "pathType must be specified")}
 	}
+	errs := validateBackend(&p.Backend, path.Child("backend"))
 	switch *p.PathType {
 	case networkingv1.PathTypeExact, networkingv1.PathTypePrefix:
 		if !strings.HasPrefix(p.Path, "/") {
@@ -82,6 +86,11 @@ func validatePath(p *networkingv1.HTTPIngressPath, path *field.Path) field.Error
 		for _, part := range []string{"//", "/./", "/../", "%2f", "%2F"} {
 			if strings.Contains(p.Path, part) {
 				errs = append(errs, field.Invalid(path.Child("path"), p.Path, "must not contain '"+part+"'"))
+			}
+		}
+		for _, end := range []string{"/..", "/."} {
+			if strings.HasSuffix(p.Path, end) {
+				errs = append(errs, field.Invalid(path.Child("path"), p.Path, "cannot end with '"+end+"'"))
 			}
 		}
 	case networkingv1.PathTypeImplementationSpecific:
@@ -100,9 +109,9 @@ func validateBackend(b *networkingv1.IngressBackend, path *field.Path) field.Err
 	case b.Service != nil && b.Resource != nil:
 		return field.ErrorList{field.Invalid(path, "", "cannot set both resource and service backends")}
 	case b.Resource != nil:
-		return append(rule.NonEmpty(b.Resource.Kind, path.Child("resource", "kind")), rule.NonEmpty(b.Resource.Name, path.Child("resource", "name"))...)
+		return validateReference(b.Resource.APIGroup, b.Resource.Kind, b.Resource.Name, path.Child("resource"))
 	case b.Service == nil:
-		return field.ErrorList{field.Required(path, "resource or service backend is required")}
+		return field.ErrorList{field.Invalid(path, "", "resource or service backend is required")}
 	}
 	var errs field.ErrorList
 	if b.Service.Name == "" {
@@ -124,13 +133,88 @@ func validateBackend(b *networkingv1.IngressBackend, path *field.Path) field.Err
 	return errs
 }
 
+// ValidateStatusUpdate checks where a controller says the ingress can be reached.
+func ValidateStatusUpdate(i, old *networkingv1.Ingress) field.ErrorList {
+	var errs field.ErrorList
+	for n, point := range i.Status.LoadBalancer.Ingress {
+		path := field.NewPath("status", "loadBalancer", "ingress").Index(n)
+		if point.IP != "" {
+			errs = append(errs, rule.IP(point.IP, path.Child("ip"))...)
+		}
+		if point.Hostname != "" {
+			errs = append(errs, rule.DNSSubdomain(point.Hostname, path.Child("hostname"))...)
+			if _, err := netip.ParseAddr(point.Hostname); err == nil {
+				errs = append(errs, field.Invalid(path.Child("hostname"), point.Hostname, "must be a DNS name, not an IP address"))
+			}
+		}
+	}
+	return errs
+}
+
+const classAnnotation = "kubernetes.io/ingress.class"
+
+// Warnings tell of a class that is named as it was before there were classes.
+func Warnings(i *networkingv1.Ingress) []string {
+	if _, ok := i.Annotations[classAnnotation]; ok && i.Spec.IngressClassName == nil {
+		return []string{fmt.Sprintf("annotation %q is deprecated, please use 'spec.ingressClassName' instead", classAnnotation)}
+	}
+	return nil
+}
+
+// SetDefaultsClass: parameters are of the whole cluster.
+func SetDefaultsClass(c *networkingv1.IngressClass) {
+	if p := c.Spec.Parameters; p != nil && p.Scope == nil {
+		p.Scope = ptr.To(networkingv1.IngressClassParametersReferenceScopeCluster)
+	}
+}
+
+const maxController = 250
+
 // ValidateClass checks an ingress class on its own.
 func ValidateClass(c *networkingv1.IngressClass) field.ErrorList {
 	path := field.NewPath("spec")
-	if c.Spec.Controller == "" {
-		return field.ErrorList{field.Required(path.Child("controller"), "")}
+	var errs field.ErrorList
+	if len(c.Spec.Controller) > maxController {
+		errs = append(errs, field.TooLong(path.Child("controller"), "", maxController))
 	}
-	return validation.IsDomainPrefixedPath(path.Child("controller"), c.Spec.Controller)
+	errs = append(errs, validation.IsDomainPrefixedPath(path.Child("controller"), c.Spec.Controller)...)
+	if p := c.Spec.Parameters; p != nil {
+		errs = append(errs, validateParameters(p, path.Child("parameters"))...)
+	}
+	return errs
+}
+
+func validateParameters(p *networkingv1.IngressClassParametersReference, path *field.Path) field.ErrorList {
+	errs := validateReference(p.APIGroup, p.Kind, p.Name, path)
+	switch scope := ptr.Deref(p.Scope, ""); {
+	case p.Scope == nil:
+		errs = append(errs, field.Required(path.Child("scope"), ""))
+	case scope == networkingv1.IngressClassParametersReferenceScopeNamespace && p.Namespace == nil:
+		errs = append(errs, field.Required(path.Child("namespace"), "`parameters.scope` is set to 'Namespace'"))
+	case scope == networkingv1.IngressClassParametersReferenceScopeNamespace:
+		errs = append(errs, rule.All(apivalidation.ValidateNamespaceName(*p.Namespace, false), path.Child("namespace"), *p.Namespace)...)
+	case scope == networkingv1.IngressClassParametersReferenceScopeCluster && p.Namespace != nil:
+		errs = append(errs, field.Forbidden(path.Child("namespace"), "`parameters.scope` is set to 'Cluster'"))
+	default:
+		errs = append(errs, rule.OneOf(scope, path.Child("scope"), networkingv1.IngressClassParametersReferenceScopeCluster, networkingv1.IngressClassParametersReferenceScopeNamespace)...)
+	}
+	return errs
+}
+
+// validateReference checks a reference to an object of any kind.
+func validateReference(group *string, kind, name string, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if group != nil {
+		errs = append(errs, rule.DNSSubdomain(*group, path.Child("apiGroup"))...)
+	}
+	for _, part := range []struct{ field, value string }{{"kind", kind}, {"name", name}} {
+		if part.value == "" {
+			errs = append(errs, field.Required(path.Child(part.field), part.field+" is required"))
+			continue
+		}
+		errs = append(errs, rule.All(pathvalidation.IsValidPathSegmentName(part.value), path.Child(part.field), part.value)...)
+	}
+	return errs
 }
 
 // ValidateClassUpdate: a class stays with its controller.

@@ -131,3 +131,27 @@ func validateIPBlock(b *networkingv1.IPBlock, path *field.Path) field.ErrorList 
 	}
 	return errs
 }
+
+// Warnings tell of ranges in a form that others may read otherwise.
+func Warnings(p *networkingv1.NetworkPolicy) []string {
+	var warnings []string
+	blocks := func(peers []networkingv1.NetworkPolicyPeer, path *field.Path) {
+		for i, peer := range peers {
+			if peer.IPBlock == nil {
+				continue
+			}
+			at := path.Index(i).Child("ipBlock")
+			warnings = append(warnings, validation.GetWarningsForCIDR(at.Child("cidr"), peer.IPBlock.CIDR)...)
+			for j, except := range peer.IPBlock.Except {
+				warnings = append(warnings, validation.GetWarningsForCIDR(at.Child("except").Index(j), except)...)
+			}
+		}
+	}
+	for i := range p.Spec.Ingress {
+		blocks(p.Spec.Ingress[i].From, field.NewPath("spec", "ingress").Index(i).Child("from"))
+	}
+	for i := range p.Spec.Egress {
+		blocks(p.Spec.Egress[i].To, field.NewPath("spec", "egress").Index(i).Child("to"))
+	}
+	return warnings
+}

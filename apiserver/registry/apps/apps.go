@@ -54,6 +54,7 @@ func deployments(env *registry.Env) registry.Resource {
 			},
 			Check:       deployment.Validate,
 			CheckUpdate: deployment.ValidateUpdate,
+			Warn:        deployment.Warnings,
 		},
 		StatusStrategy: typed.Strategy[*appsv1.Deployment]{
 			OnUpdate:    func(d, old *appsv1.Deployment) { d.Spec, d.Labels = old.Spec, old.Labels },
@@ -87,6 +88,7 @@ func replicaSets(env *registry.Env) registry.Resource {
 			},
 			Check:       replicaset.Validate,
 			CheckUpdate: replicaset.ValidateUpdate,
+			Warn:        replicaset.Warnings,
 		},
 		StatusStrategy: typed.Strategy[*appsv1.ReplicaSet]{
 			OnUpdate:    func(rs, old *appsv1.ReplicaSet) { rs.Spec = old.Spec },
@@ -123,6 +125,7 @@ func daemonSets() registry.Resource {
 			},
 			Check:       daemonset.Validate,
 			CheckUpdate: daemonset.ValidateUpdate,
+			Warn:        daemonset.Warnings,
 		},
 		StatusStrategy: typed.Strategy[*appsv1.DaemonSet]{
 			OnUpdate:    func(ds, old *appsv1.DaemonSet) { ds.Spec = old.Spec },
@@ -150,6 +153,7 @@ func statefulSets(env *registry.Env) registry.Resource {
 			},
 			Check:       statefulset.Validate,
 			CheckUpdate: statefulset.ValidateUpdate,
+			Warn:        statefulset.Warnings,
 		},
 		StatusStrategy: typed.Strategy[*appsv1.StatefulSet]{
 			OnUpdate:    func(set, old *appsv1.StatefulSet) { set.Spec = old.Spec },

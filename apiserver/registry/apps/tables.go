@@ -80,7 +80,7 @@ var controllerRevisionTable = typed.Table(func(r *appsv1.ControllerRevision) []a
 },
 	column.Name(),
 	column.Text("Controller", "Controller of the object"),
-	column.Number("Revision", appsv1.ControllerRevision{}.SwaggerDoc()["revision"]),
+	column.Text("Revision", appsv1.ControllerRevision{}.SwaggerDoc()["revision"]),
 	column.Age(),
 )
 

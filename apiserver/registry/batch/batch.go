@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/duration"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	"hyperkube/api/batch/cronjob"
@@ -48,16 +49,18 @@ func jobs() registry.Resource {
 			},
 			Check:       job.Validate,
 			CheckUpdate: job.ValidateUpdate,
+			Warn:        func(j *batchv1.Job) []string { return job.Warnings(&j.Spec, field.NewPath("spec")) },
 		},
 		StatusStrategy: typed.Strategy[*batchv1.Job]{
-			OnUpdate: func(j, old *batchv1.Job) { j.Spec = old.Spec },
+			OnUpdate:    func(j, old *batchv1.Job) { j.Spec = old.Spec },
+			CheckUpdate: job.ValidateStatusUpdate,
 		},
 		Fields: typed.Fields(func(j *batchv1.Job) fields.Set {
 			return fields.Set{"status.successful": strconv.Itoa(int(j.Status.Succeeded))}
 		}),
 		Table: typed.Table(jobCells, append([]metav1.TableColumnDefinition{
 			column.Name(),
-			column.Text("Status", "The status of the job."),
+			column.Text("Status", "Status of the job."),
 			column.Text("Completions", batchv1.JobStatus{}.SwaggerDoc()["succeeded"]),
 			column.Text("Duration", "Time required to complete the job."),
 			column.Age(),
@@ -125,10 +128,15 @@ func cronJobs() registry.Resource {
 				c.Status = old.Status
 				typed.Bump(c, c.Spec, old.Spec)
 			},
-			Check: cronjob.Validate,
+			Check:       cronjob.Validate,
+			CheckUpdate: cronjob.ValidateUpdate,
+			Warn: func(c *batchv1.CronJob) []string {
+				return job.Warnings(&c.Spec.JobTemplate.Spec, field.NewPath("spec", "jobTemplate", "spec"))
+			},
 		},
 		StatusStrategy: typed.Strategy[*batchv1.CronJob]{
-			OnUpdate: func(c, old *batchv1.CronJob) { c.Spec = old.Spec },
+			OnUpdate:    func(c, old *batchv1.CronJob) { c.Spec = old.Spec },
+			CheckUpdate: func(c, old *batchv1.CronJob) field.ErrorList { return nil },
 		},
 		Table: typed.Table(cronJobCells, append([]metav1.TableColumnDefinition{
 			column.Name(),

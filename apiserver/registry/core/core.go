@@ -5,7 +5,7 @@
 package core
 
 import (
-	"encoding/json"
+	"crypto/tls"
 	"maps"
 
 	v1 "k8s.io/api/core/v1"
@@ -71,6 +71,7 @@ func endpointsResource() registry.Resource {
 		Strategy: typed.Strategy[*v1.Endpoints]{
 			CreateOnUpdate: true,
 			Check:          endpoints.Validate,
+			Warn:           endpoints.Warnings,
 		},
 		Table:       endpointsTable,
 		StorageRoot: "services/endpoints",
@@ -107,16 +108,13 @@ func secrets() registry.Resource {
 	}
 }
 
-// secretWarnings tells of contents that will not work although nothing refuses them.
+// secretWarnings tells of a key that is not the certificate's.
 func secretWarnings(s *v1.Secret) []string {
-	if s.Type != v1.SecretTypeDockerConfigJson {
+	if s.Type != v1.SecretTypeTLS {
 		return nil
 	}
-	var config struct {
-		Auths map[string]json.RawMessage `json:"auths"`
-	}
-	if err := json.Unmarshal(s.Data[v1.DockerConfigJsonKey], &config); err == nil && config.Auths == nil {
-		return []string{`secret data field ".dockerconfigjson" has no "auths": no registry will be logged in to`}
+	if _, err := tls.X509KeyPair(s.Data[v1.TLSCertKey], s.Data[v1.TLSPrivateKeyKey]); err != nil {
+		return []string{err.Error()}
 	}
 	return nil
 }

@@ -38,6 +38,9 @@ func replicationControllers(env *registry.Env) registry.Resource {
 				typed.Bump(rc, rc.Spec, old.Spec)
 			},
 			Check: replicationcontroller.Validate,
+			Warn: func(rc *v1.ReplicationController) []string {
+				return pod.WarningsForTemplate(rc.Spec.Template, field.NewPath("spec", "template"))
+			},
 		},
 		StatusStrategy: typed.Strategy[*v1.ReplicationController]{
 			OnUpdate:    func(rc, old *v1.ReplicationController) { rc.Spec = old.Spec },
@@ -87,6 +90,9 @@ func podTemplates() registry.Resource {
 			OnUpdate: func(t, old *v1.PodTemplate) { typed.Bump(t, t.Template, old.Template) },
 			Check: func(t *v1.PodTemplate) field.ErrorList {
 				return pod.ValidatePodTemplateSpec(&t.Template, field.NewPath("template"))
+			},
+			Warn: func(t *v1.PodTemplate) []string {
+				return pod.WarningsForTemplate(&t.Template, field.NewPath("template"))
 			},
 		},
 		Table: typed.Table(func(t *v1.PodTemplate) []any {

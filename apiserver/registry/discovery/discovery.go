@@ -30,6 +30,7 @@ func Resources(env *registry.Env) []registry.Resource {
 			OnUpdate:    func(s, old *discoveryv1.EndpointSlice) { typed.Bump(s, content(s), content(old)) },
 			Check:       endpointslice.Validate,
 			CheckUpdate: endpointslice.ValidateUpdate,
+			Warn:        endpointslice.Warnings,
 		},
 		Table: table,
 	}}
@@ -54,7 +55,7 @@ func ports(ports []discoveryv1.EndpointPort) string {
 	var list []string
 	for _, port := range ports {
 		if port.Port == nil {
-			list = append(list, "*")
+			list = append(list, column.Or(column.Deref(port.Name, ""), "*"))
 			continue
 		}
 		list = append(list, strconv.Itoa(int(*port.Port)))

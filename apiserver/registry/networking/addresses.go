@@ -35,8 +35,8 @@ func ipAddresses() registry.Resource {
 			return set
 		}),
 		Table: typed.Table(func(a *networkingv1.IPAddress) []any {
-			return []any{a.Name, parentRef(a.Spec.ParentRef), column.Since(a.CreationTimestamp)}
-		}, column.Name(), column.Text("ParentRef", networkingv1.IPAddressSpec{}.SwaggerDoc()["parentRef"]), column.Age()),
+			return []any{a.Name, parentRef(a.Spec.ParentRef)}
+		}, column.Name(), column.Text("ParentRef", networkingv1.IPAddressSpec{}.SwaggerDoc()["parentRef"])),
 	}
 }
 

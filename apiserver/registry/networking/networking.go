@@ -39,10 +39,13 @@ func ingresses() registry.Resource {
 				i.Status = old.Status
 				typed.Bump(i, i.Spec, old.Spec)
 			},
-			Check: ingress.Validate,
+			Check:      ingress.Validate,
+			Warn:       ingress.Warnings,
+			WarnUpdate: func(i, old *networkingv1.Ingress) []string { return nil },
 		},
 		StatusStrategy: typed.Strategy[*networkingv1.Ingress]{
-			OnUpdate: func(i, old *networkingv1.Ingress) { i.Spec = old.Spec },
+			OnUpdate:    func(i, old *networkingv1.Ingress) { i.Spec = old.Spec },
+			CheckUpdate: ingress.ValidateStatusUpdate,
 		},
 		StorageRoot: "ingress",
 		Table: typed.Table(func(i *networkingv1.Ingress) []any {
@@ -92,6 +95,7 @@ func ingressClasses() registry.Resource {
 		Name: "ingressclasses", Singular: "ingressclass", Kind: kind("IngressClass"), ClusterScoped: true,
 		New:     func() runtime.Object { return &networkingv1.IngressClass{} },
 		NewList: func() runtime.Object { return &networkingv1.IngressClassList{} },
+		Default: typed.Default(ingress.SetDefaultsClass),
 		Strategy: typed.Strategy[*networkingv1.IngressClass]{
 			OnCreate:    func(c *networkingv1.IngressClass) { c.Generation = 1 },
 			OnUpdate:    func(c, old *networkingv1.IngressClass) { typed.Bump(c, c.Spec, old.Spec) },
@@ -127,6 +131,7 @@ func networkPolicies() registry.Resource {
 			OnCreate: func(p *networkingv1.NetworkPolicy) { p.Generation = 1 },
 			OnUpdate: func(p, old *networkingv1.NetworkPolicy) { typed.Bump(p, p.Spec, old.Spec) },
 			Check:    networkpolicy.Validate,
+			Warn:     networkpolicy.Warnings,
 		},
 		Table: typed.Table(func(p *networkingv1.NetworkPolicy) []any {
 			return []any{p.Name, metav1.FormatLabelSelector(&p.Spec.PodSelector), column.Since(p.CreationTimestamp)}

@@ -30,6 +30,7 @@ func Resource(env *registry.Env) registry.Resource {
 			OnUpdate:    func(n, old *v1.Node) { n.Status = old.Status },
 			Check:       node.Validate,
 			CheckUpdate: node.ValidateUpdate,
+			Warn:        node.Warnings,
 		},
 		StatusStrategy: typed.Strategy[*v1.Node]{
 			OnUpdate:    func(n, old *v1.Node) { n.Spec = old.Spec },

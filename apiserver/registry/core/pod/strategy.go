@@ -63,7 +63,10 @@ var podStrategy = typed.Strategy[*v1.Pod]{
 	},
 	Check:       podutil.ValidatePodCreate,
 	CheckUpdate: podutil.ValidatePodUpdate,
-	Grace:       gracePeriod,
+	Warn:        podutil.Warnings,
+	// Updates are for the most part by controllers, which read no warnings.
+	WarnUpdate: func(pod, old *v1.Pod) []string { return nil },
+	Grace:      gracePeriod,
 }
 
 // gracePeriod is how long a kubelet gets to stop the pod, in seconds. Where no

@@ -50,6 +50,7 @@ func Resource(env *registry.Env) registry.Resource {
 			CheckUpdate: func(s, old *v1.Service) field.ErrorList {
 				return append(service.ValidateUpdate(s, old), validateFamilies(s, family(env.ServiceCIDR))...)
 			},
+			Warn: service.Warnings,
 		},
 		StatusStrategy: typed.Strategy[*v1.Service]{
 			OnUpdate:    func(s, old *v1.Service) { s.Spec = old.Spec },
