@@ -52,7 +52,8 @@ func main() {
 	flag.IntVar(&sizes.objects, "objects", 5000, "API: how many ConfigMaps and Pods to create")
 	flag.IntVar(&sizes.updates, "updates", 1000, "API: how many updates the watchers see; not more than objects")
 	flag.IntVar(&sizes.lists, "lists", 10, "API: how often to list")
-	flag.IntVar(&sizes.pairs, "pairs", 3, "API: how often to compare the record on and off")
+	flag.IntVar(&sizes.pairs, "pairs", 7, "API: how often to compare the record on and off")
+	flag.IntVar(&sizes.pairObjects, "pair-objects", 2000, "API: how many Pods to create for each side of a pair")
 	flag.Parse()
 	if err := bench(*binary, *parts, *runs, *idle, sizes); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -360,6 +361,12 @@ func cpu(pids []int) time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
+// median of sorted values: of an even number, the mean of the two in the middle.
+func median[T float64 | time.Duration](sorted []T) T {
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
 func report(binary string, all []*figures) {
 	stages := []struct {
 		name string
@@ -377,7 +384,7 @@ func report(binary string, all []*figures) {
 			values = append(values, stage.of(f))
 		}
 		slices.Sort(values)
-		fmt.Printf("%-34s%6.2f s  %6.2f s\n", stage.name, values[len(values)/2].Seconds(), values[0].Seconds())
+		fmt.Printf("%-34s%6.2f s  %6.2f s\n", stage.name, median(values).Seconds(), values[0].Seconds())
 	}
 	last := all[len(all)-1]
 	size := int64(0)
