@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/cri-streaming/pkg/streaming"
 	"k8s.io/klog/v2"
@@ -269,6 +270,16 @@ func (c *CRI) work(f func()) {
 	}()
 }
 
+// loggable is an error without the text where that may quote a command, into which values of Secrets may
+// have come: whoever called gets the text.
+func loggable(call string, err error) any {
+	switch call {
+	case "CreateContainer", "StartContainer", "ExecSync", "Exec":
+		return status.Code(err).String()
+	}
+	return err
+}
+
 // observe measures each call, and logs it: failures always, others at level 4.
 func (c *CRI) observe(log klog.Logger) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
@@ -278,7 +289,7 @@ func (c *CRI) observe(log klog.Logger) grpc.UnaryServerInterceptor {
 		err = grpcError(err)
 		c.meter.observe(name, start, err)
 		if err != nil {
-			log.Info("Call failed", "call", name, "duration", time.Since(start), "err", err)
+			log.Info("Call failed", "call", name, "duration", time.Since(start), "err", loggable(name, err))
 		} else {
 			log.V(4).Info("Call", "call", name, "duration", time.Since(start))
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 	kubecontainer "hyperkube/kubelet/container"
 	"hyperkube/kubelet/lifecycle"
+	"hyperkube/kubelet/remote"
 )
 
 // minimumGracePeriodInSeconds is what a container gets for its shutdown however
@@ -49,6 +51,7 @@ func (m *kubeGenericRuntimeManager) startContainer(ctx context.Context, s *conta
 		m.event(pod, container, v1.EventTypeWarning, "Failed", "Error: "+err.Error())
 		return err.Error(), kubecontainer.ErrCreateContainerConfig
 	}
+	ctx = remote.WithSecrets(ctx, secretValues(container, config.Envs))
 	created, err := m.Runtime.CreateContainer(ctx, &runtimeapi.CreateContainerRequest{PodSandboxId: s.sandboxID, Config: config, SandboxConfig: s.sandboxConfig})
 	if err != nil {
 		m.event(pod, container, v1.EventTypeWarning, "Failed", "Error: "+err.Error())
@@ -75,6 +78,19 @@ func (m *kubeGenericRuntimeManager) startContainer(ctx context.Context, s *conta
 		return errors.Join(err, killErr).Error(), kubecontainer.ErrPostStartHook
 	}
 	return "", nil
+}
+
+// secretValues are those of the container's environment that come from Secrets, and perhaps some others.
+func secretValues(container *v1.Container, envs []*runtimeapi.KeyValue) []string {
+	wholeSecrets := slices.ContainsFunc(container.EnvFrom, func(s v1.EnvFromSource) bool { return s.SecretRef != nil })
+	var values []string
+	for _, env := range envs {
+		i := slices.IndexFunc(container.Env, func(e v1.EnvVar) bool { return e.Name == env.Key })
+		if i < 0 && wholeSecrets || i >= 0 && container.Env[i].ValueFrom != nil && container.Env[i].ValueFrom.SecretKeyRef != nil {
+			values = append(values, string(env.Value))
+		}
+	}
+	return values
 }
 
 // restartCountFromLogs keeps counting where an earlier container stopped that the

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	v1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/klog/v2"
 
@@ -98,7 +99,7 @@ func logCalls(logger klog.Logger) grpc.UnaryClientInterceptor {
 			defer cancel()
 		}
 		start := time.Now()
-		err := invoke(ctx, method, request, reply, conn, options...)
+		err := hideSecrets(ctx, invoke(ctx, method, request, reply, conn, options...))
 		if callLevel(name) <= 2 {
 			report(ctx, name, request, time.Since(start), err)
 		}
@@ -110,6 +111,28 @@ func logCalls(logger klog.Logger) grpc.UnaryClientInterceptor {
 		}
 		return err
 	}
+}
+
+type secretsKey struct{}
+
+// WithSecrets returns a context whose failed calls do not quote these values: a runtime's error may name
+// the command, into which $(NAME) has brought them, and it goes into Events, statuses, logs and the record.
+func WithSecrets(ctx context.Context, values []string) context.Context {
+	return context.WithValue(ctx, secretsKey{}, values)
+}
+
+func hideSecrets(ctx context.Context, err error) error {
+	values, _ := ctx.Value(secretsKey{}).([]string)
+	if err == nil || len(values) == 0 {
+		return err
+	}
+	text := status.Convert(err).Message()
+	for _, value := range values {
+		if len(value) >= minSecret {
+			text = strings.ReplaceAll(text, value, "<redacted>")
+		}
+	}
+	return status.Error(status.Code(err), text)
 }
 
 // report tells the record of the cluster about a call that changes the node: its name
@@ -162,6 +185,10 @@ func Redact(request any) string {
 		c := proto.Clone(r).(*runtimeapi.CreateContainerRequest)
 		redactContainer(c.GetConfig())
 		c.SandboxConfig = nil // the RunPodSandbox line has it
+		return c.String()
+	case *runtimeapi.RunPodSandboxRequest:
+		c := proto.Clone(r).(*runtimeapi.RunPodSandboxRequest)
+		delete(c.GetConfig().GetAnnotations(), v1.LastAppliedConfigAnnotation) // the whole pod, its environment too
 		return c.String()
 	case *runtimeapi.PullImageRequest:
 		c := proto.Clone(r).(*runtimeapi.PullImageRequest)
