@@ -171,6 +171,9 @@ func (p *Provisioner) syncClaim(ctx context.Context, claim *corev1.PersistentVol
 		return err // the class's owner has taken it away: the claim stays as it is
 	}
 	node := claim.Annotations[storagehelpers.AnnSelectedNode]
+	if node == "" && ptr.Deref(class.VolumeBindingMode, storagev1.VolumeBindingImmediate) == storagev1.VolumeBindingWaitForFirstConsumer {
+		return nil // the scheduler's turn
+	}
 	if reason := unsupported(claim, class, node); reason != "" {
 		p.recorder.Eventf(claim, corev1.EventTypeWarning, "ProvisioningFailed", "failed to provision volume with StorageClass %q: %s", class.Name, reason)
 		return p.giveBack(ctx, claim)
