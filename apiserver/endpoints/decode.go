@@ -18,20 +18,42 @@ import (
 // maxBody is the most a request's body may hold: what etcd takes, and room for a patch's overhead.
 const maxBody = 3 << 20
 
+// believedLength is the length up to which room is made for a body before it is there.
+const believedLength = 64 << 10
+
 // readBody reads a request's body, and refuses one that is too large before it fills the memory.
 func readBody(r *http.Request) ([]byte, error) {
 	if r.Body == nil {
 		return nil, nil
 	}
 	defer r.Body.Close()
+	if r.ContentLength > maxBody {
+		return nil, bodyTooLarge()
+	}
+	if 0 < r.ContentLength && r.ContentLength <= believedLength {
+		// The length is known, so that one allocation will do; the server ends the body there.
+		body := make([]byte, r.ContentLength)
+		if _, err := io.ReadFull(r.Body, body); err != nil {
+			return nil, unreadable(err)
+		}
+		return body, nil
+	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	if err != nil {
-		return nil, errors.NewBadRequest(fmt.Sprintf("reading the request's body: %v", err))
+		return nil, unreadable(err)
 	}
 	if len(body) > maxBody {
-		return nil, errors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", maxBody))
+		return nil, bodyTooLarge()
 	}
 	return body, nil
+}
+
+func bodyTooLarge() error {
+	return errors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", maxBody))
+}
+
+func unreadable(err error) error {
+	return errors.NewBadRequest(fmt.Sprintf("reading the request's body: %v", err))
 }
 
 // bodyMedia is the media type of a request's body; none means JSON.

@@ -51,7 +51,9 @@ func writeBytes(w http.ResponseWriter, r *http.Request, f form, code int, data [
 		return err
 	}
 	body := newBody(w, r, f.contentType(), code)
-	if _, err := body.Write(data); err != nil {
+	if len(data) < gzipThreshold {
+		body.held = data // all there is, and nobody changes it: no copy
+	} else if _, err := body.Write(data); err != nil {
 		return nil // the client has gone: there is nobody to tell
 	}
 	body.Close()
