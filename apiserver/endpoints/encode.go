@@ -31,7 +31,21 @@ func (s *Scope) appendStored(dst []byte, o *storage.Object, f form, typed bool) 
 	case s.Resource.View != nil:
 		return s.appendView(dst, o, typed)
 	}
+	if _, untyped := o.Object.(*unstructured.Unstructured); o.Stored() == nil && !untyped {
+		return s.appendUnstored(dst, o, typed)
+	}
 	return o.AppendJSON(dst, typed)
+}
+
+// appendUnstored is the JSON of an object that is in no store (the result of a dry run, a ComponentStatus).
+func (s *Scope) appendUnstored(dst []byte, o *storage.Object, typed bool) ([]byte, error) {
+	obj, kind := shallow(s.toServed(o.Object)), schema.GroupVersionKind{}
+	if typed {
+		kind = s.Resource.Kind
+	}
+	obj.GetObjectKind().SetGroupVersionKind(kind)
+	data, err := json.Marshal(obj)
+	return append(dst, data...), err
 }
 
 // appendView is the JSON of an object that is stored in another version.

@@ -25,7 +25,7 @@ func GetResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		return writeAny(w, r, f, http.StatusOK, ofKind(obj, s.kind()))
+		return s.writeOwn(w, r, f, obj)
 	}
 	s.noteRead(r)
 	obj, err := s.Store.Get(r.Context(), namespace, name, options.ResourceVersion)

@@ -58,6 +58,40 @@ func (s *Scope) table(objects []*storage.Object, include metav1.IncludeObjectPol
 	return table, nil
 }
 
+// writeOwn answers with what a subresource of a shape of its own (Scale) returned.
+func (s *Scope) writeOwn(w http.ResponseWriter, r *http.Request, f form, obj runtime.Object) error {
+	switch f.as {
+	case "Table":
+		layout := s.Sub.Table
+		if layout == nil {
+			layout = plainTable
+		}
+		partial, err := partialMetadata(obj)
+		if err != nil {
+			return err
+		}
+		row := metav1.TableRow{Cells: layout.Cells(obj)}
+		switch f.includeObject {
+		case metav1.IncludeObject:
+			row.Object.Object = ofKind(obj, s.kind())
+		case metav1.IncludeMetadata:
+			row.Object.Object = partial
+		}
+		table := &metav1.Table{ColumnDefinitions: layout.Columns, Rows: []metav1.TableRow{row}}
+		table.ResourceVersion = partial.ResourceVersion
+		obj = ofKind(table, metaKind("Table"))
+	case "PartialObjectMetadata":
+		partial, err := partialMetadata(obj)
+		if err != nil {
+			return err
+		}
+		obj = partial
+	default:
+		obj = ofKind(obj, s.kind())
+	}
+	return writeAny(w, r, f, http.StatusOK, obj)
+}
+
 func (s *Scope) writeTable(w http.ResponseWriter, r *http.Request, f form, list *storage.List) error {
 	table, err := s.table(list.Items, f.includeObject, true)
 	if err != nil {

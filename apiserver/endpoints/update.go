@@ -67,7 +67,7 @@ func (s *Scope) updateFunction(w http.ResponseWriter, r *http.Request, f form, o
 	if err != nil {
 		return err
 	}
-	return writeAny(w, r, f, http.StatusOK, ofKind(obj, s.kind()))
+	return s.writeOwn(w, r, f, obj)
 }
 
 // admitted is change with admission after it, which sees the subresource's own shape (Scale), not the object behind it.

@@ -103,6 +103,8 @@ type Subresource struct {
 	New  func() runtime.Object
 	// Get reads it (scale).
 	Get func(ctx context.Context, namespace, name string) (runtime.Object, error)
+	// Table are the columns of what Get and Update return; nil: name and age.
+	Table *Table
 	// Create answers a POST (binding, eviction, token).
 	Create func(ctx context.Context, namespace, name string, obj runtime.Object, opts *metav1.CreateOptions) (runtime.Object, error)
 	// Update answers PUT and PATCH: change must be applied to the present state (scale).

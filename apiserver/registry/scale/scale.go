@@ -19,9 +19,23 @@ import (
 
 	"hyperkube/api/rule"
 	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/registry/column"
 )
 
 var kind = autoscalingv1.SchemeGroupVersion.WithKind("Scale")
+
+var table = &registry.Table{
+	Columns: []metav1.TableColumnDefinition{
+		column.Name(),
+		column.Number("Desired", autoscalingv1.ScaleSpec{}.SwaggerDoc()["replicas"]),
+		column.Number("Available", autoscalingv1.ScaleStatus{}.SwaggerDoc()["replicas"]),
+		column.Age(),
+	},
+	Cells: func(obj runtime.Object) []any {
+		s := obj.(*autoscalingv1.Scale)
+		return []any{s.Name, int64(s.Spec.Replicas), int64(s.Status.Replicas), column.Since(s.CreationTimestamp)}
+	},
+}
 
 // Of tells how a workload of type T keeps its scale.
 type Of[T runtime.Object] struct {
@@ -43,8 +57,9 @@ func Selector(selector *metav1.LabelSelector) string {
 // Subresource is the line "scale" of the workload.
 func (o Of[T]) Subresource(env *registry.Env) registry.Subresource {
 	return registry.Subresource{
-		Kind: kind,
-		New:  func() runtime.Object { return &autoscalingv1.Scale{} },
+		Kind:  kind,
+		New:   func() runtime.Object { return &autoscalingv1.Scale{} },
+		Table: table,
 		Get: func(ctx context.Context, namespace, name string) (runtime.Object, error) {
 			obj, err := env.Store(o.Resource).GetObject(ctx, namespace, name)
 			if err != nil {
