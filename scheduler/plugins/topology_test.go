@@ -104,13 +104,18 @@ func going(p *v1.Pod) { now := metav1.Now(); p.DeletionTimestamp = &now }
 // pluginWith makes a plugin whose informers know these objects.
 func pluginWith(t *testing.T, name string, snapshot framework.SharedLister, objects ...runtime.Object) framework.Plugin {
 	t.Helper()
+	return pluginWithArgs(t, name, "", snapshot, objects...)
+}
+
+func pluginWithArgs(t *testing.T, name, args string, snapshot framework.SharedLister, objects ...runtime.Object) framework.Plugin {
+	t.Helper()
 	factory := informers.NewSharedInformerFactory(fake.NewClientset(objects...), 0)
 	handle := &fwruntime.Framework{Options: fwruntime.Options{Snapshot: snapshot, Informers: factory}}
 	for _, reg := range NewInTreeRegistry() {
 		if reg.Name != name {
 			continue
 		}
-		p, err := reg.New(t.Context(), handle, nil)
+		p, err := reg.New(t.Context(), handle, framework.Args(args))
 		if err != nil {
 			t.Fatal(err)
 		}
