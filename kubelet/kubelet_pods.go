@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -288,7 +289,9 @@ func (kl *Kubelet) GenerateRunContainerOptions(ctx context.Context, pod *v1.Pod,
 	if err != nil {
 		return nil, err
 	}
-	mounts, err := kl.makeMounts(ctx, pod, container, hostsInput{hostname: hostname, domain: domain, podIPs: podIPs})
+	// The hosts file names the pod by its short name too, also where its host name is the whole one.
+	short := strings.TrimSuffix(hostname, "."+domain)
+	mounts, err := kl.makeMounts(ctx, pod, container, hostsInput{hostname: short, domain: domain, podIPs: podIPs})
 	if err != nil {
 		return nil, err
 	}

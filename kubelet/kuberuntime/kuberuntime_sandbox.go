@@ -36,6 +36,9 @@ func (m *kubeGenericRuntimeManager) createPodSandbox(ctx context.Context, pod *v
 	return response.PodSandboxId, "", nil
 }
 
+// maxHostname is what Linux's kernel takes.
+const maxHostname = 64
+
 // generatePodSandboxConfig says what the sandbox is to be. It gives the same
 // answer each time for the same pod and attempt, since CreateContainer repeats it.
 func (m *kubeGenericRuntimeManager) generatePodSandboxConfig(pod *v1.Pod, attempt uint32) (*runtimeapi.PodSandboxConfig, error) {
@@ -53,6 +56,9 @@ func (m *kubeGenericRuntimeManager) generatePodSandboxConfig(pod *v1.Pod, attemp
 	}
 	if !pod.Spec.HostNetwork {
 		config.Hostname, _ = m.Helper.GeneratePodHostNameAndDomain(pod)
+		if n := len(config.Hostname); n > maxHostname {
+			return nil, fmt.Errorf("failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (%d is the max, %d characters requested)", config.Hostname, maxHostname, n)
+		}
 	}
 	for i := range pod.Spec.Containers {
 		config.PortMappings = append(config.PortMappings, portMappings(&pod.Spec.Containers[i])...)

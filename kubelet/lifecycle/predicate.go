@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"runtime"
 	"sort"
 	"strings"
 
@@ -10,6 +11,8 @@ import (
 	corev1 "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
+
+	apipod "hyperkube/api/core/pod"
 )
 
 // Rejection is why a pod may not run on this node. Reason and Message go to its status.
@@ -25,19 +28,33 @@ func Admit(logger klog.Logger, pod *v1.Pod, node *v1.Node, others []*v1.Pod) *Re
 	if os := pod.Spec.OS; os != nil && os.Name != v1.Linux {
 		return &Rejection{"PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"}
 	}
+	if why := forbiddenSysctl(pod); why != "" {
+		return &Rejection{"SysctlForbidden", why}
+	}
 	if node == nil {
 		return nil // standalone: there is nothing to compare with
+	}
+	if os := pod.Labels[v1.LabelOSStable]; os != "" && os != runtime.GOOS {
+		return &Rejection{"PodOSSelectorNodeLabelDoesNotMatch", "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label"}
+	}
+	if sc := pod.Spec.SecurityContext; sc != nil && sc.SupplementalGroupsPolicy != nil && *sc.SupplementalGroupsPolicy == v1.SupplementalGroupsPolicyStrict && !keepsGroupsStrict(node) {
+		return &Rejection{"SupplementalGroupsPolicyNotSupported", "SupplementalGroupsPolicy=Strict is not supported in this node"}
 	}
 	if match, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node); err != nil || !match {
 		return &Rejection{"NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"}
 	}
 	if _, untolerated := corev1.FindMatchingUntoleratedTaint(logger, node.Spec.Taints, pod.Spec.Tolerations, func(t *v1.Taint) bool { return t.Effect == v1.TaintEffectNoExecute }, true); untolerated && !isStatic(pod) {
-		return &Rejection{"Taint", "Predicate TaintToleration failed"}
+		return &Rejection{"TaintToleration", "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate"}
 	}
-	if port := conflictingPort(pod, others); port != "" {
-		return &Rejection{"NodePorts", "Predicate NodePorts failed"}
+	if conflictingPort(pod, others) {
+		return &Rejection{"NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"}
 	}
 	return AdmitResources(pod, node, others)
+}
+
+func keepsGroupsStrict(node *v1.Node) bool {
+	features := node.Status.Features
+	return features != nil && features.SupplementalGroupsPolicy != nil && *features.SupplementalGroupsPolicy
 }
 
 func isStatic(pod *v1.Pod) bool {
@@ -93,33 +110,59 @@ func outOf(name v1.ResourceName, requested, used, capacity int64) *Rejection {
 	}
 }
 
-// conflictingPort finds a host port that pod and another pod both want.
-func conflictingPort(pod *v1.Pod, others []*v1.Pod) string {
-	taken := map[string]bool{}
-	for _, other := range others {
-		for _, port := range hostPorts(other) {
-			taken[port] = true
-		}
-	}
-	for _, port := range hostPorts(pod) {
-		if taken[port] {
-			return port
-		}
-	}
-	return ""
+// hostPort is a port of the node that a container wants.
+type hostPort struct {
+	ip       string // empty: all addresses
+	protocol v1.Protocol
+	port     int32
 }
 
-func hostPorts(pod *v1.Pod) []string {
-	var ports []string
-	for _, c := range pod.Spec.Containers {
+// conflictingPort tells whether pod and another pod both want a host port: on the
+// same address, or one of them on all.
+func conflictingPort(pod *v1.Pod, others []*v1.Pod) bool {
+	type key struct {
+		protocol v1.Protocol
+		port     int32
+	}
+	taken := map[key][]string{}
+	for _, other := range others {
+		for _, p := range hostPorts(other) {
+			taken[key{p.protocol, p.port}] = append(taken[key{p.protocol, p.port}], p.ip)
+		}
+	}
+	for _, p := range hostPorts(pod) {
+		for _, ip := range taken[key{p.protocol, p.port}] {
+			if ip == "" || p.ip == "" || ip == p.ip {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// hostPorts are those of containers and of sidecars; other init containers have gone when ports matter.
+func hostPorts(pod *v1.Pod) []hostPort {
+	var ports []hostPort
+	add := func(c *v1.Container) {
 		for _, p := range c.Ports {
-			hostPort := p.HostPort
-			if pod.Spec.HostNetwork && hostPort == 0 {
-				hostPort = p.ContainerPort
+			want := hostPort{p.HostIP, p.Protocol, p.HostPort}
+			if pod.Spec.HostNetwork && want.port == 0 {
+				want.port = p.ContainerPort
 			}
-			if hostPort != 0 {
-				ports = append(ports, fmt.Sprintf("%s/%s/%d", p.HostIP, p.Protocol, hostPort))
+			if want.ip == "0.0.0.0" {
+				want.ip = ""
 			}
+			if want.port != 0 {
+				ports = append(ports, want)
+			}
+		}
+	}
+	for i := range pod.Spec.Containers {
+		add(&pod.Spec.Containers[i])
+	}
+	for i := range pod.Spec.InitContainers {
+		if apipod.IsRestartableInitContainer(&pod.Spec.InitContainers[i]) {
+			add(&pod.Spec.InitContainers[i])
 		}
 	}
 	return ports
