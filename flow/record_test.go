@@ -161,3 +161,23 @@ func TestDiff(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkRequest is all that the record does for one create.
+func BenchmarkRequest(b *testing.B) {
+	header := http.Header{"User-Agent": {"kubectl/v1.37.2"}}
+	w, plugins, body := Write{Kind: kind("Pod"), Key: "default/a", Prefix: "/registry/pods/", New: make([]byte, 2000)}, make([]Plugin, 18), make([]byte, 300)
+	r := NewRecord(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		q := r.Begin(header, time.Now())
+		q.Known("kubernetes-admin", "client certificate")
+		q.Allowed("member of system:masters")
+		q.Came("application/json", body, nil)
+		began := time.Now()
+		q.Admitted(Admission{Plugins: plugins, Asked: 7, Took: time.Since(began)})
+		q.Judged(plugins, 7, 0, time.Since(time.Now()))
+		w.Time = time.Now()
+		q.Wrote(w)
+		r.End(q, 201, time.Since(q.Start))
+	}
+}
