@@ -30,6 +30,7 @@ import (
 	"hyperkube/controllers/resourcequota"
 	"hyperkube/controllers/rootcacertpublisher"
 	"hyperkube/controllers/serviceaccount"
+	"hyperkube/controllers/servicecidrs"
 	"hyperkube/controllers/statefulset"
 	"hyperkube/controllers/tainteviction"
 	"hyperkube/controllers/ttlafterfinished"
@@ -55,6 +56,7 @@ var (
 	appsGroup  = schema.GroupVersion{Group: "apps", Version: "v1"}
 	batchGroup = schema.GroupVersion{Group: "batch", Version: "v1"}
 
+	networkingGroup   = schema.GroupVersion{Group: "networking.k8s.io", Version: "v1"}
 	policyGroup       = schema.GroupVersion{Group: "policy", Version: "v1"}
 	discoveryGroup    = schema.GroupVersion{Group: "discovery.k8s.io", Version: "v1"}
 	rbacGroup         = schema.GroupVersion{Group: "rbac.authorization.k8s.io", Version: "v1"}
@@ -186,6 +188,8 @@ var table = []entry{
 		func(t *term) (controller, error) {
 			return tainteviction.New(t.client, t.informers, t.recorder("taint-eviction-controller"), t.options(2))
 		}},
+	{"servicecidrs", "service-cidr-controller", "holds the ranges of Services' addresses while these are used", networkingGroup.WithResource("servicecidrs"),
+		func(t *term) (controller, error) { return servicecidrs.New(t.client, t.informers, t.options(1)), nil }},
 	{"nodeipam", "node-ipam-controller", "gives each node its share of the pods' addresses", coreGroup.WithResource("nodes"),
 		func(t *term) (controller, error) {
 			if t.config.ClusterCIDR == "" {

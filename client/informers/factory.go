@@ -39,6 +39,7 @@ import (
 	"k8s.io/client-go/informers/core"
 	"k8s.io/client-go/informers/discovery"
 	"k8s.io/client-go/informers/internalinterfaces"
+	"k8s.io/client-go/informers/networking"
 	"k8s.io/client-go/informers/policy"
 	"k8s.io/client-go/informers/rbac"
 	"k8s.io/client-go/informers/storage"
@@ -63,6 +64,7 @@ type SharedInformerFactory interface {
 	Coordination() coordination.Interface
 	Core() core.Interface
 	Discovery() discovery.Interface
+	Networking() networking.Interface
 	Policy() policy.Interface
 	Rbac() rbac.Interface
 	Storage() storage.Interface
@@ -200,6 +202,10 @@ func (f *sharedInformerFactory) Core() core.Interface {
 
 func (f *sharedInformerFactory) Discovery() discovery.Interface {
 	return discovery.New(f, metav1.NamespaceAll, f.tweak)
+}
+
+func (f *sharedInformerFactory) Networking() networking.Interface {
+	return networking.New(f, metav1.NamespaceAll, f.tweak)
 }
 
 func (f *sharedInformerFactory) Policy() policy.Interface {

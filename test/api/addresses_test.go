@@ -1,13 +1,19 @@
 package api_test
 
 import (
+	"context"
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
+	"hyperkube/apiserver"
 	"hyperkube/test/integration"
 )
 
@@ -53,5 +59,57 @@ func TestServiceAddresses(t *testing.T) {
 	}
 	if _, err := addresses.Get(ctx, web.Spec.ClusterIP, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the address of a deleted Service is still there: %v", err)
+	}
+}
+
+// KEP-1880: a range that is full is followed by another one, whose addresses are its own; a range that is not ready gives out none.
+func TestFurtherServiceCIDR(t *testing.T) {
+	cluster := integration.Start(t, func(c *apiserver.Config) { c.ServiceCIDR = "10.96.0.0/29" })
+	ctx, services, ranges := t.Context(), cluster.Client.CoreV1().Services("default"), cluster.Client.NetworkingV1().ServiceCIDRs()
+	service := func(name, ip string) *corev1.Service {
+		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.ServiceSpec{ClusterIP: ip, Ports: []corev1.ServicePort{{Port: 80}}}}
+	}
+	for i := range 10 {
+		if _, err := services.Create(ctx, service(fmt.Sprintf("s%d", i), ""), metav1.CreateOptions{}); err != nil {
+			break // six addresses: that of the kubernetes Service, perhaps one for DNS, and these
+		}
+	}
+	if _, err := services.Create(ctx, service("over", ""), metav1.CreateOptions{}); err == nil || !strings.Contains(err.Error(), "range is full") {
+		t.Fatalf("the range is not full: %v", err)
+	}
+	extra, err := ranges.Create(ctx, &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "extra"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.97.0.0/28"}}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := services.Create(ctx, service("early", "10.97.0.3"), metav1.CreateOptions{}); !apierrors.IsInvalid(err) {
+		t.Errorf("a range that is not ready gave out an address: %v", err)
+	}
+	extra.Status.Conditions = []metav1.Condition{{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Ready", LastTransitionTime: metav1.Now()}}
+	if _, err := ranges.UpdateStatus(ctx, extra, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var web *corev1.Service
+	eventually(t, "a Service of the new range", func() error {
+		var err error
+		web, err = services.Create(ctx, service("web", ""), metav1.CreateOptions{})
+		return err
+	})
+	if !strings.HasPrefix(web.Spec.ClusterIP, "10.97.0.") {
+		t.Errorf("web has %s", web.Spec.ClusterIP)
+	}
+	if _, err := services.Create(ctx, service("again", web.Spec.ClusterIP), metav1.CreateOptions{}); !apierrors.IsInvalid(err) {
+		t.Errorf("an address was given out twice: %v", err)
+	}
+}
+
+// eventually tries until do succeeds, for as long as the test has time.
+func eventually(t *testing.T, what string, do func() error) {
+	t.Helper()
+	var err error
+	if wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
+		err = do()
+		return err == nil, nil
+	}) != nil {
+		t.Fatalf("%s: %v", what, err)
 	}
 }

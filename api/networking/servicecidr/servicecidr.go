@@ -10,7 +10,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -60,11 +59,6 @@ func ValidateUpdate(c, old *networkingv1.ServiceCIDR) field.ErrorList {
 		}
 	}
 	return field.ErrorList{field.Invalid(path, now, validation.FieldImmutableErrorMsg)}
-}
-
-// ValidateStatusUpdate checks the conditions.
-func ValidateStatusUpdate(c, old *networkingv1.ServiceCIDR) field.ErrorList {
-	return metav1validation.ValidateConditions(c.Status.Conditions, field.NewPath("status", "conditions"))
 }
 
 // Prefixes are the ranges of a ServiceCIDR that addresses may be taken from: none while it is not ready, or goes.

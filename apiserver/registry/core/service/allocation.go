@@ -2,9 +2,9 @@ package service
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	v1 "k8s.io/api/core/v1"
@@ -29,11 +29,13 @@ type allocation struct {
 
 	mu     sync.Mutex
 	loaded bool
-	ips    *allocator
+	ranges *ranges
 	ports  *allocator
 }
 
-func newAllocation(env *registry.Env) *allocation { return &allocation{env: env} }
+func newAllocation(env *registry.Env) *allocation {
+	return &allocation{env: env, ranges: newRanges(env)}
+}
 
 // load reads the services once.
 func (a *allocation) load(ctx context.Context) error {
@@ -46,17 +48,11 @@ func (a *allocation) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the services that hold cluster addresses: %w", err)
 	}
-	a.ips = newAllocator(rangeSize(a.env.ServiceCIDR), a.reservedOffsets()...)
 	a.ports = newAllocator(a.env.NodePortRange.Size, a.reservedPorts()...)
 	var services []*v1.Service
 	for _, item := range list.Items {
 		s := item.Object.(*v1.Service)
 		services = append(services, s)
-		for _, ip := range addresses(s) {
-			if n, ok := a.offset(ip); ok {
-				a.ips.take(n)
-			}
-		}
 		for _, port := range nodePorts(s) {
 			if n, ok := a.portOffset(port); ok {
 				a.ports.take(n)
@@ -68,52 +64,6 @@ func (a *allocation) load(ctx context.Context) error {
 	}
 	a.loaded = true
 	return nil
-}
-
-// rangeSize is how many addresses a range has: without its first (the network) and,
-// for IPv4, its last (broadcast); at most 2^20, more than a cluster has services.
-func rangeSize(cidr netip.Prefix) int {
-	bits := cidr.Addr().BitLen() - cidr.Bits()
-	if bits >= 20 {
-		return 1 << 20
-	}
-	size := 1<<bits - 1
-	if cidr.Addr().Is4() {
-		size--
-	}
-	return max(size, 0)
-}
-
-// offset of an address: 0 is the first usable one.
-func (a *allocation) offset(ip netip.Addr) (int, bool) {
-	cidr := a.env.ServiceCIDR.Masked()
-	if !cidr.Contains(ip) {
-		return 0, false
-	}
-	n := low(ip) - low(cidr.Addr()) - 1
-	return int(n), n < uint64(rangeSize(cidr))
-}
-
-func (a *allocation) address(offset int) netip.Addr {
-	base := a.env.ServiceCIDR.Masked().Addr()
-	bytes := base.As16()
-	binary.BigEndian.PutUint64(bytes[8:], low(base)+uint64(offset)+1)
-	return netip.AddrFrom16(bytes).Unmap()
-}
-
-// low is the lower half of an address: ranges do not span more.
-func low(ip netip.Addr) uint64 {
-	bytes := ip.As16()
-	return binary.BigEndian.Uint64(bytes[8:])
-}
-
-// reservedOffsets: the kubernetes Service has the first address, DNS the one all kubelets tell their pods.
-func (a *allocation) reservedOffsets() []int {
-	reserved := []int{0}
-	if n, ok := a.offset(a.env.ClusterDNSAddress); ok && a.env.ClusterDNSAddress.IsValid() {
-		reserved = append(reserved, n)
-	}
-	return reserved
 }
 
 func (a *allocation) portOffset(port int32) (int, bool) {
@@ -165,9 +115,9 @@ func nodePorts(s *v1.Service) []int32 {
 type transaction struct {
 	allocation *allocation
 	dryRun     bool
-	takenIPs   []int
+	takenIPs   []netip.Addr
 	takenPorts []int
-	freeIPs    []int // when the write succeeds
+	freeIPs    []netip.Addr // when the write succeeds
 	freePorts  []int
 }
 
@@ -176,11 +126,11 @@ func (t *transaction) finish(ok bool) {
 	if !ok || t.dryRun {
 		ips, ports = t.takenIPs, t.takenPorts
 	}
-	for _, n := range ips {
+	for _, ip := range ips {
 		if t.dryRun {
-			t.allocation.ips.release(n) // it has no object
+			t.allocation.ranges.release(ip) // it has no object
 		} else {
-			t.allocation.giveBack(t.allocation.address(n))
+			t.allocation.giveBack(ip)
 		}
 	}
 	for _, n := range ports {
@@ -190,8 +140,8 @@ func (t *transaction) finish(ok bool) {
 
 // giveBack frees an address: its object first. Where that cannot be deleted, the address stays taken.
 func (a *allocation) giveBack(ip netip.Addr) {
-	if n, ok := a.offset(ip); ok && a.disown(ip) == nil {
-		a.ips.release(n)
+	if a.disown(ip) == nil {
+		a.ranges.release(ip)
 	}
 }
 
@@ -251,31 +201,37 @@ func (t *transaction) clusterIPs(ctx context.Context, s, old *v1.Service) field.
 		delete(held, ip)
 	}
 	for ip := range held {
-		if n, ok := t.allocation.offset(ip); ok {
-			t.freeIPs = append(t.freeIPs, n)
-		}
+		t.freeIPs = append(t.freeIPs, ip)
 	}
 	return nil
 }
 
-// nextIP is any free address. One that somebody else has meanwhile is passed over, and stays taken.
+// nextIP is any free address of any range. One that somebody else has meanwhile is passed over, and stays taken.
 func (t *transaction) nextIP(ctx context.Context, s *v1.Service) (netip.Addr, error) {
-	for {
-		n, err := t.allocation.ips.next()
-		if err != nil {
-			return netip.Addr{}, err
-		}
-		ip := t.allocation.address(n)
-		mine, err := t.own(ctx, s, ip)
-		if err != nil {
-			t.allocation.ips.release(n)
-			return netip.Addr{}, err
-		}
-		if mine {
-			t.takenIPs = append(t.takenIPs, n)
-			return ip, nil
+	ready, err := t.allocation.ranges.ready(ctx)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	for _, r := range ready {
+		for {
+			n, err := r.next()
+			if err != nil {
+				break // the next range
+			}
+			ip := r.address(n)
+			mine, err := t.own(ctx, s, ip)
+			if err != nil {
+				r.release(n)
+				return netip.Addr{}, err
+			}
+			if mine {
+				t.allocation.ranges.take(ip)
+				t.takenIPs = append(t.takenIPs, ip)
+				return ip, nil
+			}
 		}
 	}
+	return netip.Addr{}, errFull
 }
 
 func (t *transaction) own(ctx context.Context, s *v1.Service, ip netip.Addr) (bool, error) {
@@ -286,22 +242,25 @@ func (t *transaction) own(ctx context.Context, s *v1.Service, ip netip.Addr) (bo
 }
 
 func (t *transaction) takeIP(ctx context.Context, s *v1.Service, ip netip.Addr) error {
-	n, ok := t.allocation.offset(ip)
-	if !ok {
-		return fmt.Errorf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", ip, t.allocation.env.ServiceCIDR)
+	ready, err := t.allocation.ranges.ready(ctx)
+	if err != nil {
+		return err
 	}
-	if !t.allocation.ips.take(n) {
+	if !slices.ContainsFunc(ready, func(r *ipRange) bool { return r.contains(ip) }) {
+		return fmt.Errorf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", ip, prefixesOf(ready))
+	}
+	if !t.allocation.ranges.take(ip) {
 		return errAllocated
 	}
 	mine, err := t.own(ctx, s, ip)
 	if err != nil {
-		t.allocation.ips.release(n)
+		t.allocation.ranges.release(ip)
 		return err
 	}
 	if !mine {
 		return errAllocated
 	}
-	t.takenIPs = append(t.takenIPs, n)
+	t.takenIPs = append(t.takenIPs, ip)
 	return nil
 }
 

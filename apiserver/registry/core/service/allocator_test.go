@@ -44,24 +44,25 @@ func TestOffsets(t *testing.T) {
 		ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), ClusterDNSAddress: netip.MustParseAddr("10.96.0.10"),
 		NodePortRange: utilnet.PortRange{Base: 30000, Size: 2768}, ReservedNodePorts: []int{6443, 30443},
 	})
+	r := newIPRange(a.env.ServiceCIDR, a.env.ClusterDNSAddress)
 	for text, want := range map[string]int{"10.96.0.1": 0, "10.96.1.0": 255, "10.96.255.254": 65533} {
 		ip := netip.MustParseAddr(text)
-		if n, ok := a.offset(ip); !ok || n != want || a.address(n) != ip {
-			t.Errorf("%s: %d, %v, and back %s", text, n, ok, a.address(n))
+		if n := r.offset(ip); !r.contains(ip) || n != want || r.address(n) != ip {
+			t.Errorf("%s: %d, and back %s", text, n, r.address(n))
 		}
 	}
 	for _, text := range []string{"10.96.0.0", "10.96.255.255", "10.97.0.1"} {
-		if _, ok := a.offset(netip.MustParseAddr(text)); ok {
+		if r.contains(netip.MustParseAddr(text)) {
 			t.Errorf("%s is no address of the range", text)
 		}
 	}
-	if got := a.reservedOffsets(); len(got) != 2 || got[0] != 0 || got[1] != 9 {
-		t.Errorf("reserved: %v, want the first address and that of DNS", got)
+	if len(r.reserved) != 1 || !r.reserved[9] {
+		t.Errorf("reserved: %v, want the address of DNS", r.reserved)
 	}
 	if got := a.reservedPorts(); len(got) != 1 || got[0] != 443 {
 		t.Errorf("reserved ports: %v", got)
 	}
-	six := newAllocation(&registry.Env{ServiceCIDR: netip.MustParsePrefix("fd00::/108")})
+	six := newIPRange(netip.MustParsePrefix("fd00::/108"), netip.Addr{})
 	if ip := six.address(0); ip != netip.MustParseAddr("fd00::1") {
 		t.Errorf("the first IPv6 address is %s", ip)
 	}

@@ -72,8 +72,7 @@ func (a *allocation) disown(ip netip.Addr) error {
 	return err
 }
 
-// loadAddresses takes what IPAddress objects say is taken, and makes those that are missing: of services that are older than the
-// objects, or that lost theirs.
+// loadAddresses makes the IPAddress objects that are missing: of services that are older than the objects, or that lost theirs.
 func (a *allocation) loadAddresses(ctx context.Context, services []*v1.Service) error {
 	for _, s := range services {
 		for _, ip := range addresses(s) {
@@ -82,19 +81,13 @@ func (a *allocation) loadAddresses(ctx context.Context, services []*v1.Service) 
 			}
 		}
 	}
-	store := a.env.Store(ipAddresses)
-	if store == nil {
-		return nil
-	}
-	list, err := store.ListCached(ctx, "", nil)
-	if err != nil {
+	// Ranges begin with the objects there are; what the services say is marked besides, since a cache may not have all of these yet.
+	if _, err := a.ranges.ready(ctx); err != nil {
 		return err
 	}
-	for _, obj := range list {
-		if ip, err := netip.ParseAddr(obj.(*networkingv1.IPAddress).Name); err == nil {
-			if n, ok := a.offset(ip); ok {
-				a.ips.take(n)
-			}
+	for _, s := range services {
+		for _, ip := range addresses(s) {
+			a.ranges.take(ip)
 		}
 	}
 	return nil
