@@ -79,7 +79,7 @@ func (s *Server) withRequest(next http.Handler) http.Handler {
 		w.Header().Set("Cache-Control", "no-cache, private")
 		answer := &answerWriter{ResponseWriter: w, warnings: warnings}
 		longRunning := isLongRunning(info, r)
-		done := s.metrics.begin(info, longRunning)
+		done := s.metrics.begin(info, dryRunLabel(r), longRunning)
 		if !longRunning || flow.Connects(info.APIGroup, info.Resource, info.Subresource) {
 			info.Flow = flowapi.Begin(s.record, r, info, id, start)
 		}

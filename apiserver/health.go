@@ -39,15 +39,11 @@ func isReadiness(path string) bool { return strings.HasPrefix(path, "/readyz") }
 
 // serveHealth answers /healthz, /livez and /readyz: "ok", or the list of checks.
 func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
-	if !isReadiness(r.URL.Path) {
-		query := r.URL.Query()
-		for _, name := range readinessOnly {
-			query.Add("exclude", name)
-		}
-		r = r.Clone(r.Context())
-		r.URL.RawQuery = query.Encode()
+	if isReadiness(r.URL.Path) {
+		s.config.Health.Serve(w, r)
+	} else {
+		s.config.Health.Serve(w, r, readinessOnly...)
 	}
-	s.config.Health.ServeHTTP(w, r)
 }
 
 // serveHealthCheck answers /readyz/etcd: one check alone.

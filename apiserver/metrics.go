@@ -1,10 +1,13 @@
 package apiserver
 
 import (
+	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"hyperkube/apiserver/request"
 )
@@ -17,19 +20,22 @@ type metrics struct {
 	longRunning *prometheus.GaugeVec
 }
 
-var requestLabels = []string{"verb", "group", "version", "resource", "subresource", "scope"}
+var (
+	requestLabels = []string{"verb", "group", "version", "resource", "subresource", "scope", "component"}
+	endingLabels  = append(requestLabels[:7:7], "dry_run") // of requests that end by themselves
+)
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "apiserver_request_total",
 			Help: "Counter of apiserver requests broken out for each verb, group, version, resource, scope, and HTTP response code.",
-		}, append([]string{"code"}, requestLabels...)),
+		}, append([]string{"code"}, endingLabels...)),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "apiserver_request_duration_seconds",
 			Help:    "Response latency distribution in seconds for each verb, group, version, resource, subresource, and scope.",
 			Buckets: []float64{0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.5, 2, 3, 5, 8, 15, 30, 60},
-		}, requestLabels),
+		}, endingLabels),
 		inflight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "apiserver_current_inflight_requests",
 			Help: "Number of requests under way, of those that end by themselves.",
@@ -50,8 +56,8 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 }
 
 // begin counts a request in; the function it returns counts it out.
-func (m *metrics) begin(info *request.Info, longRunning bool) func(code int, took time.Duration) {
-	labels := []string{verbLabel(info), info.APIGroup, info.APIVersion, info.Resource, info.Subresource, scopeLabel(info)}
+func (m *metrics) begin(info *request.Info, dryRun string, longRunning bool) func(code int, took time.Duration) {
+	labels := []string{verbLabel(info), info.APIGroup, info.APIVersion, info.Resource, info.Subresource, scopeLabel(info), "apiserver"}
 	var gauge prometheus.Gauge
 	if longRunning {
 		gauge = m.longRunning.WithLabelValues(labels...)
@@ -64,11 +70,20 @@ func (m *metrics) begin(info *request.Info, longRunning bool) func(code int, too
 		if code == 0 {
 			code = 200
 		}
+		labels = append(labels, dryRun)
 		m.requests.WithLabelValues(append([]string{strconv.Itoa(code)}, labels...)...).Inc()
 		if !longRunning {
 			m.latency.WithLabelValues(labels...).Observe(took.Seconds())
 		}
 	}
+}
+
+// dryRunLabel is "All" or "": what else a client may say must not make endless labels.
+func dryRunLabel(r *http.Request) string {
+	if strings.Contains(r.URL.RawQuery, "dryRun="+metav1.DryRunAll) {
+		return metav1.DryRunAll
+	}
+	return ""
 }
 
 // verbLabel: unknown paths must not make endless labels.
@@ -104,7 +119,7 @@ func requestKind(info *request.Info) string {
 
 func scopeLabel(info *request.Info) string {
 	switch {
-	case info.Name != "":
+	case info.Name != "" || info.Verb == "create":
 		return "resource"
 	case info.Namespace != "":
 		return "namespace"

@@ -124,7 +124,7 @@ func TestHealth(t *testing.T) {
 	if code, body := get("/readyz?exclude=etcd"); code != 200 || body != "ok" {
 		t.Errorf("%d %s", code, body)
 	}
-	if code, body := get("/livez?exclude=etcd&verbose"); code != 200 || body != "[+]ping ok\nlivez check passed\n" {
+	if code, body := get("/livez?exclude=etcd&verbose"); code != 200 || body != "[+]ping ok\n[+]etcd excluded: ok\nlivez check passed\n" {
 		t.Errorf("%d %s", code, body)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -89,8 +90,12 @@ func (h *Health) Err(ctx context.Context) error {
 
 // ServeHTTP answers 200 "ok" when every check passes and 500 otherwise. With
 // ?verbose, or on failure, it lists the checks; ?exclude=name leaves one out.
-func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	results := h.Check(r.Context(), r.URL.Query()["exclude"]...)
+func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.Serve(w, r) }
+
+// Serve is ServeHTTP without some checks, of which the answer says nothing.
+func (h *Health) Serve(w http.ResponseWriter, r *http.Request, without ...string) {
+	exclude := r.URL.Query()["exclude"]
+	results := h.Check(r.Context(), append(without, exclude...)...)
 	var lines strings.Builder
 	failed := false
 	for _, res := range results {
@@ -101,6 +106,7 @@ func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		fmt.Fprintf(&lines, "[+]%s ok\n", res.Name)
 	}
+	h.listExcluded(&lines, exclude)
 	name := strings.Trim(r.URL.Path, "/")
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -113,5 +119,22 @@ func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "%s%s check passed\n", lines.String(), name)
 	default:
 		fmt.Fprint(w, "ok")
+	}
+}
+
+// listExcluded tells which checks were left out, and which names are none of a check.
+func (h *Health) listExcluded(lines *strings.Builder, exclude []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var unknown []string
+	for _, name := range exclude {
+		if _, known := h.checks[name]; known {
+			fmt.Fprintf(lines, "[+]%s excluded: ok\n", name)
+		} else {
+			unknown = append(unknown, strconv.Quote(name))
+		}
+	}
+	if len(unknown) > 0 {
+		fmt.Fprintf(lines, "warn: some health checks cannot be excluded: no matches for %s\n", strings.Join(unknown, ","))
 	}
 }

@@ -12,9 +12,9 @@ type metrics struct {
 	dispatched *prometheus.CounterVec
 	waited     *prometheus.HistogramVec
 
-	executing, waiting *prometheus.Desc
-	mu                 sync.Mutex
-	sets               map[string]*queueSet
+	executing, waiting, seats *prometheus.Desc
+	mu                        sync.Mutex
+	sets                      map[string]*queueSet
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -33,6 +33,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}, labels),
 		executing: prometheus.NewDesc("apiserver_flowcontrol_current_executing_requests", "Requests of a level that run.", labels[:1], nil),
 		waiting:   prometheus.NewDesc("apiserver_flowcontrol_current_inqueue_requests", "Requests of a level that wait.", labels[:1], nil),
+		seats:     prometheus.NewDesc("apiserver_flowcontrol_nominal_limit_seats", "Requests of a level that may run at once.", labels[:1], nil),
 	}
 	if registerer == nil {
 		return m
@@ -55,7 +56,11 @@ func (m *metrics) watch(name string, set *queueSet) {
 }
 
 // Describe implements prometheus.Collector.
-func (m *metrics) Describe(to chan<- *prometheus.Desc) { to <- m.executing; to <- m.waiting }
+func (m *metrics) Describe(to chan<- *prometheus.Desc) {
+	to <- m.executing
+	to <- m.waiting
+	to <- m.seats
+}
 
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(to chan<- prometheus.Metric) {
@@ -65,5 +70,6 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		executing, waiting := set.load()
 		to <- prometheus.MustNewConstMetric(m.executing, prometheus.GaugeValue, float64(executing), name)
 		to <- prometheus.MustNewConstMetric(m.waiting, prometheus.GaugeValue, float64(waiting), name)
+		to <- prometheus.MustNewConstMetric(m.seats, prometheus.GaugeValue, float64(set.limit()), name)
 	}
 }

@@ -210,3 +210,10 @@ func (s *queueSet) load() (executing, waiting int) {
 	}
 	return s.executing, waiting
 }
+
+// limit is how many requests may run at once.
+func (s *queueSet) limit() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seats
+}

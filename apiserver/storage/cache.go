@@ -137,6 +137,18 @@ func (c *cache) load(objects []*Object, revision int64) {
 	}
 }
 
+// size is how many objects there are; false while the cache is being filled.
+func (c *cache) size() (int, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	select {
+	case <-c.loaded:
+		return c.objects.Len(), true
+	default:
+		return 0, false
+	}
+}
+
 // close ends the resource: its watchers are told, and readers find nothing.
 func (c *cache) close() {
 	c.mu.Lock()

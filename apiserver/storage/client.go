@@ -7,7 +7,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -50,31 +49,4 @@ func newClient(cfg Config) (*clientv3.Client, error) {
 		config.TLS.Certificates = []tls.Certificate{pair}
 	}
 	return clientv3.New(config)
-}
-
-// metrics are the package's figures, under upstream's names where it has the same.
-type metrics struct {
-	requests *prometheus.CounterVec // by operation
-	events   *prometheus.CounterVec // by resource
-	cut      *prometheus.CounterVec // by resource
-}
-
-func newMetrics(registry prometheus.Registerer) *metrics {
-	counter := func(name, help, label string) *prometheus.CounterVec {
-		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
-		if registry == nil {
-			return c
-		}
-		if err := registry.Register(c); err != nil {
-			if before, ok := err.(prometheus.AlreadyRegisteredError); ok {
-				return before.ExistingCollector.(*prometheus.CounterVec)
-			}
-		}
-		return c
-	}
-	return &metrics{
-		requests: counter("etcd_requests_total", "Requests to etcd by operation.", "operation"),
-		events:   counter("apiserver_watch_cache_events_received_total", "Changes received from etcd by resource.", "resource"),
-		cut:      counter("apiserver_terminated_watchers_total", "Watchers cut because they were too slow, by resource.", "resource"),
-	}
 }

@@ -120,7 +120,8 @@ func New(cfg Config) (*Hub, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to etcd at %s: %w", strings.Join(cfg.Endpoints, ","), err)
 	}
-	h := &Hub{config: cfg, client: client, resources: map[string]*resource{}, metrics: newMetrics(cfg.Metrics)}
+	h := &Hub{config: cfg, client: client, resources: map[string]*resource{}}
+	h.metrics = newMetrics(cfg.Metrics, h)
 	h.revisions.fetch = h.fetchRevision
 	h.revisions.stalled = h.requestProgress
 	h.leases = leaseManager{client: client, clock: cfg.Clock}
@@ -352,9 +353,10 @@ func (h *Hub) Newest(ctx context.Context) (int64, error) { return h.revisions.ne
 func (h *Hub) fetchRevision(ctx context.Context) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	h.metrics.requests.WithLabelValues("revision").Inc()
+	answered := h.metrics.ask("revision", "")
 	seen := h.revisions.now()
 	response, err := h.client.Get(ctx, h.config.Prefix, clientv3.WithCountOnly())
+	answered()
 	if err != nil {
 		return 0, fmt.Errorf("asking etcd for its revision: %w", err)
 	}

@@ -27,9 +27,10 @@ func (r *resource) Create(ctx context.Context, key string, obj runtime.Object, t
 	}
 	w := r.writes.begin(key, data)
 	created := clientv3.Compare(clientv3.ModRevision(r.prefix+key), "=", 0)
-	r.hub.metrics.requests.WithLabelValues("create").Inc()
+	answered := r.hub.metrics.ask("create", r.config.Prefix)
 	began := time.Now()
 	response, err := r.hub.client.Txn(ctx).If(created).Then(clientv3.OpPut(r.prefix+key, string(data), options...)).Commit()
+	answered()
 	if err != nil || !response.Succeeded {
 		r.writes.abandon(w)
 		if err == nil {
@@ -181,8 +182,9 @@ func (r *resource) retry(ctx context.Context, key string, decide func(*Object) (
 func (r *resource) commit(ctx context.Context, current *Object, ops []clientv3.Op, w *write) (int64, *Object, error) {
 	key := r.prefix + current.Key
 	unchanged := clientv3.Compare(clientv3.ModRevision(key), "=", current.ResourceVersion)
-	r.hub.metrics.requests.WithLabelValues("update").Inc()
+	answered := r.hub.metrics.ask("update", r.config.Prefix)
 	response, err := r.hub.client.Txn(ctx).If(unchanged).Then(ops...).Else(clientv3.OpGet(key)).Commit()
+	answered()
 	if err == nil && response.Succeeded {
 		return response.Header.Revision, nil, nil
 	}
@@ -221,8 +223,9 @@ func (p *Preconditions) check(o *Object) error {
 
 // getEtcd reads one object past the cache.
 func (r *resource) getEtcd(ctx context.Context, key string) (*Object, error) {
-	r.hub.metrics.requests.WithLabelValues("get").Inc()
+	answered := r.hub.metrics.ask("get", r.config.Prefix)
 	response, err := r.hub.client.Get(ctx, r.prefix+key)
+	answered()
 	if err != nil {
 		return nil, err
 	}
@@ -239,8 +242,9 @@ func (r *resource) listEtcd(ctx context.Context, prefix string, revision int64) 
 	from, end := r.prefix+prefix, clientv3.GetPrefixRangeEnd(r.prefix+prefix)
 	var objects []*Object
 	for {
-		r.hub.metrics.requests.WithLabelValues("list").Inc()
+		answered := r.hub.metrics.ask("list", r.config.Prefix)
 		response, err := r.hub.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(page), clientv3.WithRev(revision))
+		answered()
 		if err != nil {
 			return nil, 0, err
 		}

@@ -1,0 +1,71 @@
+package storage
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the package's figures, under upstream's names where it has the same.
+type metrics struct {
+	requests *prometheus.CounterVec   // by operation and type
+	duration *prometheus.HistogramVec // the same
+	events   *prometheus.CounterVec   // by resource
+	cut      *prometheus.CounterVec   // by resource
+
+	// objects are counted when somebody asks.
+	hub     *Hub
+	objects *prometheus.Desc
+}
+
+func newMetrics(registry prometheus.Registerer, hub *Hub) *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	m := &metrics{
+		requests: counter("etcd_requests_total", "Requests to etcd by operation and type of object.", "operation", "type"),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "etcd_request_duration_seconds", Help: "How long etcd took to answer, by operation and type of object.",
+			Buckets: []float64{0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.5, 2, 3, 5, 8, 15, 30, 60},
+		}, []string{"operation", "type"}),
+		events: counter("apiserver_watch_cache_events_received_total", "Changes received from etcd by resource.", "resource"),
+		cut:    counter("apiserver_terminated_watchers_total", "Watchers cut because they were too slow, by resource.", "resource"),
+		hub:    hub, objects: prometheus.NewDesc("apiserver_storage_objects", "Stored objects by resource.", []string{"resource"}, nil),
+	}
+	if registry == nil {
+		return m
+	}
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.events, m.cut, m} {
+		// A server that is started again in the same process brings new collectors of the same names.
+		if registered, ok := registry.Register(c).(prometheus.AlreadyRegisteredError); ok {
+			registry.Unregister(registered.ExistingCollector)
+			_ = registry.Register(c)
+		}
+	}
+	return m
+}
+
+// ask counts a request to etcd; the function it returns, called at the answer, measures it.
+func (m *metrics) ask(operation, kind string) (answered func()) {
+	m.requests.WithLabelValues(operation, kind).Inc()
+	began := time.Now()
+	return func() { m.duration.WithLabelValues(operation, kind).Observe(time.Since(began).Seconds()) }
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(to chan<- *prometheus.Desc) { to <- m.objects }
+
+// Collect implements prometheus.Collector. A cache that is not filled says nothing.
+func (m *metrics) Collect(to chan<- prometheus.Metric) {
+	m.hub.mu.RLock()
+	resources := make([]*resource, 0, len(m.hub.resources))
+	for _, r := range m.hub.resources {
+		resources = append(resources, r)
+	}
+	m.hub.mu.RUnlock()
+	for _, r := range resources {
+		if n, known := r.cache.size(); known {
+			to <- prometheus.MustNewConstMetric(m.objects, prometheus.GaugeValue, float64(n), r.config.Prefix)
+		}
+	}
+}
