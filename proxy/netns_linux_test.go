@@ -405,9 +405,9 @@ func testPlainBridge(t *testing.T, module bool) {
 	cfg := Config{PlainBridge: true}
 	if !module {
 		// As without the module: everything but net/bridge.
-		cfg.sysctlRoot = t.TempDir()
-		must(t, os.Mkdir(filepath.Join(cfg.sysctlRoot, "net"), 0o755))
-		must(t, os.Symlink("/proc/sys/net/ipv4", filepath.Join(cfg.sysctlRoot, "net/ipv4")))
+		cfg.SysctlRoot = t.TempDir()
+		must(t, os.Mkdir(filepath.Join(cfg.SysctlRoot, "net"), 0o755))
+		must(t, os.Symlink("/proc/sys/net/ipv4", filepath.Join(cfg.SysctlRoot, "net/ipv4")))
 	}
 	_, _, _, stop := n.start(cfg)
 	defer stop()

@@ -66,9 +66,10 @@ type Config struct {
 	// Health gets the check "iptables-sync". May be nil.
 	Health *component.Health
 
-	// run and sysctlRoot are replaced in tests.
-	run        iptables.Runner
-	sysctlRoot string
+	// Runner runs the iptables programs, SysctlRoot is where the kernel's settings are. Default: the
+	// host's. Tests replace them.
+	Runner     iptables.Runner
+	SysctlRoot string
 }
 
 func (c *Config) validate() error {
@@ -99,11 +100,11 @@ func (c *Config) complete() {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
-	if c.run == nil {
-		c.run = iptables.Exec
+	if c.Runner == nil {
+		c.Runner = iptables.Exec
 	}
-	if c.sysctlRoot == "" {
-		c.sysctlRoot = "/proc/sys"
+	if c.SysctlRoot == "" {
+		c.SysctlRoot = "/proc/sys"
 	}
 }
 
@@ -139,7 +140,7 @@ func New(cfg Config) (*Proxy, error) {
 	cfg.complete()
 	return &Proxy{
 		cfg:     cfg,
-		sysctls: &sysctls{root: cfg.sysctlRoot, stateFile: cfg.StateFile},
+		sysctls: &sysctls{root: cfg.SysctlRoot, stateFile: cfg.StateFile},
 		runner:  newBoundedFrequencyRunner(cfg.Clock, cfg.MinSyncPeriod, cfg.SyncPeriod, min(cfg.SyncPeriod, 5*time.Second)),
 		metrics: newProxyMetrics(cfg.Metrics), health: &syncHealth{}, healthPorts: newServiceHealthServer(),
 		services: tracker.NewServiceChangeTracker(), endpoints: tracker.NewEndpointsChangeTracker(cfg.NodeName),
@@ -265,7 +266,7 @@ func (p *Proxy) cleanConntrack(logger klog.Logger, in iptables.Input) {
 }
 
 func (p *Proxy) findProxier(ctx context.Context) error {
-	backend, err := iptables.DetectBackend(ctx, iptables.Mode(p.cfg.IptablesMode), p.cfg.run)
+	backend, err := iptables.DetectBackend(ctx, iptables.Mode(p.cfg.IptablesMode), p.cfg.Runner)
 	if err != nil {
 		return err
 	}
@@ -304,7 +305,7 @@ func (p *Proxy) ChangedSysctls() []SysctlChange { return p.sysctls.list() }
 // CleanUp removes every rule and chain of ours and sets the sysctls back: for the
 // ordered stop of a cluster, after Run has returned.
 func (p *Proxy) CleanUp(ctx context.Context) error {
-	return cleanUp(ctx, p.cfg.run, p.sysctls)
+	return cleanUp(ctx, p.cfg.Runner, p.sysctls)
 }
 
 // CleanUp is the same without a Proxy, for `hyperkube reset` (R70). Of the Config only
@@ -312,7 +313,7 @@ func (p *Proxy) CleanUp(ctx context.Context) error {
 // is nothing to do, and where there is no iptables.
 func CleanUp(ctx context.Context, cfg Config) error {
 	cfg.complete()
-	return cleanUp(ctx, cfg.run, &sysctls{root: cfg.sysctlRoot, stateFile: cfg.StateFile})
+	return cleanUp(ctx, cfg.Runner, &sysctls{root: cfg.SysctlRoot, stateFile: cfg.StateFile})
 }
 
 // cleanUp looks through both kernel interfaces: the host's choice may have changed

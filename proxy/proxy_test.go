@@ -214,9 +214,9 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 	live := func() {
 		written := make(chan iptables.SyncReport, 10)
 		p, err := New(Config{
-			Client: client, NodeName: "n", Metrics: registry, sysctlRoot: sysctlDir(t),
+			Client: client, NodeName: "n", Metrics: registry, SysctlRoot: sysctlDir(t),
 			RulesChanged: func(r iptables.SyncReport) { written <- r },
-			run:          func(context.Context, string, ...string) (string, error) { return "", nil },
+			Runner:       func(context.Context, string, ...string) (string, error) { return "", nil },
 		})
 		if err != nil {
 			t.Fatal(err)

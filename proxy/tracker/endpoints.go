@@ -1,8 +1,8 @@
 package tracker
 
 import (
-	"fmt"
 	"net"
+	"reflect"
 	"sort"
 	"strconv"
 
@@ -68,7 +68,8 @@ func (t *EndpointsChangeTracker) EndpointSliceUpdate(slice *discovery.EndpointSl
 		t.slices[key] = map[string]EndpointsMap{}
 	}
 	t.slices[key][slice.Name] = after
-	return fmt.Sprint(before) != fmt.Sprint(after)
+	// Not by their texts, which leave out whether an endpoint is ready: one that becomes so would wait for the next full sync.
+	return len(before)+len(after) > 0 && !reflect.DeepEqual(before, after)
 }
 
 func (t *EndpointsChangeTracker) endpointsOf(service types.NamespacedName, slice *discovery.EndpointSlice) EndpointsMap {

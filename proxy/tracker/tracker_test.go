@@ -105,6 +105,9 @@ func TestSlicesAreUnited(t *testing.T) {
 	if tracker.EndpointSliceUpdate(makeSlice("a", endpoint("10.0.0.1", true)), false) {
 		t.Error("the same again causes a sync")
 	}
+	if !tracker.EndpointSliceUpdate(makeSlice("a", endpoint("10.0.0.1", false)), false) || !tracker.EndpointSliceUpdate(makeSlice("a", endpoint("10.0.0.1", true)), false) {
+		t.Error("an endpoint that is ready no more, or again, causes no sync")
+	}
 	if !tracker.EndpointSliceUpdate(makeSlice("a"), true) {
 		t.Error("a deletion causes no sync")
 	}
