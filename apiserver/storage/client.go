@@ -13,8 +13,8 @@ import (
 	"google.golang.org/grpc/backoff"
 )
 
-// newClient makes an etcd client that reconnects for as long as it lives.
-func newClient(cfg Config) (*clientv3.Client, error) {
+// newClient makes an etcd client that reconnects for as long as it lives, and tells how it speaks TLS.
+func newClient(cfg Config) (*clientv3.Client, *tls.Config, error) {
 	config := clientv3.Config{
 		Endpoints:            cfg.Endpoints,
 		DialKeepAliveTime:    30 * time.Second, // finds a peer that vanished without closing
@@ -34,19 +34,20 @@ func newClient(cfg Config) (*clientv3.Client, error) {
 	if cfg.CAFile != "" {
 		pem, err := os.ReadFile(cfg.CAFile)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		config.TLS.RootCAs = x509.NewCertPool()
 		if !config.TLS.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s: no certificate in it", cfg.CAFile)
+			return nil, nil, fmt.Errorf("%s: no certificate in it", cfg.CAFile)
 		}
 	}
 	if cfg.CertFile != "" {
 		pair, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		config.TLS.Certificates = []tls.Certificate{pair}
 	}
-	return clientv3.New(config)
+	client, err := clientv3.New(config)
+	return client, config.TLS, err
 }

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"strings"
@@ -91,6 +92,7 @@ const progressInterval = time.Minute
 //   - revisions.current is published after the caches have what it promises.
 type Hub struct {
 	config    Config
+	tls       *tls.Config // nil: in the clear
 	client    *clientv3.Client
 	revisions revisions
 	leases    leaseManager
@@ -116,11 +118,11 @@ func New(cfg Config) (*Hub, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	client, err := newClient(cfg)
+	client, config, err := newClient(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to etcd at %s: %w", strings.Join(cfg.Endpoints, ","), err)
 	}
-	h := &Hub{config: cfg, client: client, resources: map[string]*resource{}}
+	h := &Hub{config: cfg, client: client, tls: config, resources: map[string]*resource{}}
 	h.metrics = newMetrics(cfg.Metrics, h)
 	h.revisions.fetch = h.fetchRevision
 	h.revisions.stalled = h.requestProgress
@@ -358,7 +360,7 @@ func (h *Hub) fetchRevision(ctx context.Context) (int64, error) {
 	response, err := h.client.Get(ctx, h.config.Prefix, clientv3.WithCountOnly())
 	answered()
 	if err != nil {
-		return 0, fmt.Errorf("asking etcd for its revision: %w", err)
+		return 0, fmt.Errorf("asking etcd for its revision: %w", h.withHint(err))
 	}
 	revision := response.Header.Revision
 	if revision < seen && revision < h.revisions.now() {

@@ -61,7 +61,7 @@ func TestCachesAreFilledAgainAfterCompaction(t *testing.T) {
 	// Behind the hub's back, an object changes, another goes, and history ends.
 	f.etcd.Stop()
 	f.etcd.StartAt(f.etcd.Endpoint + "2")
-	client, err := newClient(Config{Endpoints: []string{f.etcd.Endpoint + "2"}})
+	client, _, err := newClient(Config{Endpoints: []string{f.etcd.Endpoint + "2"}})
 	if err != nil {
 		t.Fatal(err)
 	}
