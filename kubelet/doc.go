@@ -32,7 +32,8 @@
 //
 // Folders: config (sources), pod (what should run), container (what runs),
 // kuberuntime (making them equal), images, volume, prober, pleg, status, server,
-// lifecycle (hooks, admission), allocation (what pods are given, resize), manager (config maps, secrets, tokens), cm
+// lifecycle (hooks, admission), allocation (what pods are given, resize), eviction
+// (a node that runs short), stats (its disks), manager (config maps, secrets, tokens), cm
 // (cgroups), envvars, logs, remote (the CRI connection), simulated (a runtime
 // without containers).
 //
@@ -57,8 +58,7 @@
 // # In Kubernetes
 //
 // cmd/kubelet and pkg/kubelet: kubelet.go (NewMainKubelet, Run, syncLoop, SyncPod),
-// pod_workers.go, kuberuntime/kuberuntime_manager.go. Left out: eviction under
-// pressure (a full disk is not noticed before it hurts), device plugins and DRA (no
+// pod_workers.go, kuberuntime/kuberuntime_manager.go. Left out: device plugins and DRA (no
 // GPUs), CSI (volumes are the node's own), cAdvisor (figures are
 // the runtime's), checkpoints, the cache between PLEG and workers (here a worker
 // asks the runtime itself, so there is no stale view to wait out), and graceful

@@ -3,7 +3,6 @@ package kubelet
 import (
 	"context"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -200,6 +199,3 @@ func (kl *Kubelet) containerImages() map[string]string {
 	}
 	return images
 }
-
-// bytesOf prints a number of bytes for /configz.
-func bytesOf(n int64) string { return strconv.FormatInt(n, 10) }

@@ -86,6 +86,7 @@ const (
 	imageGCPeriod   = 5 * time.Minute
 	// podCleanupTimeout is how long the next eviction waits for the one before.
 	podCleanupTimeout = 30 * time.Second
+	podCleanupPeriod  = 100 * time.Millisecond
 )
 
 // buildRoomKeepers makes what watches over the node's room.
@@ -145,15 +146,22 @@ func (kl *Kubelet) pressure(kind v1.NodeConditionType) (string, bool) {
 	return kl.eviction.Pressure(kind)
 }
 
-// evictPod ends a pod and waits until nothing of it runs.
+// evictPod ends a pod and waits until what it had of the node is free. Otherwise the
+// next look would find the node as short as before, and another pod would have to go.
 func (kl *Kubelet) evictPod(ctx context.Context, pod *v1.Pod, grace int64, status func(*v1.PodStatus)) {
-	done := make(chan struct{})
 	kl.workers.UpdatePod(UpdatePodOptions{UpdateType: SyncPodKill, Pod: pod,
-		Kill: &KillPodOptions{Evict: true, GracePeriodSeconds: &grace, PodStatusFunc: status, Completed: done}})
-	select {
-	case <-done:
-	case <-ctx.Done():
-	case <-kl.Clock.After(podCleanupTimeout + time.Duration(grace)*time.Second):
+		Kill: &KillPodOptions{Evict: true, GracePeriodSeconds: &grace, PodStatusFunc: status}})
+	ticker := kl.Clock.NewTicker(podCleanupPeriod)
+	defer ticker.Stop()
+	timeout := kl.Clock.After(podCleanupTimeout + time.Duration(grace)*time.Second)
+	for !kl.workers.state(pod.UID).finished {
+		select {
+		case <-ticker.C():
+		case <-ctx.Done():
+			return
+		case <-timeout:
+			return
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"sort"
+	"strconv"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -194,6 +195,7 @@ func (kl *Kubelet) GetPortForward(ctx context.Context, pod *v1.Pod, ports []int3
 
 // Configz is the configuration as upstream's KubeletConfiguration names it.
 func (kl *Kubelet) Configz() any {
+	room := &kl.Room
 	return map[string]any{
 		"kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1",
 		"clusterDNS": kl.ClusterDNS, "clusterDomain": kl.ClusterDomain, "maxPods": kl.MaxPods, "port": kl.ServingPort(),
@@ -201,6 +203,12 @@ func (kl *Kubelet) Configz() any {
 		"cgroupRoot": kl.CgroupRoot, "resolvConf": kl.ResolvConf, "syncFrequency": resyncInterval.String(),
 		"nodeStatusUpdateFrequency": nodeStatusUpdateFrequency.String(), "nodeStatusReportFrequency": nodeStatusReportFrequency.String(),
 		"nodeLeaseDurationSeconds": leaseDurationSeconds, "fileCheckFrequency": kl.FileCheckFrequency.String(),
+		"evictionHard": room.Thresholds.Hard, "evictionSoft": room.Thresholds.Soft, "evictionSoftGracePeriod": room.Thresholds.SoftGracePeriod, "evictionMinimumReclaim": room.Thresholds.MinimumReclaim,
+		"evictionPressureTransitionPeriod": room.PressureTransitionPeriod.String(), "evictionMaxPodGracePeriod": room.MaxPodGracePeriodSeconds,
+		"imageGCHighThresholdPercent": room.Images.HighThresholdPercent, "imageGCLowThresholdPercent": room.Images.LowThresholdPercent,
+		"imageMinimumGCAge": room.Images.MinAge.String(), "imageMaximumGCAge": room.Images.MaxAge.String(),
+		"containerLogMaxSize": strconv.FormatInt(room.ContainerLogMaxSize, 10), "containerLogMaxFiles": room.ContainerLogMaxFiles,
+		"kubeReserved": room.KubeReserved, "systemReserved": room.SystemReserved, "registerWithTaints": kl.RegisterWithTaints,
 	}
 }
 

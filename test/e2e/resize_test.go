@@ -30,7 +30,7 @@ func TestResize(t *testing.T) {
 		t.Fatalf("before: quota and memory limit %s", got)
 	}
 	// More of both, then less of both: the container runs on.
-	for _, step := range []struct{ cpu, memory, kernel string }{{"400m", "128Mi", "40000 134217728"}, {"100m", "32Mi", "10000 33554432"}} {
+	for _, step := range []struct{ cpu, memory, kernel string }{{"400m", "128Mi", "40000 134217728"}, {"100m", "64Mi", "10000 67108864"}} {
 		resize("web", fmt.Sprintf(`{"requests":{"cpu":"50m"},"limits":{"cpu":%q,"memory":%q}}`, step.cpu, step.memory))
 		r.becomes(t, "pod/web", status+"resources.limits.memory", step.memory)
 		r.becomes(t, "pod/web", status+"resources.limits.cpu", step.cpu)
