@@ -104,6 +104,27 @@ func TestHorizontalPodAutoscaler(t *testing.T) {
 	ruletest.Expect(t, hpa.Validate(a), "spec.scaleTargetRef.name: Required value", "spec.metrics[0].resource: Required value")
 }
 
+func TestHorizontalPodAutoscalerRules(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(s *autoscalingv2.HorizontalPodAutoscalerSpec)
+		want   []string
+	}{
+		"slash": {func(s *autoscalingv2.HorizontalPodAutoscalerSpec) { s.ScaleTargetRef.Name = "a/b" }, []string{`spec.scaleTargetRef.name: Invalid value: "a/b": may not contain '/'`}},
+		"window": {func(s *autoscalingv2.HorizontalPodAutoscalerSpec) {
+			s.Behavior.ScaleUp.StabilizationWindowSeconds = ptr.To[int32](3601)
+		}, []string{"spec.behavior.scaleUp.stabilizationWindowSeconds: Invalid value: 3601: must be less than or equal to 3600"}},
+		"period": {func(s *autoscalingv2.HorizontalPodAutoscalerSpec) { s.Behavior.ScaleDown.Policies[0].PeriodSeconds = 0 }, []string{"spec.behavior.scaleDown.policies[0].periodSeconds: Invalid value: 0: must be greater than zero"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := &autoscalingv2.HorizontalPodAutoscaler{Spec: autoscalingv2.HorizontalPodAutoscalerSpec{MaxReplicas: 3,
+				ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{Kind: "Deployment", Name: "web"}, Behavior: &autoscalingv2.HorizontalPodAutoscalerBehavior{}}}
+			hpa.SetDefaults(a)
+			test.change(&a.Spec)
+			ruletest.Expect(t, hpa.Validate(a), test.want...)
+		})
+	}
+}
+
 // v1 shows less, and loses nothing.
 func TestHorizontalPodAutoscalerConversion(t *testing.T) {
 	a := &autoscalingv2.HorizontalPodAutoscaler{

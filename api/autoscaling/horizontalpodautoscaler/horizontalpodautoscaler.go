@@ -7,6 +7,7 @@ package horizontalpodautoscaler
 import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	v1 "k8s.io/api/core/v1"
+	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
@@ -69,8 +70,7 @@ func Validate(a *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
 	if spec.MaxReplicas < least {
 		errs = append(errs, field.Invalid(path.Child("maxReplicas"), spec.MaxReplicas, "must be greater than or equal to `minReplicas`"))
 	}
-	errs = append(errs, rule.NonEmpty(spec.ScaleTargetRef.Kind, path.Child("scaleTargetRef", "kind"))...)
-	errs = append(errs, rule.NonEmpty(spec.ScaleTargetRef.Name, path.Child("scaleTargetRef", "name"))...)
+	errs = append(errs, validateReference(&spec.ScaleTargetRef, path.Child("scaleTargetRef"))...)
 	for i := range spec.Metrics {
 		errs = append(errs, validateMetric(&spec.Metrics[i], path.Child("metrics").Index(i))...)
 	}
@@ -91,8 +91,25 @@ func validateMetric(m *autoscalingv2.MetricSpec, path *field.Path) field.ErrorLi
 		}
 		return errs
 	}
-	errs = append(errs, rule.NonEmpty(name, path.Child(at, "name"))...)
+	nameAt := path.Child(at, "name")
+	if m.Resource == nil && m.ContainerResource == nil {
+		nameAt = path.Child(at, "metric", "name")
+	}
+	errs = append(errs, rule.NonEmpty(name, nameAt)...)
+	if m.Object != nil && at == "object" {
+		errs = append(errs, validateReference(&m.Object.DescribedObject, path.Child("object", "describedObject"))...)
+	}
 	return append(errs, validateTarget(target, path.Child(at, "target"))...)
+}
+
+// validateReference: kind and name become parts of a URL.
+func validateReference(ref *autoscalingv2.CrossVersionObjectReference, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, part := range []struct{ field, value string }{{"kind", ref.Kind}, {"name", ref.Name}} {
+		errs = append(errs, rule.NonEmpty(part.value, path.Child(part.field))...)
+		errs = append(errs, rule.All(pathvalidation.IsValidPathSegmentName(part.value), path.Child(part.field), part.value)...)
+	}
+	return errs
 }
 
 // source is the target, the name and the field of the metric that m.Type announces.
@@ -140,8 +157,10 @@ func validateRules(r *autoscalingv2.HPAScalingRules, path *field.Path) field.Err
 		return nil
 	}
 	var errs field.ErrorList
-	if w := r.StabilizationWindowSeconds; w != nil && (*w < 0 || *w > maxWindowSeconds) {
-		errs = append(errs, field.Invalid(path.Child("stabilizationWindowSeconds"), *w, "must be between 0 and 3600"))
+	if w := r.StabilizationWindowSeconds; w != nil && *w < 0 {
+		errs = append(errs, field.Invalid(path.Child("stabilizationWindowSeconds"), *w, "must be greater than or equal to zero"))
+	} else if w != nil && *w > maxWindowSeconds {
+		errs = append(errs, field.Invalid(path.Child("stabilizationWindowSeconds"), *w, "must be less than or equal to 3600"))
 	}
 	if s := r.SelectPolicy; s != nil {
 		errs = append(errs, rule.Supported(*s, path.Child("selectPolicy"), autoscalingv2.MaxChangePolicySelect, autoscalingv2.MinChangePolicySelect, autoscalingv2.DisabledPolicySelect)...)
@@ -153,8 +172,9 @@ func validateRules(r *autoscalingv2.HPAScalingRules, path *field.Path) field.Err
 		at := path.Child("policies").Index(i)
 		errs = append(errs, rule.Supported(p.Type, at.Child("type"), autoscalingv2.PodsScalingPolicy, autoscalingv2.PercentScalingPolicy)...)
 		errs = append(errs, rule.Positive(int64(p.Value), at.Child("value"))...)
-		if p.PeriodSeconds <= 0 || p.PeriodSeconds > maxPeriodSeconds {
-			errs = append(errs, field.Invalid(at.Child("periodSeconds"), p.PeriodSeconds, "must be between 1 and 1800"))
+		errs = append(errs, rule.Positive(int64(p.PeriodSeconds), at.Child("periodSeconds"))...)
+		if p.PeriodSeconds > maxPeriodSeconds {
+			errs = append(errs, field.Invalid(at.Child("periodSeconds"), p.PeriodSeconds, "must be less than or equal to 1800"))
 		}
 	}
 	return errs
