@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/component-helpers/storage/ephemeral"
 	storagehelpers "k8s.io/component-helpers/storage/volume"
 	"k8s.io/utils/ptr"
@@ -87,7 +88,11 @@ func (p persistentVolumeClaimPlugin) find(ctx context.Context, spec Spec) (*v1.P
 		name = spec.Volume.PersistentVolumeClaim.ClaimName
 	}
 	fail := func(err error) (*v1.PersistentVolumeClaim, *v1.PersistentVolume, error) {
-		return nil, nil, processError{fmt.Errorf("error processing PVC %s/%s: %w", spec.Pod.Namespace, name, err)}
+		err = fmt.Errorf("error processing PVC %s/%s: %w", spec.Pod.Namespace, name, err)
+		if apierrors.IsForbidden(err) {
+			return nil, nil, err // the authorizer may learn of the pod a moment later: worth another try
+		}
+		return nil, nil, processError{err}
 	}
 	claim, err := p.host.GetPersistentVolumeClaim(ctx, spec.Pod.Namespace, name)
 	if err != nil {

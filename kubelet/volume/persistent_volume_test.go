@@ -7,8 +7,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 )
@@ -131,6 +133,22 @@ func TestBoundClaimsAreAskedForOnce(t *testing.T) {
 	}
 	if _, err := os.Stat(pv.Spec.Local.Path); err != nil {
 		t.Errorf("the volume did not outlive its pod: %v", err)
+	}
+}
+
+// The authorizer may learn of a pod a moment after its kubelet: being refused is tried again, unlike what is the claim's own fault.
+func TestForbiddenIsTriedAgain(t *testing.T) {
+	claim, pv := bound(local(t.TempDir()))
+	refusals := 5
+	host := &fakeHost{claims: map[string]*v1.PersistentVolumeClaim{"c": claim}, volumes: map[string]*v1.PersistentVolume{"pv": pv}}
+	host.refuse = func() error {
+		if refusals--; refusals >= 0 {
+			return apierrors.NewForbidden(v1.Resource("persistentvolumeclaims"), "c", nil)
+		}
+		return nil
+	}
+	if err := newTestManager(t, host).SetUpPod(context.Background(), podOfClaim(), time.Minute); err != nil {
+		t.Error(err)
 	}
 }
 

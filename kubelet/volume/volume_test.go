@@ -27,6 +27,7 @@ type fakeHost struct {
 	claims     map[string]*v1.PersistentVolumeClaim
 	volumes    map[string]*v1.PersistentVolume
 	asked      int // for claims
+	refuse     func() error
 }
 
 func (h *fakeHost) GetConfigMap(_ context.Context, _, name string) (*v1.ConfigMap, error) {
@@ -50,6 +51,11 @@ func (h *fakeHost) GetServiceAccountToken(_ context.Context, _, name string, r *
 
 func (h *fakeHost) GetPersistentVolumeClaim(_ context.Context, _, name string) (*v1.PersistentVolumeClaim, error) {
 	h.asked++
+	if h.refuse != nil {
+		if err := h.refuse(); err != nil {
+			return nil, err
+		}
+	}
 	if claim, ok := h.claims[name]; ok {
 		return claim, nil
 	}
