@@ -48,8 +48,10 @@ func withKubelet(t *testing.T, prepare func(nodeDir string), flags ...string) *c
 		if t.Failed() {
 			t.Logf("output of the kubelet:\n%s", tail(kubelet.log.String(), 60))
 		}
-		// A kubelet that ends alone leaves its pods running: they go first.
-		c.try("delete", "pods", "--all", "--all-namespaces", "--force", "--grace-period=0")
+		// A kubelet that ends alone leaves its pods running and their volumes mounted: they go first.
+		if _, _, err := c.try("delete", "pods", "--all", "--all-namespaces", "--grace-period=1", "--timeout=60s"); err != nil {
+			t.Error(err)
+		}
 		if err := kubelet.interrupt(); err != nil {
 			t.Errorf("stopping the kubelet: %v", err)
 		}
