@@ -86,7 +86,9 @@ func StatusError(err error, resource schema.GroupResource, name string) error {
 		return apierrors.NewTooManyRequests(err.Error(), 1)
 	case errors.Is(err, rpctypes.ErrRequestTooLarge), status.Code(err) == codes.ResourceExhausted && strings.Contains(err.Error(), "larger than max"):
 		return apierrors.NewRequestEntityTooLargeError(err.Error())
-	case status.Code(err) == codes.Unavailable, errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded):
+		return apierrors.NewTimeoutError("request did not complete within requested timeout - "+context.DeadlineExceeded.Error(), 0)
+	case status.Code(err) == codes.Unavailable:
 		// No retry is suggested: a write may have happened.
 		return apierrors.NewServiceUnavailable("etcd does not answer: " + err.Error())
 	}

@@ -35,7 +35,6 @@ var masks = []struct {
 	{regexp.MustCompile(`/\S*/kubectl-edit-[0-9]+\.yaml`), "EDITED"},
 	{regexp.MustCompile(`10\.96\.[0-9]+\.[0-9]+`), "CLUSTERIP"},
 	{regexp.MustCompile(`(?m)[ \t]+$`), ""},
-	{regexp.MustCompile(`, current: [0-9]+`), ", current: N"},
 	// What newer ones say besides.
 	{regexp.MustCompile(`(deleted) from \S+ namespace`), "$1"},
 	{regexp.MustCompile(`Flag --cpu-percent has been deprecated,.*\n`), ""},

@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -82,8 +83,11 @@ func TestResourceVersionSemantics(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("list %q %s limit %d", test.version, test.match, test.limit), func(t *testing.T) {
 			t.Parallel()
-			list, err := cluster.Client.CoreV1().ConfigMaps("default").List(t.Context(), metav1.ListOptions{
-				ResourceVersion: versions[test.version], ResourceVersionMatch: metav1.ResourceVersionMatch(test.match), Limit: test.limit})
+			options := metav1.ListOptions{ResourceVersion: versions[test.version], ResourceVersionMatch: metav1.ResourceVersionMatch(test.match), Limit: test.limit}
+			list := &corev1.ConfigMapList{}
+			// MaxRetries: client-go would come back ten times to hear of the future.
+			err := cluster.Client.CoreV1().RESTClient().Get().Namespace("default").Resource("configmaps").MaxRetries(0).
+				VersionedParams(&options, scheme.ParameterCodec).Do(t.Context()).Into(list)
 			got := string(apierrors.ReasonForError(err))
 			if err == nil {
 				if got = strconv.Itoa(len(list.Items)); list.Continue != "" {
@@ -102,7 +106,8 @@ func TestResourceVersionSemantics(t *testing.T) {
 		})
 	}
 	for version, want := range map[string]string{"": "", "0": "", "old": "", "now": "", "future": "Timeout"} {
-		_, err := cluster.Client.CoreV1().ConfigMaps("default").Get(t.Context(), "a0000", metav1.GetOptions{ResourceVersion: versions[version]})
+		err := cluster.Client.CoreV1().RESTClient().Get().Namespace("default").Resource("configmaps").Name("a0000").MaxRetries(0).
+			VersionedParams(&metav1.GetOptions{ResourceVersion: versions[version]}, scheme.ParameterCodec).Do(t.Context()).Error()
 		if got := string(apierrors.ReasonForError(err)); err == nil && want != "" || err != nil && got != want {
 			t.Errorf("get at %q: %v, want %q", version, err, want)
 		}
