@@ -51,7 +51,11 @@ func (m *kubeGenericRuntimeManager) startContainer(ctx context.Context, s *conta
 		m.event(pod, container, v1.EventTypeWarning, "Failed", "Error: "+err.Error())
 		return err.Error(), kubecontainer.ErrCreateContainerConfig
 	}
-	ctx = remote.WithSecrets(ctx, secretValues(container, config.Envs))
+	secrets := secretValues(container, config.Envs)
+	ctx = remote.WithSecrets(ctx, secrets)
+	if remote.Quotes(slices.Concat(config.Command, config.Args), secrets) {
+		config.Annotations[containerHiddenMessageLabel] = "true" // the runtime keeps it, and we are to read it again
+	}
 	created, err := m.Runtime.CreateContainer(ctx, &runtimeapi.CreateContainerRequest{PodSandboxId: s.sandboxID, Config: config, SandboxConfig: s.sandboxConfig})
 	if err != nil {
 		m.event(pod, container, v1.EventTypeWarning, "Failed", "Error: "+err.Error())

@@ -24,6 +24,7 @@ const (
 	containerTerminationMessagePolicyLabel = "io.kubernetes.container.terminationMessagePolicy"
 	containerPreStopHandlerLabel           = "io.kubernetes.container.preStopHandler"
 	containerPortsLabel                    = "io.kubernetes.container.ports"
+	containerHiddenMessageLabel            = "io.kubernetes.container.hiddenMessage"
 )
 
 // annotatedContainerInfo is what newContainerAnnotations wrote.
@@ -36,6 +37,8 @@ type annotatedContainerInfo struct {
 	TerminationMessagePolicy  v1.TerminationMessagePolicy
 	PreStopHandler            *v1.LifecycleHandler
 	ContainerPorts            []v1.ContainerPort
+	// HiddenMessage: a value of a Secret was expanded into the command, which a failure's message may quote.
+	HiddenMessage bool
 }
 
 func newPodLabels(pod *v1.Pod) map[string]string {
@@ -101,6 +104,7 @@ func getContainerInfoFromAnnotations(annotations map[string]string) annotatedCon
 			info.PreStopHandler = handler
 		}
 	}
+	info.HiddenMessage = annotations[containerHiddenMessageLabel] != ""
 	if raw := annotations[containerPortsLabel]; raw != "" {
 		_ = json.Unmarshal([]byte(raw), &info.ContainerPorts)
 	}

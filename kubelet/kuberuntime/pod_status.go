@@ -100,6 +100,9 @@ func (m *kubeGenericRuntimeManager) toKubeStatus(c *runtimeapi.Container, s *run
 	}
 	if s.State == runtimeapi.ContainerState_CONTAINER_EXITED {
 		status.Reason, status.Message, status.ExitCode = s.Reason, s.Message, int(s.ExitCode)
+		if annotated.HiddenMessage && s.Message != "" {
+			status.Message = "the runtime's message is not shown: it may quote the command, into which a Secret's value was expanded"
+		}
 		status.FinishedAt = time.Unix(0, s.FinishedAt)
 		if s.StartedAt == 0 {
 			status.StartedAt = status.CreatedAt

@@ -15,6 +15,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -119,6 +120,12 @@ type secretsKey struct{}
 // the command, into which $(NAME) has brought them, and it goes into Events, statuses, logs and the record.
 func WithSecrets(ctx context.Context, values []string) context.Context {
 	return context.WithValue(ctx, secretsKey{}, values)
+}
+
+// Quotes says whether a command has one of the values in it.
+func Quotes(command, values []string) bool {
+	text := strings.Join(command, "\n")
+	return slices.ContainsFunc(values, func(v string) bool { return len(v) >= minSecret && strings.Contains(text, v) })
 }
 
 func hideSecrets(ctx context.Context, err error) error {
