@@ -88,7 +88,7 @@ func (z *Authorizer) RulesFor(user *request.User, namespace string) (status auth
 		status.Incomplete = true
 		problems = append(problems, "node authorizer does not support user rule resolution")
 	}
-	rules, err := z.rbac.Resolver.RulesFor(user, namespace)
+	rules, err := z.rbac.Resolver.EffectiveRulesFor(user, namespace)
 	if err != nil {
 		status.Incomplete = true
 		problems = append(problems, err.Error())

@@ -20,7 +20,9 @@ func newAuthorizer(t *testing.T) *Authorizer {
 	none := schema.GroupResource{Resource: "x"}
 	z, err := New(Config{
 		RBAC: rbac.Listers{
-			Roles: lister.Slice(none, p.Roles...), RoleBindings: lister.Slice(none, p.RoleBindings...),
+			Roles: lister.Slice(none, p.Roles...), RoleBindings: lister.Slice(none, append([]*rbacv1.RoleBinding{{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "joe"}, Subjects: []rbacv1.Subject{{Kind: "User", Name: "joe"}}, RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: "view"},
+			}}, p.RoleBindings...)...),
 			ClusterRoles: lister.Slice(none, p.ClusterRoles...), ClusterRoleBindings: lister.Slice(none, append([]*rbacv1.ClusterRoleBinding{{
 				ObjectMeta: metav1.ObjectMeta{Name: "jane"}, Subjects: []rbacv1.Subject{{Kind: "User", Name: "jane"}}, RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: "view"},
 			}}, p.ClusterRoleBindings...)...),
@@ -91,8 +93,12 @@ func TestRulesFor(t *testing.T) {
 	if s := z.RulesFor(&request.User{Name: "system:node:n", Groups: []string{"system:nodes"}}, "default"); !s.Incomplete || s.EvaluationError == "" {
 		t.Errorf("a node's rules are said to be complete: %+v", s)
 	}
-	if s := z.RulesFor(&request.User{Name: "jane"}, "default"); s.Incomplete || len(s.ResourceRules) < 10 || len(s.NonResourceRules) > 0 {
-		t.Errorf("%+v", s)
+	// Jane has view everywhere, and with it the record; Joe in one namespace, in which no path lies.
+	if s := z.RulesFor(&request.User{Name: "jane"}, "default"); s.Incomplete || len(s.ResourceRules) < 10 || len(s.NonResourceRules) != 1 || s.NonResourceRules[0].NonResourceURLs[0] != "/debug/flow/status" {
+		t.Errorf("jane: %+v", s)
+	}
+	if s := z.RulesFor(&request.User{Name: "joe"}, "default"); s.Incomplete || len(s.ResourceRules) < 10 || len(s.NonResourceRules) != 0 {
+		t.Errorf("joe: %+v", s)
 	}
 }
 

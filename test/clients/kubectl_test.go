@@ -66,9 +66,9 @@ func steps(script string) []step {
 	return all
 }
 
-// Issue 4: kubectl 1.32 and our own print against this apiserver what they print against upstream's: stdout, stderr and
+// Issue 4: kubectl 1.32 and our own print against this apiserver what is committed: stdout, stderr and
 // exit status. The script is testdata/kubectl.txt; HYPERKUBE_UPDATE=1 prints what was seen instead of judging it.
-func TestKubectlPrintsWhatItPrintsUpstream(t *testing.T) {
+func TestKubectlPrintsTheCommittedLines(t *testing.T) {
 	for name, command := range kubectls(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

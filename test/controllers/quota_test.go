@@ -172,14 +172,17 @@ func TestStorageObjectsInUseStay(t *testing.T) {
 	if _, err = claims.Create(ctx, claim, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if volume, err = volumes.Create(ctx, volume, metav1.CreateOptions{}); err != nil {
+	if _, err = volumes.Create(ctx, volume, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the pod", func() error { _, err := pods.Create(ctx, pod, metav1.CreateOptions{}); return err })
-	volume.Status.Phase = corev1.VolumeBound
-	if _, err = volumes.UpdateStatus(ctx, volume, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "the volume is bound to the claim", func() error {
+		present, err := volumes.Get(ctx, "v", metav1.GetOptions{})
+		if err == nil && present.Status.Phase != corev1.VolumeBound {
+			err = fmt.Errorf("its phase is %q", present.Status.Phase)
+		}
+		return err
+	})
 	for _, err := range []error{claims.Delete(ctx, "c", metav1.DeleteOptions{}), volumes.Delete(ctx, "v", metav1.DeleteOptions{})} {
 		if err != nil {
 			t.Fatal(err)

@@ -75,6 +75,19 @@ func (r *RuleResolver) RulesFor(user *request.User, namespace string) ([]rbacv1.
 	return rules, err
 }
 
+// EffectiveRulesFor is RulesFor without what a RoleBinding cannot give: paths that are no
+// resources lie in no namespace, though the role it names may list some.
+func (r *RuleResolver) EffectiveRulesFor(user *request.User, namespace string) ([]rbacv1.PolicyRule, error) {
+	var rules []rbacv1.PolicyRule
+	err := r.visitRulesFor(user, namespace, func(g grant) bool {
+		if g.binding.Namespace == "" || len(g.rule.NonResourceURLs) == 0 {
+			rules = append(rules, *g.rule)
+		}
+		return true
+	})
+	return rules, err
+}
+
 // visitRulesFor hands each rule of user to visit until that returns false.
 func (r *RuleResolver) visitRulesFor(user *request.User, namespace string, visit func(grant) bool) error {
 	var failures []error
