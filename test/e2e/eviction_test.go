@@ -33,6 +33,10 @@ func withKubelet(t *testing.T, prepare func(nodeDir string), flags ...string) *c
 		if err := c.interrupt(); err != nil {
 			t.Errorf("stopping the cluster: %v", err)
 		}
+		// A runtime that ends alone leaves its bridge, whose route would take the next cluster's packets.
+		if out, err := exec.Command(binary, "reset", "--data-dir="+dir).CombinedOutput(); err != nil {
+			t.Errorf("reset: %v: %s", err, out)
+		}
 	})
 	kubelet := &cluster{dir: dir, log: &lockedBuffer{}, done: make(chan struct{})}
 	kubelet.cmd = exec.Command(binary, append([]string{"kubelet", "--data-dir=" + dir, "--log-level=2"}, flags...)...)
