@@ -7,9 +7,10 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// boundedFrequencyRunner runs a function soon after it is asked to, but not more
-// often than every minInterval, and at least every maxInterval. A burst of changes,
-// such as a rollout makes, becomes a few runs.
+// boundedFrequencyRunner runs a function soon after it is asked to, but on average not
+// more often than every minInterval, and at least every maxInterval. A burst of changes,
+// such as a rollout makes, becomes a few runs. Two runs may follow each other at once: what
+// comes right after a quiet time, as the cluster's DNS after the start, need not wait.
 type boundedFrequencyRunner struct {
 	clock                    clock.Clock
 	minInterval, maxInterval time.Duration
@@ -34,6 +35,7 @@ func (r *boundedFrequencyRunner) Run() {
 // Loop runs fn as asked until ctx is done.
 func (r *boundedFrequencyRunner) Loop(ctx context.Context, fn func() error) {
 	wait := r.maxInterval
+	var last time.Time
 	for {
 		timer := r.clock.NewTimer(wait)
 		select {
@@ -44,17 +46,31 @@ func (r *boundedFrequencyRunner) Loop(ctx context.Context, fn func() error) {
 		case <-r.requests:
 			timer.Stop()
 		}
+		before := last
+		last = r.clock.Now()
 		wait = r.maxInterval
 		if err := fn(); err != nil {
 			wait = r.retryInterval
 		}
 		// Requests that come now wait in the channel.
-		pause := r.clock.NewTimer(r.minInterval)
-		select {
-		case <-ctx.Done():
-			pause.Stop()
+		if !r.pause(ctx, before.Add(2*r.minInterval)) {
 			return
-		case <-pause.C():
 		}
+	}
+}
+
+// pause waits until then; false: ctx has ended.
+func (r *boundedFrequencyRunner) pause(ctx context.Context, then time.Time) bool {
+	left := then.Sub(r.clock.Now())
+	if left <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := r.clock.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C():
+		return true
 	}
 }
