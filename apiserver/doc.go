@@ -48,7 +48,7 @@
 //
 // cmd/kube-apiserver/app/server.go (Run), pkg/controlplane (the groups, the kubernetes Service) and
 // k8s.io/apiserver/pkg/server (DefaultBuildHandlerChain). There three servers are chained by delegation (aggregator,
-// core, CRDs); here CRDs and aggregated APIs will be two more handlers of one mux. Left out so far: CORS, webhooks, encryption at rest,
-// CBOR. Internal types and conversions are left out for good: with them goes the possibility to store a version that is
+// core, CRDs); here CRDs and aggregated APIs will be two more handlers of one mux. Left out so far: webhooks, policies, encryption
+// at rest; CORS is off, as by default there. Internal types and conversions are left out for good: with them goes the possibility to store a version that is
 // not served.
 package apiserver

@@ -35,7 +35,7 @@ func (r *Record) Entry(id string) (Detail, bool) {
 	}
 	b := newBuilder(r, "")
 	for _, s := range b.steps {
-		b.hang(s)
+		b.hang(s, Target{})
 	}
 	s := b.find(wanted, id)
 	if s == nil {

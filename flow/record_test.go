@@ -134,6 +134,22 @@ func TestTraceLinks(t *testing.T) {
 	}
 }
 
+// What was done for several changes at once is part of the story of each of them.
+func TestEffectOfSeveralCauses(t *testing.T) {
+	r := NewRecord(0)
+	request(r, 0, "admin", "kubectl/v1.37", "", Write{Kind: kind("Service"), Key: "ns/a", Revision: 10, New: []byte(`{}`)})
+	request(r, 1, "admin", "kubectl/v1.37", "", Write{Kind: kind("EndpointSlice"), Key: "ns/a-1", Revision: 11, New: []byte(`{}`)})
+	r.Effect(Effect{Time: began.Add(2 * time.Millisecond), Component: "proxy", What: "iptables-restore", Kind: "EndpointSlice", Namespace: "ns", Name: "a-1",
+		Cause: "ADDED Service ns/a@10, ADDED EndpointSlice ns/a-1@11"})
+	for of, name := range map[string]string{"Service": "a", "EndpointSlice": "a-1"} {
+		story := r.Trace(Target{Kind: schema.GroupKind{Kind: of}, Namespace: "ns", Name: name})
+		all := story.Flat()
+		if len(story.Roots) != 1 || len(all) != 2 || all[0].Object != of+" ns/"+name || all[1].What != "iptables-restore" {
+			t.Errorf("the story of the %s: %d roots, %d steps, want its write and the rules", of, len(story.Roots), len(all))
+		}
+	}
+}
+
 // A diff names what changed and nothing else; a Secret's data is nowhere in it.
 func TestDiff(t *testing.T) {
 	for name, test := range map[string]struct {

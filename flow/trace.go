@@ -154,7 +154,7 @@ func (r *Record) Trace(t Target) Story {
 	b := newBuilder(r, t.TraceID)
 	// Step 2: hang each step under the newest write that caused it.
 	for _, s := range b.steps {
-		b.hang(s)
+		b.hang(s, t)
 	}
 	// Step 3: choose those about the object, all that they caused, and what caused them.
 	for _, s := range b.steps {
@@ -261,7 +261,7 @@ func Connects(group, resource, subresource string) bool {
 // hang finds the parent of a step: the newest of the versions by which its component
 // says it acts; else, of those that the client had been told of, the newest version of
 // the same object or of its owner.
-func (b *builder) hang(s *step) {
+func (b *builder) hang(s *step, t Target) {
 	header := ""
 	link := Observed
 	switch {
@@ -282,7 +282,7 @@ func (b *builder) hang(s *step) {
 		if key := keyOf(cause.Namespace, cause.Name); parent.write.Key != key || parent.write.Kind.Kind != cause.Kind {
 			continue // the header names another object's version: believe nothing of it
 		}
-		if s.parent == nil || revision > s.parent.revision() {
+		if s.parent == nil || t.nearer(s, parent, s.parent) {
 			s.parent, s.link = parent, link
 		}
 	}
@@ -295,6 +295,16 @@ func (b *builder) hang(s *step) {
 		s.parent = s.parent.notByOwnStatus(s)
 		s.parent.children = append(s.parent.children, s)
 	}
+}
+
+// nearer says whether cause a of s goes before cause b: the newer one. An effect of several
+// changes at once (the proxy writes the rules of all that changed since its last turn) hangs
+// under the one that the story is of, or the story of a Service would not show its rules.
+func (t Target) nearer(s, a, b *step) bool {
+	if s.effect != nil && t.TraceID == "" && t.isAbout(a) != t.isAbout(b) {
+		return t.isAbout(a)
+	}
+	return a.revision() > b.revision()
 }
 
 // notByOwnStatus climbs from a status that the doer of s wrote itself to what made it write

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"k8s.io/klog/v2"
 
 	"hyperkube/component"
 	"hyperkube/scheduler"
@@ -33,7 +34,7 @@ func (o *schedulerOptions) AddFlags(flags *pflag.FlagSet) {
 }
 
 // config is what the flags and the file say.
-func (o *schedulerOptions) config() (scheduler.Config, error) {
+func (o *schedulerOptions) config(log klog.Logger) (scheduler.Config, error) {
 	cfg := scheduler.Config{
 		LeaderElect: o.LeaderElect, Identity: o.identity(), PercentageOfNodesToScore: o.PercentageOfNodesToScore,
 		LeaseDuration: o.LeaseDuration, RenewDeadline: o.RenewDeadline, RetryPeriod: o.RetryPeriod,
@@ -44,6 +45,9 @@ func (o *schedulerOptions) config() (scheduler.Config, error) {
 	file, err := config.Load(o.ConfigFile)
 	if err != nil {
 		return cfg, err
+	}
+	for _, field := range file.Ignored() {
+		log.Info("Ignored in the scheduler's configuration", "file", o.ConfigFile, "field", field)
 	}
 	cfg.Profiles, cfg.PodInitialBackoff, cfg.PodMaxBackoff = file.Profiles, file.PodInitialBackoff(), file.PodMaxBackoff()
 	if file.PercentageOfNodesToScore != nil {
@@ -65,7 +69,7 @@ func (o *schedulerOptions) config() (scheduler.Config, error) {
 
 // Run waits for the apiserver, then schedules.
 func (o *schedulerOptions) Run(ctx context.Context, env *component.Env) error {
-	cfg, err := o.config() // before the wait: a file that is wrong is known at once
+	cfg, err := o.config(klog.FromContext(ctx)) // before the wait: a file that is wrong is known at once
 	if err != nil {
 		return err
 	}

@@ -10,14 +10,15 @@
 //	  - name: NodeResourcesFit
 //	    args: {scoringStrategy: {type: MostAllocated}}
 //
-// What is unknown is an error with its path, never left out in silence. Plugins read their
+// What is unknown is an error with its path; what is known and does not act here (File.Ignored) is
+// logged at the start; nothing is left out in silence. Plugins read their
 // own args (framework.Args), so that a plugin of one's own can have some.
 //
 // Read first: `scheduler/config/config.go:Read`.
 //
 // In Kubernetes: pkg/scheduler/apis/config (loading, defaults, validation; there with an
-// internal version and conversions). Left out: extenders, parallelism (it is the number of
-// processors), and delayCacheUntilActive.
+// internal version and conversions). Left out: extenders, and
+// what File.Ignored names.
 package config
 
 import (
@@ -90,6 +91,24 @@ func (f *File) validate() error {
 		return fmt.Errorf("podMaxBackoffSeconds: Invalid value: %d: must be greater than or equal to PodInitialBackoffSeconds", *s)
 	}
 	return nil
+}
+
+// Ignored are the fields that are set and mean nothing here, each with the reason. Files written for
+// kube-scheduler load all the same.
+func (f *File) Ignored() []string {
+	var ignored []string
+	say := func(set bool, field, why string) {
+		if set {
+			ignored = append(ignored, field+": "+why)
+		}
+	}
+	c := f.ClientConnection
+	say(c.Kubeconfig != "", "clientConnection.kubeconfig", "the flag --kubeconfig says it")
+	say(c.QPS != 0 || c.Burst != 0, "clientConnection.qps and burst", "the client has no limit; the apiserver's priority and fairness does the limiting")
+	say(c.ContentType != "" || c.AcceptContentTypes != "", "clientConnection's content types", "the flag --kube-api-content-type says it")
+	say(f.Parallelism != nil, "parallelism", "it is the number of processors")
+	say(f.DelayCacheUntilActive, "delayCacheUntilActive", "the cache is filled from the start, so that a takeover is quick")
+	return ignored
 }
 
 // PodInitialBackoff is the wait after a pod's first refusal; 0: as the scheduler likes.

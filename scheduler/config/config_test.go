@@ -48,6 +48,23 @@ func TestWithoutProfilesThereIsTheDefault(t *testing.T) {
 	}
 }
 
+// What a file for kube-scheduler sets and does not act here is named; what is not set is not.
+func TestIgnoredIsSaid(t *testing.T) {
+	file, err := Read([]byte(head + "parallelism: 8\ndelayCacheUntilActive: true\nclientConnection: {kubeconfig: /a, qps: 50, contentType: application/json}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(file.Ignored(), "\n")
+	for _, field := range []string{"parallelism: ", "delayCacheUntilActive: ", "clientConnection.kubeconfig: ", "clientConnection.qps and burst: ", "content types: "} {
+		if !strings.Contains(got, field) {
+			t.Errorf("%q does not name %s", got, field)
+		}
+	}
+	if file, err = Read([]byte(head)); err != nil || file.Ignored() != nil {
+		t.Errorf("%v: %q", err, file.Ignored())
+	}
+}
+
 func TestBadFiles(t *testing.T) {
 	for name, test := range map[string]struct{ text, want string }{
 		"another kind":     {"apiVersion: v1\nkind: Pod\n", `it is a "Pod" of "v1"`},

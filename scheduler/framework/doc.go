@@ -43,8 +43,6 @@
 // # In Kubernetes
 //
 // staging/src/k8s.io/kube-scheduler/framework (interfaces, Status, events) and
-// pkg/scheduler/framework (NodeInfo, FitError). Left out: profiles (one scheduler
-// with one set of plugins), extenders, dynamic resource allocation, pod groups and
-// opportunistic batching. Without profiles, two schedulers with other plugins mean
-// two processes.
+// pkg/scheduler/framework (NodeInfo, FitError). Left out: extenders, dynamic
+// resource allocation, pod groups and opportunistic batching.
 package framework

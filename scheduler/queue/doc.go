@@ -49,7 +49,6 @@
 // # In Kubernetes
 //
 // pkg/scheduler/backend/queue (PriorityQueue, activeQueue, backoffQueue,
-// nominator). Left out: the nominator, which comes with preemption, pod groups, and
-// the separate locks of the parts: one lock holds here, since a turn of it takes
+// nominator). Left out: pod groups, and the separate locks of the parts: one lock holds here, since a turn of it takes
 // about a microsecond.
 package queue
