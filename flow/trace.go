@@ -301,7 +301,7 @@ func (b *builder) hang(s *step, t Target) {
 // changes at once (the proxy writes the rules of all that changed since its last turn) hangs
 // under the one that the story is of, or the story of a Service would not show its rules.
 func (t Target) nearer(s, a, b *step) bool {
-	if s.effect != nil && t.TraceID == "" && t.isAbout(a) != t.isAbout(b) {
+	if s.effect != nil && t.TraceID == "" && !t.isAbout(s) && t.isAbout(a) != t.isAbout(b) {
 		return t.isAbout(a)
 	}
 	return a.revision() > b.revision()
