@@ -56,12 +56,26 @@ func (s *Server) buildMux() (http.Handler, error) {
 		writeJSON(w, endpoints.Routes(m.resources.RegisteredWebServices()))
 	})
 	m.paths["/"] = http.HandlerFunc(m.serveIndex)
-	documents, err := openapi.New(m.resources.RegisteredWebServices(), Version().GitVersion)
+	services := slices.Concat(m.resources.RegisteredWebServices(), m.discovery.Services(), describePlain())
+	documents, err := openapi.New(services, Version().GitVersion)
 	if err != nil {
 		return nil, err
 	}
 	m.paths["/openapi/v2"], m.paths["/openapi/v3"], m.prefixes["/openapi/v3/"] = documents, documents, documents
 	return m, nil
+}
+
+// describePlain describes for /openapi the paths beside the API of which clients are made.
+func describePlain() []*restful.WebService {
+	describe := func(path, operation, doc string, sample any) *restful.WebService {
+		ws := new(restful.WebService).Path(path).Consumes("application/json").Produces("application/json")
+		return ws.Route(ws.GET("/").To(func(*restful.Request, *restful.Response) {}).Doc(doc).Operation(operation).Returns(http.StatusOK, "OK", sample))
+	}
+	return []*restful.WebService{
+		describe("/version", "getCodeVersion", "get the version information for this server", version.Info{}),
+		describe("/.well-known/openid-configuration", "getServiceAccountIssuerOpenIDConfiguration", "get service account issuer OpenID configuration, also known as the 'OIDC discovery doc'", ""),
+		describe("/openid/v1/jwks", "getServiceAccountIssuerOpenIDKeyset", "get service account issuer OpenID JSON Web Key Set (contains public token verification keys)", ""),
+	}
 }
 
 // resourceOf is the resource of a kind; without a group, the first that has such a kind, of core first.

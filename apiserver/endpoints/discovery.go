@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/emicklei/go-restful/v3"
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -96,12 +97,35 @@ func (d *Discovery) ServeVersion(w http.ResponseWriter, r *http.Request, gv sche
 	defer d.mu.RUnlock()
 	for _, g := range d.groups {
 		if g.GroupVersion == gv {
-			list := &metav1.APIResourceList{GroupVersion: gv.String(), APIResources: g.resources()}
-			WriteObject(w, r, http.StatusOK, list, schema.GroupVersionKind{Version: "v1", Kind: "APIResourceList"})
+			g.ServeResources(w, r)
 			return true
 		}
 	}
 	return false
+}
+
+// ServeResources answers /api/v1 or /apis/<group>/<version>.
+func (g *APIGroupVersion) ServeResources(w http.ResponseWriter, r *http.Request) {
+	list := &metav1.APIResourceList{GroupVersion: g.GroupVersion.String(), APIResources: g.resources()}
+	WriteObject(w, r, http.StatusOK, list, schema.GroupVersionKind{Version: "v1", Kind: "APIResourceList"})
+}
+
+// Services describe the discovery documents themselves for /openapi; requests for them come straight to Discovery.
+func (d *Discovery) Services() []*restful.WebService {
+	describe := func(path, operation, doc string, handle http.HandlerFunc, sample any) *restful.WebService {
+		ws := new(restful.WebService).Path(path).Consumes("*/*")
+		return ws.Route(documented(ws.GET("/"), handle, doc).Operation(operation).Returns(http.StatusOK, "OK", sample))
+	}
+	services := []*restful.WebService{
+		describe("/api", "getCoreAPIVersions", "get available API versions", d.ServeRoot, metav1.APIVersions{}),
+		describe("/apis", "getAPIVersions", "get available API versions", d.ServeRoot, metav1.APIGroupList{}),
+	}
+	for _, group := range d.groupList() {
+		word, _, _ := strings.Cut(group.Name, ".")
+		handle := func(w http.ResponseWriter, r *http.Request) { d.ServeGroup(w, r, group.Name) }
+		services = append(services, describe("/apis/"+group.Name, "get"+title(word)+"APIGroup", "get information of a group", handle, metav1.APIGroup{}))
+	}
+	return services
 }
 
 // resources lists the group version's resources and their subresources.
@@ -208,9 +232,8 @@ func (d *Discovery) serveAggregated(w http.ResponseWriter, r *http.Request, f fo
 		return
 	}
 	w.Header().Set("Vary", "Accept")
-	w.Header().Set("ETag", doc.etag)
-	if match := r.Header.Get("If-None-Match"); match == doc.etag {
-		w.WriteHeader(http.StatusNotModified)
+	w.Header().Set("Cache-Control", "public")
+	if NotModified(w, r, doc.etag) {
 		return
 	}
 	kind := schema.GroupVersionKind{Group: "apidiscovery.k8s.io", Version: "v2", Kind: "APIGroupDiscoveryList"}
@@ -222,6 +245,19 @@ func (d *Discovery) serveAggregated(w http.ResponseWriter, r *http.Request, f fo
 		return
 	}
 	WriteError(w, r, err)
+}
+
+// NotModified names an answer by etag, and answers 304 to who has that one already (RFC 9110, If-None-Match).
+func NotModified(w http.ResponseWriter, r *http.Request, etag string) bool {
+	w.Header().Set("ETag", etag)
+	for _, known := range strings.Split(strings.Join(r.Header.Values("If-None-Match"), ","), ",") {
+		if known = strings.TrimPrefix(strings.TrimSpace(known), "W/"); known == etag || known == "*" {
+			w.Header().Del("Content-Type")
+			w.WriteHeader(http.StatusNotModified)
+			return true
+		}
+	}
+	return false
 }
 
 // aggregated makes a document once, until the groups change.

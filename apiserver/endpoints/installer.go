@@ -3,7 +3,6 @@ package endpoints
 import (
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/emicklei/go-restful/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,8 +31,10 @@ func (g *APIGroupVersion) Root() string {
 func (g *APIGroupVersion) Install() *restful.WebService {
 	ws := new(restful.WebService)
 	ws.Path(g.Root()).Doc("API at " + g.Root())
-	ws.Consumes("*/*").Produces(mediaJSON, mediaYAML, mediaProtobuf, mediaCBOR, mediaCBORSequence)
+	ws.Consumes("*/*").Produces(append(slices.Clone(objectMedia), streamMedia...)...)
 	ws.ApiVersion(g.GroupVersion.String())
+	ws.Route(documented(ws.GET("/"), g.ServeResources, "get available resources").
+		Operation("get"+operationGroup(g.GroupVersion)+"APIResources").Returns(http.StatusOK, "OK", metav1.APIResourceList{}))
 	for _, scope := range g.Scopes {
 		i := installer{ws: ws, group: g.GroupVersion, scope: scope}
 		i.installResource()
@@ -101,74 +102,90 @@ func (s *Scope) sub(name string, sub *registry.Subresource) *Scope {
 	return &scope
 }
 
+// crossNamespaces adds the list of all namespaces.
 func (i *installer) crossNamespaces(s *Scope) {
-	route := i.route(i.ws.GET("/"+s.Resource.Name).To(restfulFunc(s, ListResource)), "list", "list", "ForAllNamespaces", s)
-	i.ws.Route(route.Returns(http.StatusOK, "OK", s.Resource.NewList()))
+	list := i.route(operation{s, http.MethodGet, "/" + s.Resource.Name, "list", "list", "ForAllNamespaces", ListResource})
+	i.ws.Route(queryParams(list, &metav1.ListOptions{}).Produces(append(slices.Clone(objectMedia), streamMedia...)...).Returns(http.StatusOK, "OK", s.Resource.NewList()))
 }
 
 func (i *installer) collection(s *Scope, path string, namespaced bool) {
 	r := s.Resource
-	scope := scopeWord(namespaced)
+	where := scopeWord(namespaced)
 	if s.serves("create") {
-		post := i.route(i.ws.POST(path).To(restfulFunc(s, CreateResource)), "post", "create", scope, s)
-		i.ws.Route(i.queryParams(post, &metav1.CreateOptions{}).Reads(r.New()).
-			Returns(http.StatusOK, "OK", r.New()).Returns(http.StatusCreated, "Created", r.New()).Returns(http.StatusAccepted, "Accepted", r.New()))
+		i.post(s, path, where, r.New())
 	}
 	if r.Answer != nil {
 		return
 	}
-	list := i.route(i.ws.GET(path).To(restfulFunc(s, ListResource)), "list", "list", scope, s)
-	i.ws.Route(i.queryParams(list, &metav1.ListOptions{}).Returns(http.StatusOK, "OK", r.NewList()))
+	list := i.route(operation{s, http.MethodGet, path, "list", "list", where, ListResource})
+	i.ws.Route(queryParams(list, &metav1.ListOptions{}).Produces(append(slices.Clone(objectMedia), streamMedia...)...).Returns(http.StatusOK, "OK", r.NewList()))
 	if !s.serves("deletecollection") {
 		return
 	}
-	deletion := i.route(i.ws.DELETE(path).To(restfulFunc(s, DeleteCollection)), "deletecollection", "deleteCollection", scope, s)
-	i.ws.Route(i.queryParams(deletion, &metav1.DeleteOptions{}).Reads(&metav1.DeleteOptions{}).Returns(http.StatusOK, "OK", &metav1.Status{}))
+	deletion := i.route(operation{s, http.MethodDelete, path, "deletecollection", "deleteCollection", where, DeleteCollection})
+	queryParams(queryParams(deletion, &metav1.DeleteOptions{}), &metav1.ListOptions{}, "watch", "allowWatchBookmarks")
+	i.ws.Route(deleteBody(deletion).Returns(http.StatusOK, "OK", &metav1.Status{}))
+}
+
+// deleteBody says that options may come in the body of a deletion, and need not.
+func deleteBody(b *restful.RouteBuilder) *restful.RouteBuilder {
+	b.Reads(&metav1.DeleteOptions{})
+	b.ParameterNamed("body").Required(false)
+	return b
 }
 
 func (i *installer) object(s *Scope, path string) {
 	r := s.Resource
-	scope := scopeWord(!r.ClusterScoped)
-	get := i.route(i.ws.GET(path).To(restfulFunc(s, GetResource)), "get", "read", scope, s)
+	where := scopeWord(!r.ClusterScoped)
+	get := i.route(operation{s, http.MethodGet, path, "get", "read", where, GetResource})
 	i.ws.Route(get.Returns(http.StatusOK, "OK", r.New()))
-	i.write(s, path, scope, r.New())
+	i.write(s, path, where, r.New())
 	if !s.serves("delete") {
 		return
 	}
-	deletion := i.route(i.ws.DELETE(path).To(restfulFunc(s, DeleteResource)), "delete", "delete", scope, s)
-	i.ws.Route(i.queryParams(deletion, &metav1.DeleteOptions{}).Reads(&metav1.DeleteOptions{}).
-		Returns(http.StatusOK, "OK", &metav1.Status{}).Returns(http.StatusAccepted, "Accepted", &metav1.Status{}))
+	answer := any(&metav1.Status{})
+	if s.Store.ReturnDeletedObject {
+		answer = r.New()
+	}
+	deletion := i.route(operation{s, http.MethodDelete, path, "delete", "delete", where, DeleteResource})
+	i.ws.Route(deleteBody(queryParams(deletion, &metav1.DeleteOptions{})).
+		Returns(http.StatusOK, "OK", answer).Returns(http.StatusAccepted, "Accepted", answer))
+}
+
+func (i *installer) post(s *Scope, path, where string, sample runtime.Object) {
+	post := i.route(operation{s, http.MethodPost, path, "post", "create", where, CreateResource})
+	i.ws.Route(queryParams(post, &metav1.CreateOptions{}).Reads(sample).
+		Returns(http.StatusOK, "OK", sample).Returns(http.StatusCreated, "Created", sample).Returns(http.StatusAccepted, "Accepted", sample))
 }
 
 // write adds PUT and PATCH.
-func (i *installer) write(s *Scope, path, scope string, sample runtime.Object) {
+func (i *installer) write(s *Scope, path, where string, sample runtime.Object) {
 	if s.serves("update") {
-		put := i.route(i.ws.PUT(path).To(restfulFunc(s, UpdateResource)), "put", "replace", scope, s)
-		i.ws.Route(i.queryParams(put, &metav1.UpdateOptions{}).Reads(sample).
+		put := i.route(operation{s, http.MethodPut, path, "put", "replace", where, UpdateResource})
+		i.ws.Route(queryParams(put, &metav1.UpdateOptions{}).Reads(sample).
 			Returns(http.StatusOK, "OK", sample).Returns(http.StatusCreated, "Created", sample))
 	}
 	if !s.serves("patch") {
 		return
 	}
-	patch := i.route(i.ws.PATCH(path).To(restfulFunc(s, PatchResource)), "patch", "patch", scope, s)
+	patch := i.route(operation{s, http.MethodPatch, path, "patch", "patch", where, PatchResource})
 	patch.Consumes("application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml", "application/apply-patch+cbor")
-	i.ws.Route(i.queryParams(patch, &metav1.PatchOptions{}).Reads(&metav1.Patch{}).
+	i.ws.Route(queryParams(patch, &metav1.PatchOptions{}).Reads(&metav1.Patch{}).
 		Returns(http.StatusOK, "OK", sample).Returns(http.StatusCreated, "Created", sample))
 }
 
 func (i *installer) subresource(s *Scope, path string) {
-	sub, scope := s.Sub, scopeWord(!s.Resource.ClusterScoped)
+	sub, where := s.Sub, scopeWord(!s.Resource.ClusterScoped)
 	sample := s.newObject()
 	if (sub.View != nil && s.serves("get")) || sub.Get != nil {
-		get := i.route(i.ws.GET(path).To(restfulFunc(s, GetResource)), "get", "read", scope, s)
+		get := i.route(operation{s, http.MethodGet, path, "get", "read", where, GetResource})
 		i.ws.Route(get.Returns(http.StatusOK, "OK", sample))
 	}
 	if sub.View != nil || sub.Update != nil {
-		i.write(s, path, scope, sample)
+		i.write(s, path, where, sample)
 	}
 	if sub.Create != nil {
-		post := i.route(i.ws.POST(path).To(restfulFunc(s, CreateResource)), "post", "create", scope, s)
-		i.ws.Route(i.queryParams(post, &metav1.CreateOptions{}).Reads(sample).Returns(http.StatusCreated, "Created", sample))
+		i.post(s, path, where, sample)
 	}
 	if sub.Connect != nil {
 		i.connect(s, path)
@@ -178,6 +195,12 @@ func (i *installer) subresource(s *Scope, path string) {
 var defaultConnectMethods = []string{http.MethodGet, http.MethodPost}
 
 func (i *installer) connect(s *Scope, path string) {
+	if s.Subresource == "log" {
+		// A log is read as an object is, and clients made from the documents are to know it.
+		get := i.route(operation{s, http.MethodGet, path, "get", "read", scopeWord(!s.Resource.ClusterScoped), ConnectResource})
+		i.ws.Route(queryParams(get, s.Sub.ConnectOptions(), "pretty").Produces(append([]string{"text/plain"}, objectMedia...)...).Returns(http.StatusOK, "OK", "string"))
+		return
+	}
 	methods := s.Sub.ConnectMethods
 	if methods == nil {
 		methods = defaultConnectMethods
@@ -186,98 +209,13 @@ func (i *installer) connect(s *Scope, path string) {
 	if s.Sub.ConnectSubpath {
 		paths = append(paths, path+"/{path:*}")
 	}
-	for n, path := range paths {
+	for _, path := range paths {
 		for _, method := range methods {
-			operation := "connect" + strings.ToUpper(method[:1]) + strings.ToLower(method[1:])
-			route := i.route(i.ws.Method(method).Path(path).To(restfulFunc(s, ConnectResource)), "connect", operation, scopeWord(!s.Resource.ClusterScoped), s)
-			if n > 0 {
-				route.Param(i.ws.PathParameter("path", "path to the resource").DataType("string"))
-				route.Operation(operationID(s, i.group, operation, scopeWord(!s.Resource.ClusterScoped)) + "WithPath")
-			}
+			route := i.route(operation{s, method, path, "connect", "connect", scopeWord(!s.Resource.ClusterScoped), ConnectResource})
 			if s.Sub.ConnectOptions != nil {
-				route = i.queryParams(route, s.Sub.ConnectOptions())
+				queryParams(route, s.Sub.ConnectOptions())
 			}
 			i.ws.Route(route.Produces("*/*").Returns(http.StatusOK, "OK", "string"))
 		}
-	}
-}
-
-// route names a route as /openapi knows it.
-func (i *installer) route(b *restful.RouteBuilder, action, verb, scope string, s *Scope) *restful.RouteBuilder {
-	kind := s.kind()
-	if s.Sub != nil && s.Sub.Connect != nil && s.Sub.Kind.Empty() {
-		kind = s.Resource.Kind
-	}
-	b.Operation(operationID(s, i.group, verb, scope)).Doc(describe(action, s)).
-		Metadata("x-kubernetes-action", action).
-		Metadata("x-kubernetes-group-version-kind", metav1.GroupVersionKind{Group: kind.Group, Version: kind.Version, Kind: kind.Kind}).
-		Param(i.ws.QueryParameter("pretty", "If 'true', then the output is pretty printed.").DataType("string"))
-	if scope == "Namespaced" {
-		b.Param(i.ws.PathParameter("namespace", "object name and auth scope, such as for teams and projects").DataType("string"))
-	}
-	if action != "list" && action != "deletecollection" && (verb != "create" || s.Sub != nil) {
-		b.Param(i.ws.PathParameter("name", "name of the "+kind.Kind).DataType("string"))
-	}
-	return b
-}
-
-// operationID is an operation's id: readAppsV1NamespacedDeploymentScale.
-func operationID(s *Scope, gv schema.GroupVersion, verb, scope string) string {
-	group, _, _ := strings.Cut(gv.Group, ".")
-	if group == "" {
-		group = "core"
-	}
-	if scope == "ForAllNamespaces" {
-		return verb + title(group) + title(gv.Version) + s.Resource.Kind.Kind + title(s.Subresource) + scope
-	}
-	prefix := scope
-	if verb == "deleteCollection" {
-		verb, prefix = "delete", "Collection"+scope
-	}
-	return verb + title(group) + title(gv.Version) + prefix + s.Resource.Kind.Kind + title(s.Subresource)
-}
-
-func title(s string) string {
-	if s == "" {
-		return ""
-	}
-	return strings.ToUpper(s[:1]) + s[1:]
-}
-
-func scopeWord(namespaced bool) string {
-	if namespaced {
-		return "Namespaced"
-	}
-	return ""
-}
-
-func describe(action string, s *Scope) string {
-	what := s.Resource.Kind.Kind
-	if s.Subresource != "" {
-		what = s.Subresource + " of the specified " + what
-	}
-	switch action {
-	case "list":
-		return "list or watch objects of kind " + what
-	case "get":
-		return "read the specified " + what
-	case "post":
-		return "create a " + what
-	case "put":
-		return "replace the specified " + what
-	case "patch":
-		return "partially update the specified " + what
-	case "delete":
-		return "delete a " + what
-	case "deletecollection":
-		return "delete collection of " + what
-	}
-	return action + " requests to " + what
-}
-
-func restfulFunc(s *Scope, do verb) restful.RouteFunction {
-	handle := s.Handle(do)
-	return func(request *restful.Request, response *restful.Response) {
-		handle(response.ResponseWriter, request.Request)
 	}
 }

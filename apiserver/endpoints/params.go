@@ -2,6 +2,7 @@ package endpoints
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/emicklei/go-restful/v3"
@@ -9,8 +10,8 @@ import (
 
 // queryParams adds the fields of an options struct as query parameters, with the
 // documentation its type carries. Clients read from them what a server can do:
-// kubectl asks for dryRun and fieldValidation here.
-func (i *installer) queryParams(b *restful.RouteBuilder, options any) *restful.RouteBuilder {
+// kubectl asks for dryRun and fieldValidation here. Those named without are left out.
+func queryParams(b *restful.RouteBuilder, options any, without ...string) *restful.RouteBuilder {
 	documented, _ := options.(interface{ SwaggerDoc() map[string]string })
 	docs := map[string]string{}
 	if documented != nil {
@@ -19,35 +20,27 @@ func (i *installer) queryParams(b *restful.RouteBuilder, options any) *restful.R
 	structure := reflect.TypeOf(options).Elem()
 	for n := range structure.NumField() {
 		name, _, _ := strings.Cut(structure.Field(n).Tag.Get("json"), ",")
-		kind, format := parameterType(structure.Field(n).Type)
-		if name == "" || kind == "" {
+		kind := parameterType(structure.Field(n).Type)
+		if name == "" || kind == "" || slices.Contains(without, name) {
 			continue
 		}
-		parameter := i.ws.QueryParameter(name, docs[name]).DataType(kind)
-		if format == "array" {
-			// In the query it is repeated; documents show one value.
-			parameter.DataType("string")
-		}
-		b.Param(parameter)
+		b.Param(restful.QueryParameter(name, docs[name]).DataType(kind))
 	}
 	return b
 }
 
-// parameterType is the type of a query parameter; "" for what can't be one.
-func parameterType(t reflect.Type) (kind, format string) {
+// parameterType is the type of a query parameter; "" for what can't be one. A list is repeated in the query: documents show one
+// value.
+func parameterType(t reflect.Type) string {
 	switch t.Kind() {
-	case reflect.Pointer:
+	case reflect.Pointer, reflect.Slice:
 		return parameterType(t.Elem())
 	case reflect.Bool:
-		return "boolean", ""
+		return "boolean"
 	case reflect.Int, reflect.Int32, reflect.Int64:
-		return "integer", ""
+		return "integer"
 	case reflect.String:
-		return "string", ""
-	case reflect.Slice:
-		if kind, _ := parameterType(t.Elem()); kind != "" {
-			return "string", "array"
-		}
+		return "string"
 	}
-	return "", ""
+	return ""
 }

@@ -5,8 +5,6 @@ import (
 	"strings"
 
 	"github.com/emicklei/go-restful/v3"
-
-	"hyperkube/flow"
 )
 
 // Route is one line of the API as go-restful knows it, and the function that answers it (R95).
@@ -18,19 +16,13 @@ type Route struct {
 	Handler string `json:"handler"`
 }
 
-// verbs are the functions behind the actions that the installer binds.
-var verbs = map[string]verb{
-	"post": CreateResource, "get": GetResource, "list": ListResource, "put": UpdateResource, "patch": PatchResource,
-	"delete": DeleteResource, "deletecollection": DeleteCollection, "connect": ConnectResource,
-}
-
 // Routes lists what services answer, by path and method.
 func Routes(services []*restful.WebService) []Route {
 	var routes []Route
 	for _, service := range services {
 		for _, r := range service.Routes() {
-			action, _ := r.Metadata["x-kubernetes-action"].(string)
-			routes = append(routes, Route{Method: r.Method, Path: r.Path, Operation: r.Operation, Handler: flow.Position(verbs[action])})
+			handler, _ := r.Metadata[handlerKey].(string)
+			routes = append(routes, Route{Method: r.Method, Path: r.Path, Operation: r.Operation, Handler: handler})
 		}
 	}
 	slices.SortFunc(routes, func(a, b Route) int {

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -72,6 +74,10 @@ func kindsOf() map[string][]any {
 		}
 		name := namer.OpenAPIModelName()
 		kinds[name] = append(kinds[name], map[string]any{"group": kind.Group, "version": kind.Version, "kind": kind.Kind})
+	}
+	// In order: a document that keeps its hash keeps its bytes.
+	for _, of := range kinds {
+		slices.SortFunc(of, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 	}
 	return kinds
 }

@@ -1,11 +1,11 @@
 package openapi
 
 import (
-	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/json"
 	"fmt"
-	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,7 +18,8 @@ import (
 // document is one OpenAPI document as clients fetch it: JSON, or protobuf made of the JSON.
 type document struct {
 	hash     string
-	protobuf string // the media type
+	protobuf string // the media type; "": there is JSON only
+	hashed   bool   // may be asked for by its hash
 	json     func() ([]byte, error)
 	proto    func(json []byte) ([]byte, error)
 
@@ -30,19 +31,23 @@ type document struct {
 // that names an old hash is sent to the present one.
 func (d *document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Vary", "Accept")
-	w.Header().Set("ETag", `"`+d.hash+`"`)
-	if asked := r.URL.Query().Get("hash"); asked != "" && asked != d.hash {
-		http.Redirect(w, r, r.URL.Path+"?hash="+d.hash, http.StatusMovedPermanently)
+	protobuf, acceptable := d.wantsProtobuf(r)
+	if !acceptable {
+		w.WriteHeader(http.StatusNotAcceptable)
 		return
-	} else if asked != "" {
+	}
+	if asked := r.URL.Query().Get("hash"); d.hashed && asked != "" {
+		if asked != d.hash {
+			http.Redirect(w, r, r.URL.Path+"?hash="+d.hash, http.StatusMovedPermanently)
+			return
+		}
 		w.Header().Set("Cache-Control", "public, immutable")
 		w.Header().Set("Expires", time.Now().AddDate(1, 0, 0).UTC().Format(http.TimeFormat))
 	}
-	if strings.Trim(r.Header.Get("If-None-Match"), `"`) == d.hash {
-		w.WriteHeader(http.StatusNotModified)
+	if endpoints.NotModified(w, r, strconv.Quote(d.hash)) {
 		return
 	}
-	data, media, err := d.bytes(d.wantsProtobuf(r))
+	data, media, err := d.bytes(protobuf)
 	if err != nil {
 		endpoints.WriteError(w, r, err)
 		return
@@ -50,19 +55,44 @@ func (d *document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	endpoints.WriteBody(w, r, media, data)
 }
 
-// wantsProtobuf reads Accept. The media type has an "@" in its old name, which no parser likes; clients use both.
-func (d *document) wantsProtobuf(r *http.Request) bool {
-	for _, clause := range strings.Split(r.Header.Get("Accept"), ",") {
-		clause = strings.TrimSpace(clause)
-		if strings.HasPrefix(clause, d.protobuf) || strings.HasPrefix(clause, strings.Replace(d.protobuf, "@v1.0", ".v1.0", 1)) {
-			return true
+// wantsProtobuf reads Accept, best first; acceptable is false when it names no form of the document. The media type
+// has an "@" in its old name, which no parser likes; clients use both.
+func (d *document) wantsProtobuf(r *http.Request) (protobuf, acceptable bool) {
+	header := strings.Join(r.Header.Values("Accept"), ",")
+	if header == "" {
+		return false, true
+	}
+	best := 0.0
+	for _, clause := range strings.Split(header, ",") {
+		media, parameters, _ := strings.Cut(clause, ";")
+		quality := qualityOf(parameters)
+		if quality <= best {
+			continue // of equals, the first counts
 		}
-		if media, _, err := mime.ParseMediaType(clause); err == nil && (media == "application/json" || media == "*/*") {
-			return false
+		switch media = strings.TrimSpace(media); {
+		case media == "application/json", media == "application/*", media == "*/*":
+			protobuf, acceptable, best = false, true, quality
+		case d.protobuf != "" && (media == d.protobuf || media == newName(d.protobuf)):
+			protobuf, acceptable, best = true, true, quality
 		}
 	}
-	return false
+	return protobuf, acceptable
 }
+
+// qualityOf is the weight of a clause of Accept: "q=0.5".
+func qualityOf(parameters string) float64 {
+	for _, parameter := range strings.Split(parameters, ";") {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(parameter), "q="); ok {
+			if q, err := strconv.ParseFloat(value, 64); err == nil {
+				return q
+			}
+		}
+	}
+	return 1
+}
+
+// newName is how a protobuf form is named in answers: without the "@".
+func newName(media string) string { return strings.Replace(media, "@v1.0", ".v1.0", 1) }
 
 func (d *document) bytes(protobuf bool) ([]byte, string, error) {
 	d.mu.Lock()
@@ -81,16 +111,19 @@ func (d *document) bytes(protobuf bool) ([]byte, string, error) {
 			return nil, "", err
 		}
 	}
-	return d.pbData, strings.Replace(d.protobuf, "@v1.0", ".v1.0", 1), nil
+	return d.pbData, newName(d.protobuf), nil
 }
 
 // hashOf names the document of services: another binary or other routes make another.
 func hashOf(version string, services ...*restful.WebService) string {
-	sum := sha256.New()
-	fmt.Fprintln(sum, version, sha256.Sum256(packed))
+	sum := sha512.New()
+	fmt.Fprintln(sum, version, sha512.Sum512(packed))
 	for _, service := range services {
 		for _, route := range service.Routes() {
-			fmt.Fprintln(sum, route.Method, route.Path, route.Operation)
+			fmt.Fprintln(sum, route.Method, route.Path, route.Operation, route.Doc, route.Consumes, route.Produces)
+			for _, parameter := range route.ParameterDocs {
+				fmt.Fprintf(sum, "%+v\n", parameter.Data())
+			}
 		}
 	}
 	return fmt.Sprintf("%X", sum.Sum(nil))

@@ -1,6 +1,7 @@
 package openapi
 
 import (
+	"crypto/sha512"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -32,7 +33,6 @@ type Service struct {
 	services  []*restful.WebService
 	info      *spec.Info
 	documents map[string]*document // by path: "/openapi/v2", "/openapi/v3/apis/apps/v1"
-	index     []byte               // /openapi/v3
 }
 
 // New describes services; version is the server's.
@@ -49,7 +49,7 @@ func New(services []*restful.WebService, version string) (*Service, error) {
 	paths := map[string]handler3.OpenAPIV3DiscoveryGroupVersion{}
 	for _, service := range services {
 		d := &document{
-			hash: hashOf(version, service), protobuf: "application/com.github.proto-openapi.spec.v3@v1.0+protobuf",
+			hash: hashOf(version, service), hashed: true, protobuf: "application/com.github.proto-openapi.spec.v3@v1.0+protobuf",
 			json:  func() ([]byte, error) { return marshal(s.buildV3(service)) },
 			proto: handler3.ToV3ProtoBinary,
 		}
@@ -59,18 +59,14 @@ func New(services []*restful.WebService, version string) (*Service, error) {
 			ServerRelativeURL: "/openapi/v3" + service.RootPath() + "?hash=" + d.hash,
 		}
 	}
-	var err error
-	s.index, err = json.Marshal(handler3.OpenAPIV3Discovery{Paths: paths})
+	index, err := json.Marshal(handler3.OpenAPIV3Discovery{Paths: paths})
+	s.documents["/openapi/v3"] = &document{hash: fmt.Sprintf("%X", sha512.Sum512(index)), json: func() ([]byte, error) { return index, nil }}
 	return s, err
 }
 
 // ServeHTTP answers /openapi/v2, /openapi/v3 and what is below.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimSuffix(r.URL.Path, "/")
-	if path == "/openapi/v3" {
-		endpoints.WriteBody(w, r, "application/json", s.index)
-		return
-	}
 	if d := s.documents[path]; d != nil {
 		d.ServeHTTP(w, r)
 		return
@@ -92,6 +88,8 @@ func (s *Service) buildV2() (*spec.Swagger, error) {
 	return builder.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices(s.services), &common.Config{
 		ProtocolList: []string{"https"}, Info: s.info,
 		GetDefinitions:                 func(common.ReferenceCallback) map[string]common.OpenAPIDefinition { return definitions },
+		SecurityDefinitions:            &spec.SecurityDefinitions{"BearerToken": &spec.SecurityScheme{SecuritySchemeProps: bearerToken}},
+		DefaultSecurity:                []map[string][]string{{"BearerToken": {}}},
 		CommonResponses:                map[int]spec.Response{http.StatusUnauthorized: {ResponseProps: spec.ResponseProps{Description: "Unauthorized"}}},
 		GetOperationIDAndTagsFromRoute: operation, GetDefinitionName: sameName,
 	})
@@ -110,6 +108,7 @@ func (s *Service) buildV3(service *restful.WebService) (*spec3.OpenAPI, error) {
 	}
 	return builder3.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices([]*restful.WebService{service}), &common.OpenAPIV3Config{
 		Info: s.info, Definitions: definitions,
+		SecuritySchemes:                spec3.SecuritySchemes{"BearerToken": {SecuritySchemeProps: spec3.SecuritySchemeProps{Type: bearerToken.Type, Description: bearerToken.Description, Name: bearerToken.Name, In: bearerToken.In}}},
 		CommonResponses:                map[int]*spec3.Response{http.StatusUnauthorized: {ResponseProps: spec3.ResponseProps{Description: "Unauthorized"}}},
 		GetOperationIDAndTagsFromRoute: operation, GetDefinitionName: sameName,
 	})
@@ -117,17 +116,27 @@ func (s *Service) buildV3(service *restful.WebService) (*spec3.OpenAPI, error) {
 
 func sameName(name string) (string, spec.Extensions) { return name, nil }
 
-// operation returns a route's id and its tag, "apps_v1".
+// bearerToken is how clients that are made from the documents say who they are.
+var bearerToken = spec.SecuritySchemeProps{Description: "Bearer Token authentication", Type: "apiKey", Name: "authorization", In: "header"}
+
+// operation returns a route's id and its tag: "apps_v1", "apps" of what tells of a group, "version" of /version.
 func operation(route common.Route) (string, []string, error) {
 	parts := strings.Split(strings.Trim(route.Path(), "/"), "/")
 	switch {
 	case len(parts) >= 2 && parts[0] == "api":
 		return route.OperationName(), []string{"core_" + parts[1]}, nil
-	case len(parts) >= 3 && parts[0] == "apis":
-		group, _, _ := strings.Cut(parts[1], ".")
-		return route.OperationName(), []string{group + "_" + parts[2]}, nil
+	case parts[0] == "api":
+		return route.OperationName(), []string{"core"}, nil
+	case len(parts) >= 2 && parts[0] == "apis":
+		tag, _, _ := strings.Cut(parts[1], ".")
+		if len(parts) > 2 {
+			tag += "_" + parts[2]
+		}
+		return route.OperationName(), []string{tag}, nil
+	case parts[0] == ".well-known":
+		return route.OperationName(), []string{"WellKnown"}, nil
 	}
-	return "", nil, fmt.Errorf("route %s is of no API group", route.Path())
+	return route.OperationName(), []string{parts[0]}, nil
 }
 
 var reference = regexp.MustCompile(`"\$ref":"#/definitions/([^"]+)"`)
