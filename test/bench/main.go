@@ -9,6 +9,10 @@
 //
 //	creates, GETs, LISTs, a watch fan-out; JSON and protobuf; the record on and off
 //
+// and what the scheduler and the controllers do on nodes that are only objects (scheduling.go):
+//
+//	plain pods, anti-affinity, topology spread; a large Deployment; how a pod's cost grows with the nodes
+//
 // It repeats the start (-n) and prints medians and least values. Times on a shared
 // machine are noisy: compare runs of one session, side by side. CPU is idle CPU:
 // nothing is asked of the cluster while it is taken.
@@ -47,34 +51,46 @@ func main() {
 	runs := flag.Int("n", 3, "how many starts")
 	idle := flag.Duration("idle", 30*time.Second, "over how long idle CPU is taken")
 	binary := flag.String("binary", "bin/hyperkube", "the program to measure")
-	parts := flag.String("parts", "start,api", "what to measure: start, api")
+	parts := flag.String("parts", "start,api,scheduling", "what to measure: start, api, scheduling")
 	var sizes apiSizes
 	flag.IntVar(&sizes.objects, "objects", 5000, "API: how many ConfigMaps and Pods to create")
 	flag.IntVar(&sizes.updates, "updates", 1000, "API: how many updates the watchers see; not more than objects")
 	flag.IntVar(&sizes.lists, "lists", 10, "API: how often to list")
 	flag.IntVar(&sizes.pairs, "pairs", 7, "API: how often to compare the record on and off")
 	flag.IntVar(&sizes.pairObjects, "pair-objects", 2000, "API: how many Pods to create for each side of a pair")
+	scheduling := schedulingSizes{moreNodes: []int{100, 1000, 5000}}
+	flag.IntVar(&scheduling.nodes, "nodes", 1000, "scheduling: how many nodes")
+	flag.IntVar(&scheduling.pods, "pods", 5000, "scheduling: how many plain pods; a tenth with anti-affinity, a fifth with spread")
+	flag.IntVar(&scheduling.replicas, "replicas", 500, "scheduling: of the Deployment over 100 nodes")
+	flag.Func("more-nodes", "scheduling: numbers of nodes to compare (default 100,1000,5000); each takes at most 110 pods", scheduling.parseMoreNodes)
 	flag.Parse()
-	if err := bench(*binary, *parts, *runs, *idle, sizes); err != nil {
+	err := bench(*parts, map[string]func() error{
+		"start":      func() error { return benchStart(*binary, *runs, *idle) },
+		"api":        func() error { return benchAPI(*binary, sizes) },
+		"scheduling": func() error { return benchScheduling(*binary, scheduling) },
+	})
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(binary, parts string, runs int, idle time.Duration, sizes apiSizes) error {
+// bench measures the parts that are named, in namespaces of its own.
+func bench(names string, parts map[string]func() error) error {
 	if os.Getenv("HYPERKUBE_BENCH_INSIDE") == "" {
 		return again()
 	}
 	if err := prepareNetwork(); err != nil {
 		return err
 	}
-	if strings.Contains(parts, "start") {
-		if err := benchStart(binary, runs, idle); err != nil {
+	for name := range strings.SplitSeq(names, ",") {
+		part := parts[name]
+		if part == nil {
+			return fmt.Errorf("-parts: there is no part %q", name)
+		}
+		if err := part(); err != nil {
 			return err
 		}
-	}
-	if strings.Contains(parts, "api") {
-		return benchAPI(binary, sizes)
 	}
 	return nil
 }

@@ -36,20 +36,10 @@ func startServer(binary string, commands [][]string) (*server, error) {
 	}
 	s := &server{dir: dir}
 	for _, command := range commands {
-		log, err := os.Create(filepath.Join(dir, command[0]+".log"))
-		if err != nil {
+		if err := s.start(binary, command...); err != nil {
 			s.stop()
 			return nil, err
 		}
-		cmd := exec.Command(binary, append(slices.Clone(command), "--data-dir="+dir)...)
-		cmd.Stdout, cmd.Stderr = log, log
-		err = cmd.Start()
-		log.Close()
-		if err != nil {
-			s.stop()
-			return nil, err
-		}
-		s.names, s.cmds = append(s.names, command[0]), append(s.cmds, cmd)
 	}
 	if err := s.waitReady(); err != nil {
 		text, _ := os.ReadFile(filepath.Join(dir, s.names[len(s.names)-1]+".log"))
@@ -57,6 +47,22 @@ func startServer(binary string, commands [][]string) (*server, error) {
 		return nil, fmt.Errorf("%w\n%s", err, text)
 	}
 	return s, nil
+}
+
+// start runs one more command on the server's directory.
+func (s *server) start(binary string, command ...string) error {
+	log, err := os.Create(filepath.Join(s.dir, command[0]+".log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(binary, append(slices.Clone(command), "--data-dir="+s.dir)...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	s.names, s.cmds = append(s.names, command[0]), append(s.cmds, cmd)
+	return nil
 }
 
 // apart are etcd and the apiserver in a process each, so that CPU can be told apart.
