@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hyperkube/component"
+	"hyperkube/cri/network"
 )
 
 // Config is the runtime of one node.
@@ -65,6 +66,17 @@ func setDefault(field *string, value string) {
 		*field = value
 	}
 }
+
+// BridgeName is the name of the pods' bridge.
+func (c *Config) BridgeName() string {
+	if c.Bridge != "" {
+		return c.Bridge
+	}
+	return network.BridgeName(c.networkDir())
+}
+
+// networkDir holds the given addresses.
+func (c *Config) networkDir() string { return filepath.Join(c.Root, "cni", "data") }
 
 // validate refuses what cannot work.
 func (c *Config) validate() error {

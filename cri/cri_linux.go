@@ -78,7 +78,7 @@ func New(cfg Config) (*CRI, error) {
 	if c.cgroups, err = cgroups.Detect(); err != nil {
 		return nil, fmt.Errorf("cri: %w", err)
 	}
-	c.network, err = network.New(network.Config{ConfDir: cfg.CNIConfDir, BinDir: cfg.CNIBinDir, DataDir: filepath.Join(cfg.Root, "cni", "data"),
+	c.network, err = network.New(network.Config{ConfDir: cfg.CNIConfDir, BinDir: cfg.CNIBinDir, DataDir: cfg.networkDir(),
 		SelfExe: cfg.SelfExe, Bridge: cfg.Bridge, ClusterCIDR: cfg.ClusterCIDR})
 	if err != nil {
 		return nil, fmt.Errorf("cri: network: %w", err)

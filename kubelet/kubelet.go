@@ -88,6 +88,8 @@ type Config struct {
 	RegisterWithTaints []v1.Taint
 	// Room is what of the node is kept from pods, and what happens when it runs short.
 	Room Room
+	// AllowedUnsafeSysctls are those that pods may set besides the safe ones; a name that ends with * is the beginning of one.
+	AllowedUnsafeSysctls []string
 	// MaxPods is the most pods the node takes; default 110.
 	MaxPods int
 	// PodCIDR is where the simulated runtime takes addresses from if the node has none of its own.
@@ -123,6 +125,9 @@ func (c *Config) validate() error {
 	setDefault(&c.MaxPods, 110)
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
+	}
+	if err := lifecycle.ValidateUnsafeSysctls(c.AllowedUnsafeSysctls); err != nil {
+		return fmt.Errorf("kubelet: %w", err)
 	}
 	if err := c.Room.validate(); err != nil {
 		return fmt.Errorf("kubelet: %w", err)

@@ -78,7 +78,7 @@ func (kl *Kubelet) admit(ctx context.Context, pod *v1.Pod, others []*v1.Pod) *li
 	if why := kl.eviction.Admit(logger, pod); why != "" {
 		return &lifecycle.Rejection{Reason: eviction.Reason, Message: why}
 	}
-	return lifecycle.Admit(logger, pod, kl.node(), others)
+	return lifecycle.Admit(logger, pod, kl.node(), others, kl.AllowedUnsafeSysctls)
 }
 
 func (kl *Kubelet) rejectPod(ctx context.Context, pod *v1.Pod, rejection *lifecycle.Rejection) {

@@ -28,12 +28,14 @@ type allOptions struct {
 	Service         string
 	FlowBuffer      string
 	TracingEndpoint string
+	// Args go to the components as they are.
+	Args componentArgs
 }
 
 func newAllOptions() *allOptions {
 	defaults := pki.DefaultCluster()
 	return &allOptions{shared: newShared(), Ports: "default", Name: defaults.Name, Runtime: "embedded",
-		Pods: defaults.PodCIDR, Service: defaults.ServiceCIDR, FlowBuffer: defaultFlowBuffer}
+		Pods: defaults.PodCIDR, Service: defaults.ServiceCIDR, FlowBuffer: defaultFlowBuffer, Args: componentArgs{}}
 }
 
 func (o *allOptions) AddFlags(flags *pflag.FlagSet) {
@@ -47,6 +49,7 @@ func (o *allOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.Service, "service-cluster-ip-range", o.Service, "address range of Services")
 	flags.StringVar(&o.FlowBuffer, "flow-buffer", o.FlowBuffer, "memory for the record that hyperkube trace reads, at the most; 0: none")
 	flags.StringVar(&o.TracingEndpoint, "tracing-endpoint", o.TracingEndpoint, tracingEndpointUsage)
+	o.Args.addFlags(flags)
 }
 
 // Complete opens the data directory, which makes the cluster's description on the first start.
@@ -81,7 +84,32 @@ func (o *allOptions) Validate() error {
 			return fmt.Errorf("--disable=%s: no such component; components are %s", name, strings.Join(componentNames(), ", "))
 		}
 	}
-	return checkHost(o.simulated(), !slices.Contains(o.Disable, "proxy"))
+	if err := o.Args.validate(); err != nil {
+		return err
+	}
+	if err := checkHost(o.simulated(), !slices.Contains(o.Disable, "proxy")); err != nil {
+		return err
+	}
+	return o.examineHost()
+}
+
+// examineHost makes those of doctor's checks after whose failure no cluster can come up (R02).
+func (o *allOptions) examineHost() error {
+	if o.simulated() {
+		return nil
+	}
+	h, err := thisHost(o.DataDir)
+	if err != nil {
+		return err
+	}
+	ignore := []string{"ports"} // who finds a port taken says so at once, with the same words
+	if slices.Contains(o.Disable, "proxy") {
+		ignore = append(ignore, "iptables", "iptables-chains")
+	}
+	if slices.Contains(o.Disable, "kubelet") {
+		ignore = append(ignore, "cgroups", "hostname")
+	}
+	return h.hopeless(ignore)
 }
 
 func (o *allOptions) simulated() bool { return o.Runtime == "simulated" }
@@ -165,7 +193,7 @@ func (o *allOptions) parts() []*part {
 		if c.options == nil || slices.Contains(o.Disable, c.name) || o.simulated() && needsHost(c.name) || o.RuntimeEndpoint != "" && c.name == "cri" {
 			continue
 		}
-		parts = append(parts, &part{command: &c, args: append([]string{"--data-dir=" + o.DataDir}, o.extraArgs(c.name)...)})
+		parts = append(parts, &part{command: &c, args: slices.Concat([]string{"--data-dir=" + o.DataDir}, o.extraArgs(c.name), o.Args.of(c.name))})
 	}
 	return parts
 }
@@ -174,7 +202,8 @@ func (o *allOptions) parts() []*part {
 func (o *allOptions) extraArgs(name string) []string {
 	switch name {
 	case "apiserver":
-		var args []string
+		// Only who has a Secret with a token in kube-system can join by it; without the flag nobody could.
+		args := []string{"--enable-bootstrap-token-auth"}
 		if o.FlowBuffer != defaultFlowBuffer {
 			args = append(args, "--flow-buffer="+o.FlowBuffer)
 		}

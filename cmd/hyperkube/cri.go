@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -60,6 +61,24 @@ func criConfig(dir *pki.Dir, node string) cri.Config {
 		Root: filepath.Join(dir.NodeDir(node), "cri"), Socket: strings.TrimPrefix(criEndpoint(dir, node), "unix://"), NodeName: node,
 		ClusterCIDR: dir.Cluster.PodCIDR, CgroupRoot: cgroupRoot(dir, node), ImagesDir: filepath.Join(dir.Path(), "images"),
 	}
+}
+
+// bridgesOf are the pods' bridges that the nodes of a data directory have on this host.
+func bridgesOf(dataDir string) []string {
+	entries, err := os.ReadDir(filepath.Join(dataDir, "nodes"))
+	if err != nil {
+		return nil // no node has ever run here
+	}
+	dataDir, err = filepath.Abs(dataDir)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, entry := range entries {
+		config := cri.Config{Root: filepath.Join(dataDir, "nodes", entry.Name(), "cri")}
+		names = append(names, config.BridgeName())
+	}
+	return names
 }
 
 // Run serves CRI. When the whole cluster leaves the host, it takes its bridge, rules and cgroups along.

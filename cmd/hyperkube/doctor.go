@@ -134,7 +134,7 @@ func thisHost(dataDir string) (*host, error) {
 	}
 	return &host{
 		root: "/", dataDir: dataDir, cluster: cluster, running: len(registered) > 0, uid: os.Geteuid(), name: name, now: time.Now(),
-		lookPath: exec.LookPath, networks: net.InterfaceAddrs, disk: diskOf, listen: tryPort, chains: chainsHolder,
+		lookPath: exec.LookPath, networks: func() ([]net.Addr, error) { return networksOfOthers(dataDir) }, disk: diskOf, listen: tryPort, chains: chainsHolder,
 		output: func(name string, args ...string) (string, error) {
 			out, err := exec.Command(name, args...).CombinedOutput()
 			return strings.TrimSpace(string(out)), err
@@ -149,6 +149,27 @@ func tryPort(port int) error {
 		return component.ListenError(address, err)
 	}
 	return listener.Close()
+}
+
+// networksOfOthers are the host's addresses but for those of our own bridges, which a kill -9 leaves.
+func networksOfOthers(dataDir string) ([]net.Addr, error) {
+	links, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	ours := bridgesOf(dataDir)
+	var networks []net.Addr
+	for _, link := range links {
+		if slices.Contains(ours, link.Name) {
+			continue
+		}
+		addresses, err := link.Addrs()
+		if err != nil {
+			continue // gone since
+		}
+		networks = append(networks, addresses...)
+	}
+	return networks, nil
 }
 
 // chainsHolder is who writes the KUBE-* chains of this network namespace; "": nobody.
@@ -173,6 +194,19 @@ func (h *host) examine(ignore []string) []finding {
 		findings = append(findings, f)
 	}
 	return findings
+}
+
+// hopeless is the first failure of those checks that can fail at all, in doctor's words; nil: a cluster can run here.
+func (h *host) hopeless(ignore []string) error {
+	for _, c := range checks {
+		if !c.mayFail || slices.Contains(ignore, c.name) {
+			continue
+		}
+		if f := c.look(h); f.Level == fail {
+			return fmt.Errorf("%s: %s: %s", c.name, f.Found, f.Fix)
+		}
+	}
+	return nil
 }
 
 // read is the content of a file of the host, trimmed; "" when there is none.

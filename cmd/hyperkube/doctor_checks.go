@@ -13,29 +13,31 @@ import (
 type check struct {
 	name string
 	look func(h *host) finding
+	// mayFail: what it finds can make a cluster impossible, so `all` looks too before it starts.
+	mayFail bool
 }
 
 // checks are in the order in which they matter: without the first ones nothing runs at all.
 var checks = []check{
-	{"root", checkRoot},
-	{"kernel", checkKernel},
-	{"cgroups", checkCgroups},
-	{"overlay", checkOverlay},
-	{"iptables", checkIptables},
-	{"iptables-chains", checkChains},
-	{"nf_conntrack", checkConntrack},
-	{"br_netfilter", checkBridge},
-	{"ip_forward", checkForward},
-	{"forward-policy", checkForwardPolicy},
-	{"ports", checkPorts},
-	{"address-ranges", checkRanges},
-	{"disk", checkDisk},
-	{"inodes", checkInodes},
-	{"inotify", checkInotify},
-	{"swap", checkSwap},
-	{"resolv.conf", checkResolver},
-	{"clock", checkClock},
-	{"hostname", checkHostname},
+	{"root", checkRoot, true},
+	{"kernel", checkKernel, true},
+	{"cgroups", checkCgroups, true},
+	{"overlay", checkOverlay, false},
+	{"iptables", checkIptables, true},
+	{"iptables-chains", checkChains, true},
+	{"nf_conntrack", checkConntrack, false},
+	{"br_netfilter", checkBridge, false},
+	{"ip_forward", checkForward, false},
+	{"forward-policy", checkForwardPolicy, false},
+	{"ports", checkPorts, true},
+	{"address-ranges", checkRanges, true},
+	{"disk", checkDisk, false},
+	{"inodes", checkInodes, false},
+	{"inotify", checkInotify, false},
+	{"swap", checkSwap, false},
+	{"resolv.conf", checkResolver, false},
+	{"clock", checkClock, true},
+	{"hostname", checkHostname, true},
 }
 
 func checkNames() []string {

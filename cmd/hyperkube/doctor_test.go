@@ -116,6 +116,9 @@ func TestDoctor(t *testing.T) {
 				t.Errorf("%s: %+v, want %s %q, fix %q", name, f, test.level, test.found, test.fix)
 			}
 		}
+		if stops := h.hopeless(nil) != nil; stops != (test.level == fail) {
+			t.Errorf("%s: does it keep all from starting? %t", name, stops)
+		}
 		for _, f := range h.examine([]string{test.check}) {
 			if f.Check == test.check {
 				t.Errorf("%s: %s was to be ignored", name, f.Check)

@@ -37,6 +37,7 @@ type kubeletOptions struct {
 	ResolvConf      string
 	NodeLabels      map[string]string
 	Taints          []string
+	UnsafeSysctls   []string
 	Room            roomOptions
 	Standalone      bool
 	cert            pki.Pair
@@ -60,6 +61,7 @@ func (o *kubeletOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.ResolvConf, "resolv-conf", o.ResolvConf, "file with the resolvers for pods that do not use cluster DNS (default: the host's)")
 	flags.StringToStringVar(&o.NodeLabels, "node-labels", o.NodeLabels, "labels of a new node: key=value,…")
 	flags.StringSliceVar(&o.Taints, "register-with-taints", o.Taints, "taints of a new node: key=value:NoSchedule,…")
+	flags.StringSliceVar(&o.UnsafeSysctls, "allowed-unsafe-sysctls", o.UnsafeSysctls, "sysctls that pods may set besides the safe ones: kernel.msg*,net.core.somaxconn")
 	o.Room.AddFlags(flags)
 	flags.BoolVar(&o.Standalone, "standalone", o.Standalone, "without an apiserver: run static pods only")
 }
@@ -137,7 +139,7 @@ func (o *kubeletOptions) Run(ctx context.Context, env *component.Env) error {
 		ContainerRuntime: o.Runtime, RuntimeEndpoint: o.RuntimeEndpoint, Port: o.Port,
 		CertFile: o.cert.CertFile, KeyFile: o.cert.KeyFile, ClientCAFile: o.dir.CAFile(),
 		ClusterDNS: []string{cluster.DNSAddress}, ClusterDomain: cluster.ClusterDomain, ResolvConf: o.ResolvConf,
-		StaticPodPath: o.ManifestPath, StaticPodURL: o.ManifestURL, CgroupRoot: cgroupRoot(o.dir, o.NodeName), NodeLabels: o.NodeLabels, RegisterWithTaints: taints, Room: room,
+		StaticPodPath: o.ManifestPath, StaticPodURL: o.ManifestURL, CgroupRoot: cgroupRoot(o.dir, o.NodeName), NodeLabels: o.NodeLabels, RegisterWithTaints: taints, Room: room, AllowedUnsafeSysctls: o.UnsafeSysctls,
 		MaxPods: o.MaxPods, PodCIDR: cluster.PodCIDR, Version: versionString(),
 		StopTimeout: podsStop, Metrics: env.Metrics, Health: env.Health,
 	}

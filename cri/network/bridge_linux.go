@@ -120,8 +120,14 @@ func ensureBridge(conf *bridgeConf, subnet netip.Prefix) (netlink.Link, error) {
 		// Without an address of its own, a bridge takes its lowest port's, and changes it as pods come and go.
 		sum := sha256.Sum256([]byte(conf.Bridge + conf.Subnet))
 		attrs.HardwareAddr = net.HardwareAddr{0x02, sum[0], sum[1], sum[2], sum[3], sum[4]}
+		if err = refuseSecondGateway(conf, gatewayOf(subnet)); err != nil {
+			return nil, err
+		}
 		if err = netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err == nil || errors.Is(err, unix.EEXIST) {
 			link, err = netlink.LinkByName(conf.Bridge)
+		}
+		if err == nil { // who finds the bridge one day should know whose it was
+			err = netlink.LinkSetAlias(link, aliasPrefix+conf.DataDir)
 		}
 	}
 	if err != nil {
@@ -153,6 +159,37 @@ func ensureBridge(conf *bridgeConf, subnet netip.Prefix) (netlink.Link, error) {
 	// route_localnet lets 127.0.0.1:hostPort reach a pod; redirects would tell pods a way that is closed.
 	conf4 := "/proc/sys/net/ipv4/conf/" + conf.Bridge + "/"
 	return link, setSysctls([][2]string{{"/proc/sys/net/ipv4/ip_forward", "1"}, {conf4 + "route_localnet", "1"}, {conf4 + "send_redirects", "0"}})
+}
+
+// aliasPrefix stands in a bridge's alias before the directory of its given addresses.
+const aliasPrefix = "hyperkube "
+
+// refuseSecondGateway says which other link has the gateway's address already. With
+// two of them the kernel would send packets for our pods to the other one, where
+// nobody answers: the bridge of a cri that was stopped alone, in another data directory.
+func refuseSecondGateway(conf *bridgeConf, gateway netip.Addr) error {
+	addresses, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return err
+	}
+	for _, a := range addresses {
+		if !a.IP.Equal(gateway.AsSlice()) {
+			continue
+		}
+		link, err := netlink.LinkByIndex(a.LinkIndex)
+		if err != nil || link.Attrs().Name == conf.Bridge {
+			continue // gone meanwhile, or made by another pod that starts now
+		}
+		name := link.Attrs().Name
+		owner, ours := strings.CutPrefix(link.Attrs().Alias, aliasPrefix)
+		if !ours {
+			return fmt.Errorf("link %s has the address %s of this node's gateway: choose another range of pod addresses (hyperkube all --cluster-cidr=…), or remove it (ip link delete %s)", name, gateway, name)
+		}
+		cluster, _, _ := strings.Cut(owner, "/nodes/")
+		return fmt.Errorf("link %s has the address %s of this node's gateway, and packets for pods would go there: the cluster in %s left it: stop that one, then hyperkube reset --data-dir=%s --keep-data",
+			name, gateway, cluster, cluster)
+	}
+	return nil
 }
 
 // setSysctls writes what differs. Values that cannot be written are an error

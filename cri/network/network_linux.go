@@ -2,7 +2,6 @@ package network
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -68,7 +67,7 @@ func New(cfg Config) (*Network, error) {
 		}
 	}
 	if cfg.Bridge == "" {
-		cfg.Bridge = "hk" + short(cfg.DataDir)
+		cfg.Bridge = BridgeName(cfg.DataDir)
 	}
 	for name := range plugins {
 		link := filepath.Join(cfg.BinDir, name)
@@ -84,9 +83,6 @@ func New(cfg Config) (*Network, error) {
 	n.cni = libcni.NewCNIConfigWithCacheDir([]string{cfg.BinDir}, filepath.Join(cfg.DataDir, "results"), &inProcess{plugins: plugins})
 	return n, nil
 }
-
-// short is a name's fingerprint, for what has room for few letters.
-func short(name string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(name)))[:6] }
 
 // SetPodCIDR describes our own network, with the node's share of the pods'
 // addresses. Where another configuration is in the directory, that one counts.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -297,5 +298,37 @@ func TestAddressesGoRoundAndRunOut(t *testing.T) {
 	}
 	if ip, _ := pool.allocate("new"); ip.String() != "10.0.0.3" { // after .6, round to the first free
 		t.Errorf("got %v", ip)
+	}
+}
+
+// Two bridges with one gateway address: the kernel would send packets for the second's pods to the first. The pod is
+// refused with the cause and the remedy, and starts once the first is gone.
+func TestBridgeOfAnotherClusterIsRefused(t *testing.T) {
+	n := newNetwork(t, "10.9.6.0/24")
+	for _, test := range []struct{ alias, want string }{
+		{aliasPrefix + "/left/nodes/node-1/cri/cni/data/addresses", "hyperkube reset --data-dir=/left "},
+		{"", "ip link delete stale0"},
+	} {
+		stale := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "stale0"}}
+		if err := netlink.LinkAdd(stale); err != nil {
+			t.Fatal(err)
+		}
+		address, err := netlink.ParseAddr("10.9.6.1/24")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(netlink.LinkSetAlias(stale, test.alias), netlink.AddrAdd(stale, address)); err != nil {
+			t.Fatal(err)
+		}
+		_, err = n.Add(context.Background(), &Pod{ID: "second", NetNS: namespace(t)})
+		if err == nil || !strings.Contains(err.Error(), "link stale0 has the address 10.9.6.1") || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%v lacks %q", err, test.want)
+		}
+		if err := netlink.LinkDel(stale); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := n.Add(context.Background(), &Pod{ID: "second", NetNS: namespace(t)}); err != nil {
+		t.Errorf("after the first is gone: %v", err)
 	}
 }

@@ -23,12 +23,13 @@ type Rejection struct {
 
 // Admit decides whether pod may run on node beside others. The scheduler asked
 // the same before; static pods, bindings made by hand, and races between two
-// schedulers are why the kubelet asks again.
-func Admit(logger klog.Logger, pod *v1.Pod, node *v1.Node, others []*v1.Pod) *Rejection {
+// schedulers are why the kubelet asks again. unsafeSysctls are those that the node's
+// owner allows besides the safe ones.
+func Admit(logger klog.Logger, pod *v1.Pod, node *v1.Node, others []*v1.Pod, unsafeSysctls []string) *Rejection {
 	if os := pod.Spec.OS; os != nil && os.Name != v1.Linux {
 		return &Rejection{"PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"}
 	}
-	if why := forbiddenSysctl(pod); why != "" {
+	if why := forbiddenSysctl(pod, unsafeSysctls); why != "" {
 		return &Rejection{"SysctlForbidden", why}
 	}
 	if node == nil {

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"strings"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
@@ -71,12 +72,40 @@ func TestAdmit(t *testing.T) {
 		if c.pod.Name == "tainted" {
 			node.Spec.Taints = []v1.Taint{{Key: "out", Effect: v1.TaintEffectNoExecute}}
 		}
-		got := Admit(klog.Background(), c.pod, node, c.others)
+		got := Admit(klog.Background(), c.pod, node, c.others, nil)
 		if got == nil {
 			got = &Rejection{}
 		}
 		if got.Reason != c.reason || got.Message != c.message {
 			t.Errorf("%s: %q, %q; want %q, %q", c.name, got.Reason, got.Message, c.reason, c.message)
 		}
+	}
+}
+
+// What the node's owner allows is allowed, by name or beginning; but nothing that would reach through to the node.
+func TestAllowedUnsafeSysctls(t *testing.T) {
+	allowed := []string{"kernel.msg*", "net.core.somaxconn"}
+	pod := func(host bool, name string) *v1.Pod {
+		return &v1.Pod{Spec: v1.PodSpec{HostNetwork: host, HostIPC: host, SecurityContext: &v1.PodSecurityContext{Sysctls: []v1.Sysctl{{Name: name, Value: "1"}}}}}
+	}
+	for _, c := range []struct {
+		pod  *v1.Pod
+		want string
+	}{
+		{pod(false, "kernel.msgmax"), ""},
+		{pod(false, "net/core/somaxconn"), ""},
+		{pod(false, "net.core.somaxconn2"), `forbidden sysctl: "net.core.somaxconn2" not allowlisted`},
+		{pod(true, "net.core.somaxconn"), `forbidden sysctl: "net.core.somaxconn" not allowed with host net enabled`},
+		{pod(true, "kernel.msgmax"), `forbidden sysctl: "kernel.msgmax" not allowed with host ipc enabled`},
+	} {
+		if got := forbiddenSysctl(c.pod, allowed); got != c.want {
+			t.Errorf("%v: %q, want %q", c.pod.Spec.SecurityContext.Sysctls, got, c.want)
+		}
+	}
+	if err := ValidateUnsafeSysctls(allowed); err != nil {
+		t.Error(err)
+	}
+	if err := ValidateUnsafeSysctls([]string{"vm.swappiness"}); err == nil || !strings.Contains(err.Error(), `"vm.swappiness" are not known to be namespaced`) {
+		t.Errorf("the node's own: %v", err)
 	}
 }

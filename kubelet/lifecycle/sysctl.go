@@ -17,22 +17,46 @@ func safeSysctls() []string {
 }
 
 // forbiddenSysctl says why a pod may not have a sysctl that it asks for; "" if it
-// may have all: unsafe ones are not allowed, and none may reach through to the
-// node's own namespace.
-func forbiddenSysctl(pod *v1.Pod) string {
+// may have all: unsafe ones only if the node's owner has allowed them, and none may
+// reach through to the node's own namespace.
+func forbiddenSysctl(pod *v1.Pod, allowed []string) string {
 	if pod.Spec.SecurityContext == nil {
 		return ""
 	}
 	for _, s := range pod.Spec.SecurityContext.Sysctls {
 		name := strings.ReplaceAll(s.Name, "/", ".")
 		switch {
-		case !slices.Contains(safeSysctls(), name):
+		case !slices.Contains(safeSysctls(), name) && !matchesSysctl(allowed, name):
 			return fmt.Sprintf("forbidden sysctl: %q not allowlisted", s.Name)
 		case strings.HasPrefix(name, "net.") && pod.Spec.HostNetwork:
 			return fmt.Sprintf("forbidden sysctl: %q not allowed with host net enabled", s.Name)
-		case strings.HasPrefix(name, "kernel.shm") && pod.Spec.HostIPC:
+		case isOfIPC(name) && pod.Spec.HostIPC:
 			return fmt.Sprintf("forbidden sysctl: %q not allowed with host ipc enabled", s.Name)
 		}
 	}
 	return ""
+}
+
+// ValidateUnsafeSysctls refuses patterns (a name, or one that ends with *) of sysctls that are not a namespace's
+// own: setting one of those in a pod would set it on the node.
+func ValidateUnsafeSysctls(patterns []string) error {
+	for _, pattern := range patterns {
+		name := strings.TrimSuffix(strings.ReplaceAll(pattern, "/", "."), "*")
+		if !strings.HasPrefix(name, "net.") && !isOfIPC(name) {
+			return fmt.Errorf("--allowed-unsafe-sysctls: the sysctls %q are not known to be namespaced", pattern)
+		}
+	}
+	return nil
+}
+
+// isOfIPC: the IPC namespace's, as net.* are the network namespace's.
+func isOfIPC(name string) bool {
+	return strings.HasPrefix(name, "kernel.shm") || strings.HasPrefix(name, "kernel.msg") || name == "kernel.sem" || strings.HasPrefix(name, "fs.mqueue.")
+}
+
+func matchesSysctl(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		prefix, open := strings.CutSuffix(strings.ReplaceAll(pattern, "/", "."), "*")
+		return name == prefix || open && strings.HasPrefix(name, prefix)
+	})
 }

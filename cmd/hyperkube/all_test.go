@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"hyperkube/component"
+)
+
+// What --kubelet-arg says reaches the kubelet's command line behind what `all` gives it, so that it wins;
+// k3s' names are as good; what a component would not understand is refused at once, and the component named.
+func TestComponentArgs(t *testing.T) {
+	parse := func(args ...string) (*allOptions, error) {
+		o := newAllOptions()
+		if err := component.Parse("all", o, args, io.Discard); err != nil {
+			return o, err
+		}
+		return o, o.Args.validate()
+	}
+	o, err := parse("--kubelet-arg=max-pods=7", "--kubelet-arg=--allowed-unsafe-sysctls=net.core.somaxconn,kernel.msg*", "--kube-scheduler-arg=leader-elect=false")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := o.Args.of("kubelet"), []string{"--max-pods=7", "--allowed-unsafe-sysctls=net.core.somaxconn,kernel.msg*"}; !slices.Equal(got, want) {
+		t.Errorf("kubelet: %v, want %v", got, want)
+	}
+	if got := o.Args.of("scheduler"); !slices.Equal(got, []string{"--leader-elect=false"}) {
+		t.Errorf("scheduler: %v", got)
+	}
+	for arg, want := range map[string]string{
+		"--kubelet-arg=nonsense=1":         "--kubelet-arg: unknown flag: --nonsense; see: hyperkube kubelet --help",
+		"--proxy-arg=masquerade-all=maybe": `--proxy-arg: invalid argument "maybe" for "--masquerade-all" flag`,
+		"--kubelet-arg=data-dir=/x":        "give it to `all`",
+		"--nobody-arg=x":                   "unknown flag: --nobody-arg",
+	} {
+		_, err := parse(arg)
+		var usage *component.UsageError
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v, want %q", arg, err, want)
+		}
+	}
+}
+
+// R02: `all` refuses to start on a host where a check of doctor's fails, in doctor's words; what only warns does not stop it.
+func TestHopelessHost(t *testing.T) {
+	h := healthyHost(t)
+	h.disk = func(string) (disk, error) { return disk{free: 1, size: 100}, nil }
+	if err := h.hopeless(nil); err != nil {
+		t.Errorf("a warning stops it: %v", err)
+	}
+	h.write(t, "proc/sys/kernel/osrelease", "4.18.0")
+	if err := h.hopeless(nil); err == nil || err.Error() != "kernel: 4.18.0: too old, 5.3 is needed: upgrade the kernel" {
+		t.Errorf("an old kernel: %v", err)
+	}
+	if err := h.hopeless([]string{"kernel"}); err != nil {
+		t.Errorf("ignored: %v", err)
+	}
+}
