@@ -56,6 +56,8 @@ type Config struct {
 	// EtcdServers are URLs. Required. EtcdCAFile verifies them; EtcdCertFile and EtcdKeyFile are our client certificate.
 	EtcdServers                           []string
 	EtcdCAFile, EtcdCertFile, EtcdKeyFile string
+	// LocalEtcd returns a client of the etcd at a URL if that runs in this process. Default nil: it never does.
+	LocalEtcd func(endpoint string) *storage.EtcdClient
 	// KubeletClientCertFile and KubeletClientKeyFile are shown to kubelets, KubeletCAFile verifies theirs. Default "": logs, exec,
 	// attach and port-forward answer with an error.
 	KubeletClientCertFile, KubeletClientKeyFile, KubeletCAFile string
@@ -180,7 +182,7 @@ func New(cfg Config) (*Server, error) {
 	s.env.TypeConverter = converter
 	s.warm = converter.Warm
 	s.hub, err = storage.New(storage.Config{
-		Endpoints: cfg.EtcdServers, CAFile: cfg.EtcdCAFile, CertFile: cfg.EtcdCertFile, KeyFile: cfg.EtcdKeyFile,
+		Endpoints: cfg.EtcdServers, CAFile: cfg.EtcdCAFile, CertFile: cfg.EtcdCertFile, KeyFile: cfg.EtcdKeyFile, Local: cfg.LocalEtcd,
 		Clock: cfg.Clock, Metrics: cfg.Metrics, OnWrite: flowapi.OnWrite(s.record), Oldest: s.record.Gates().Oldest,
 	})
 	if err != nil {

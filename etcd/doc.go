@@ -3,8 +3,8 @@
 // etcd client, etcdctl too, can speak to it.
 //
 //	          apiserver, etcdctl
-//	               │ gRPC, TLS, client certificates
-//	               ▼
+//	               │ gRPC, TLS, client certificates; or, in the
+//	               ▼ same process, function calls (Local)
 //	DataDir/lock   ListenAddress ── etcd ──► DataDir/member/wal    every write, fsynced
 //	                                    └──► DataDir/member/snap   the B+tree of all keys
 //
@@ -33,7 +33,8 @@
 // nothing of it is in kubernetes/kubernetes, whose contract with it is the client
 // protocol and the keys below /registry. Here as there the apiserver finds it by
 // an address (--etcd-servers) and never otherwise, so that an external etcd can
-// take its place. Left out are clusters of several members: for those, run
+// take its place; only when the server at that address is in the same process do
+// the protocol's messages go to it without a wire (Local). Left out are clusters of several members: for those, run
 // etcd itself. Without it there is no cluster: all other components can be
 // restarted from what it holds.
 package etcd

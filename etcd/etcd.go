@@ -104,6 +104,9 @@ type Etcd struct {
 	ready    chan struct{} // closed when the first Run serves
 
 	clients *grpc.Server // of the present Run; only it uses it
+	// offered is closed when Local knows the server of the present Run: before that it serves nobody, or whoever starts
+	// at the same time would come in from outside and stay there.
+	offered chan struct{}
 }
 
 // New checks cfg; nothing is touched before Run.
@@ -138,11 +141,16 @@ func (e *Etcd) Run(ctx context.Context) error {
 	// Step 2: start, and wait until requests are answered.
 	var stopping atomic.Bool
 	fatal := make(fatalHook, 1)
+	e.offered = make(chan struct{})
+	offer := sync.OnceFunc(func() { close(e.offered) })
 	server, endpoint, err := e.start(zapLogger(logger, &stopping, fatal), fatal)
 	if err != nil {
+		offer()
 		return err
 	}
-	defer e.close(server, &stopping)
+	withdraw := func() {}
+	defer func() { e.close(server, &stopping, withdraw) }()
+	defer offer()
 	select {
 	case <-server.Server.ReadyNotify():
 	case err := <-server.Err():
@@ -154,6 +162,8 @@ func (e *Etcd) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
+	withdraw = offerLocal(endpoint, server)
+	offer()
 	e.running(server, endpoint)
 	defer e.running(nil, endpoint)
 	logger.V(1).Info("Serving", "endpoint", endpoint)
@@ -172,8 +182,9 @@ func (e *Etcd) Run(ctx context.Context) error {
 }
 
 // close lets requests under way end for a moment, then closes all connections,
-// and then the store.
-func (e *Etcd) close(server *embed.Etcd, stopping *atomic.Bool) {
+// lets go those who came without one (who would else come back by a connection),
+// and then closes the store.
+func (e *Etcd) close(server *embed.Etcd, stopping *atomic.Bool, withdraw func()) {
 	stopping.Store(true)
 	closed := make(chan struct{})
 	go func() {
@@ -184,6 +195,7 @@ func (e *Etcd) close(server *embed.Etcd, stopping *atomic.Bool) {
 			e.clients.GracefulStop()
 			timer.Stop()
 		}
+		withdraw()
 		server.Close()
 	}()
 	select {
@@ -321,7 +333,10 @@ func (e *Etcd) embedConfig(logger *zap.Logger) (*embed.Config, *url.URL, error) 
 	}
 	// A connection that says nothing holds up the stop for as long; gRPC's default is 2 min.
 	c.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ConnectionTimeout(3 * time.Second)}
-	c.ServiceRegister = func(s *grpc.Server) { e.clients = s }
+	c.ServiceRegister = func(s *grpc.Server) {
+		<-e.offered
+		e.clients = s
+	}
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
 	return c, listen, nil
 }

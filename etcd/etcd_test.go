@@ -118,6 +118,37 @@ func TestServesClientsWithACertificateOnly(t *testing.T) {
 	}
 }
 
+// Who is in the same process needs no connection; it loses its watches when the server stops, as it would with one.
+func TestLocalClient(t *testing.T) {
+	e := run(t, Config{DataDir: t.TempDir(), ListenAddress: "127.0.0.1:0"}, logr.Discard())
+	if Local("http://127.0.0.1:1") != nil {
+		t.Error("a client of another address")
+	}
+	client := Local(e.Endpoint())
+	changes := client.Watch(t.Context(), "k")
+	if _, err := connect(t, e.Endpoint(), nil).Put(t.Context(), "k", "from outside"); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-changes; len(got.Events) != 1 || string(got.Events[0].Kv.Value) != "from outside" {
+		t.Errorf("watched %v", got)
+	}
+	if got, err := client.Get(t.Context(), "k"); err != nil || len(got.Kvs) != 1 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if err := e.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got, open := <-changes; open {
+		t.Errorf("the watch goes on: %v", got)
+	}
+	if Local(e.Endpoint()) != nil {
+		t.Error("a stopped server has a client")
+	}
+	if _, err := client.Put(t.Context(), "k", "late"); err == nil {
+		t.Error("a stopped server takes writes")
+	}
+}
+
 func TestKeepsWhatWasWritten(t *testing.T) {
 	config := Config{DataDir: t.TempDir(), ListenAddress: "127.0.0.1:0"}
 	first := run(t, config, logr.Discard())

@@ -17,7 +17,7 @@ const compactRevKey = "compact_rev_key"
 // compactor drops etcd's history before the revision it saw one turn ago, so
 // that every revision can be read for one interval at least.
 type compactor struct {
-	client  *clientv3.Client
+	etcd    func() *clientv3.Client
 	version int64 // of compactRevKey when last seen
 	seen    int64 // etcd's revision then; 0: none yet
 	oldest  func() int64
@@ -26,7 +26,7 @@ type compactor struct {
 // compact takes a turn every CompactionInterval until ctx ends.
 func (h *Hub) compact(ctx context.Context) {
 	logger := klog.FromContext(ctx)
-	c := compactor{client: h.client, oldest: h.config.Oldest}
+	c := compactor{etcd: h.etcd, oldest: h.config.Oldest}
 	ticker := h.config.Clock.NewTicker(h.config.CompactionInterval)
 	defer ticker.Stop()
 	for {
@@ -51,7 +51,7 @@ func (h *Hub) compact(ctx context.Context) {
 func (c *compactor) turn(ctx context.Context) (compacted int64, err error) {
 	// Step 1: the first to move the key has the turn. The others learn the new
 	// version, and with it that they must wait one interval from now.
-	response, err := c.client.Txn(ctx).
+	response, err := c.etcd().Txn(ctx).
 		If(clientv3.Compare(clientv3.Version(compactRevKey), "=", c.version)).
 		Then(clientv3.OpPut(compactRevKey, strconv.FormatInt(c.seen, 10))).
 		Else(clientv3.OpGet(compactRevKey)).
@@ -78,7 +78,7 @@ func (c *compactor) turn(ctx context.Context) (compacted int64, err error) {
 	if held := c.oldest(); held > 0 && held < before {
 		before = held // somebody still stands there: see Config.Oldest
 	}
-	if _, err := c.client.Compact(ctx, before); err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
+	if _, err := c.etcd().Compact(ctx, before); err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
 		return 0, err
 	}
 	return before, nil

@@ -15,7 +15,7 @@ func TestHistoryIsKeptForThoseWhoAreHeld(t *testing.T) {
 	clock := testingclock.NewFakeClock(time.Now())
 	held := int64(0)
 	f := newFixture(t, func(c *Config) { c.Clock, c.Oldest = clock, func() int64 { return held } })
-	compactor := compactor{client: f.hub.client, oldest: f.hub.config.Oldest}
+	compactor := compactor{etcd: f.hub.etcd, oldest: f.hub.config.Oldest}
 	turn := func() int64 {
 		compacted, err := compactor.turn(f.ctx)
 		if err != nil {

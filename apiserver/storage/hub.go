@@ -31,6 +31,9 @@ type Config struct {
 	MaxPending int
 	// Clock for bookmarks, compaction and history; default the real one.
 	Clock clock.WithTicker
+	// Local returns a client of the etcd at an endpoint if that runs in this process, else nil: then one over the
+	// network is used. nil: there never is one.
+	Local func(endpoint string) *EtcdClient
 	// Metrics takes this package's metrics; nil: none.
 	Metrics prometheus.Registerer
 	// OnWrite hears of every write that etcd has committed; it must not block. nil: nobody does.
@@ -39,6 +42,9 @@ type Config struct {
 	// is. nil: there are no such clients.
 	Oldest func() int64
 }
+
+// EtcdClient is etcd's client, for those who may not name it.
+type EtcdClient = clientv3.Client
 
 // Written is a write that has been committed: an object of Kind went from Old to New.
 type Written struct {
@@ -92,8 +98,8 @@ const progressInterval = time.Minute
 //   - revisions.current is published after the caches have what it promises.
 type Hub struct {
 	config    Config
-	tls       *tls.Config // nil: in the clear
-	client    *clientv3.Client
+	tls       *tls.Config      // nil: in the clear
+	remote    *clientv3.Client // connects when it is first used
 	revisions revisions
 	leases    leaseManager
 	metrics   *metrics
@@ -109,7 +115,8 @@ type Hub struct {
 type session struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	wg     sync.WaitGroup // loads under way
+	etcd   *clientv3.Client // whom the watch is of; guarded by Hub.mu
+	wg     sync.WaitGroup   // loads under way
 }
 
 // New connects to etcd; it does not wait for it. Nothing is read before Run.
@@ -122,21 +129,31 @@ func New(cfg Config) (*Hub, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to etcd at %s: %w", strings.Join(cfg.Endpoints, ","), err)
 	}
-	h := &Hub{config: cfg, client: client, tls: config, resources: map[string]*resource{}}
+	h := &Hub{config: cfg, remote: client, tls: config, resources: map[string]*resource{}}
 	h.metrics = newMetrics(cfg.Metrics, h)
 	h.revisions.fetch = h.fetchRevision
 	h.revisions.stalled = h.requestProgress
-	h.leases = leaseManager{client: client, clock: cfg.Clock}
+	h.leases = leaseManager{etcd: h.etcd, clock: cfg.Clock}
 	return h, nil
 }
 
 // Close ends the connection to etcd; Run does so itself.
-func (h *Hub) Close() error { return h.client.Close() }
+func (h *Hub) Close() error { return h.remote.Close() }
+
+// etcd is the client to ask now: the etcd at our endpoint may have come to run in this process, or ceased to.
+func (h *Hub) etcd() *clientv3.Client {
+	if h.config.Local != nil {
+		if local := h.config.Local(h.config.Endpoints[0]); local != nil {
+			return local
+		}
+	}
+	return h.remote
+}
 
 // Run keeps the caches up to date until ctx ends.
 func (h *Hub) Run(ctx context.Context) error {
 	logger := klog.FromContext(ctx)
-	defer h.client.Close()
+	defer h.remote.Close()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	if h.config.CompactionInterval > 0 {
@@ -175,7 +192,7 @@ func (h *Hub) runSession(ctx context.Context) error {
 
 	// Step 2: from here on every resource, also those yet to be added, is filled under this session.
 	ctx, cancel := context.WithCancelCause(clientv3.WithRequireLeader(ctx))
-	s := &session{ctx: ctx, cancel: cancel}
+	s := &session{ctx: ctx, cancel: cancel, etcd: h.remote}
 	h.mu.Lock()
 	h.session = s
 	h.revisions.reset(revision)
@@ -192,7 +209,7 @@ func (h *Hub) runSession(ctx context.Context) error {
 	}()
 
 	// Step 3: watch. Changes up to revision come with the lists.
-	responses := h.client.Watch(ctx, h.config.Prefix, clientv3.WithPrefix(), clientv3.WithRev(revision+1), clientv3.WithProgressNotify())
+	responses := h.watch(s, revision)
 	ticker := h.config.Clock.NewTicker(progressInterval)
 	defer ticker.Stop()
 	for {
@@ -204,7 +221,10 @@ func (h *Hub) runSession(ctx context.Context) error {
 				return fmt.Errorf("watching %s: %w", h.config.Prefix, err)
 			}
 			if !open {
-				return fmt.Errorf("watching %s: etcd ended the watch", h.config.Prefix)
+				if responses, err = h.rewatch(s); err != nil {
+					return err
+				}
+				continue
 			}
 			h.dispatch(ctx, response)
 		case <-ticker.C():
@@ -212,6 +232,39 @@ func (h *Hub) runSession(ctx context.Context) error {
 			h.forgetSnapshots()
 		}
 	}
+}
+
+// watch opens the session's watch on what comes after revision.
+func (h *Hub) watch(s *session, revision int64) clientv3.WatchChan {
+	etcd := h.etcd()
+	h.mu.Lock()
+	s.etcd = etcd
+	h.mu.Unlock()
+	return etcd.Watch(s.ctx, h.config.Prefix, clientv3.WithPrefix(), clientv3.WithRev(revision+1), clientv3.WithProgressNotify())
+}
+
+// rewatch goes on where the watch has ended because the etcd of this process stopped, once there is one again: a watch
+// over the network does so itself, and one of those that ended is lost.
+func (h *Hub) rewatch(s *session) (clientv3.WatchChan, error) {
+	h.mu.RLock()
+	lost := s.etcd == h.remote
+	h.mu.RUnlock()
+	for !lost && s.ctx.Err() == nil {
+		asking, answered := context.WithTimeout(s.ctx, time.Second)
+		_, err := h.fetchRevision(asking)
+		answered()
+		if err == nil {
+			return h.watch(s, h.revisions.now()), nil
+		}
+		select {
+		case <-s.ctx.Done():
+		case <-h.config.Clock.After(50 * time.Millisecond):
+		}
+	}
+	if s.ctx.Err() != nil {
+		return nil, context.Cause(s.ctx)
+	}
+	return nil, fmt.Errorf("watching %s: etcd ended the watch", h.config.Prefix)
 }
 
 // dispatch hands the changes of one response to their resources.
@@ -357,7 +410,7 @@ func (h *Hub) fetchRevision(ctx context.Context) (int64, error) {
 	defer cancel()
 	answered := h.metrics.ask("revision", "")
 	seen := h.revisions.now()
-	response, err := h.client.Get(ctx, h.config.Prefix, clientv3.WithCountOnly())
+	response, err := h.etcd().Get(ctx, h.config.Prefix, clientv3.WithCountOnly())
 	answered()
 	if err != nil {
 		return 0, fmt.Errorf("asking etcd for its revision: %w", h.withHint(err))
@@ -384,14 +437,17 @@ func (h *Hub) restartSession(cause error) {
 func (h *Hub) requestProgress() {
 	h.mu.RLock()
 	s := h.session
-	h.mu.RUnlock()
-	if s != nil {
-		// Without a connection this would wait for one. Its error is that of the
-		// watch, which reports it itself.
-		ctx, cancel := context.WithTimeout(s.ctx, stallTime)
-		defer cancel()
-		_ = h.client.RequestProgress(ctx)
+	if s == nil {
+		h.mu.RUnlock()
+		return
 	}
+	etcd := s.etcd
+	h.mu.RUnlock()
+	// Without a connection this would wait for one. Its error is that of the
+	// watch, which reports it itself.
+	ctx, cancel := context.WithTimeout(s.ctx, stallTime)
+	defer cancel()
+	_ = etcd.RequestProgress(ctx)
 }
 
 func (h *Hub) forgetSnapshots() {

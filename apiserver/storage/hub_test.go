@@ -27,9 +27,14 @@ func eventually(t testing.TB, what string, check func() error) {
 	t.Fatalf("%s: %v", what, err)
 }
 
-// A short stop of etcd is not seen by watchers.
+// A short stop of etcd is not seen by watchers, whether it is in this process or not.
 func TestWatchesSurviveARestartOfEtcd(t *testing.T) {
-	f := newFixture(t)
+	t.Run("in this process", func(t *testing.T) { surviveRestart(t, newFixture(t)) })
+	t.Run("over the network", func(t *testing.T) { surviveRestart(t, newFixture(t, func(c *Config) { c.Local = nil })) })
+}
+
+func surviveRestart(t *testing.T, f *fixture) {
+	before := f.hub.etcd()
 	w := f.watch("", WatchOptions{})
 	f.create("a/x", "one")
 	f.expect(w, "ADDED a/x app=one")
@@ -47,6 +52,9 @@ func TestWatchesSurviveARestartOfEtcd(t *testing.T) {
 	})
 	f.expect(w, "ADDED a/y app=")
 	f.list("", ListOptions{})
+	if local := f.hub.config.Local != nil; (f.hub.etcd() != before) != local || (f.hub.session.etcd != f.hub.remote) != local {
+		t.Error("after the restart it is asked in another way than before")
+	}
 }
 
 // When the changes since the watch broke are gone, caches are filled anew and
@@ -199,7 +207,7 @@ func TestRoutesByTheLongestPrefix(t *testing.T) {
 func TestUnreadableValues(t *testing.T) {
 	f := newFixture(t)
 	put := func(key, value string) {
-		if _, err := f.hub.client.Put(f.ctx, key, value); err != nil {
+		if _, err := f.hub.remote.Put(f.ctx, key, value); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -226,7 +234,7 @@ func TestLeases(t *testing.T) {
 		}
 	}
 	leaseOf := func(name string) int64 {
-		response, err := f.hub.client.Get(f.ctx, "/registry/pods/a/"+name)
+		response, err := f.hub.remote.Get(f.ctx, "/registry/pods/a/"+name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -244,13 +252,13 @@ func TestLeases(t *testing.T) {
 	if leaseOf("x") != before {
 		t.Error("an update lost the lease")
 	}
-	life, err := f.hub.client.TimeToLive(f.ctx, clientv3.LeaseID(before))
+	life, err := f.hub.remote.TimeToLive(f.ctx, clientv3.LeaseID(before))
 	if err != nil || life.GrantedTTL < 3600 || life.GrantedTTL > 3660 {
 		t.Errorf("granted for %d s, %v", life.GrantedTTL, err)
 	}
 	// All that a lease held ends in one revision.
 	w := f.watch("", WatchOptions{SendInitialEvents: new(bool)})
-	if _, err := f.hub.client.Revoke(f.ctx, clientv3.LeaseID(before)); err != nil {
+	if _, err := f.hub.remote.Revoke(f.ctx, clientv3.LeaseID(before)); err != nil {
 		t.Fatal(err)
 	}
 	if a, b := f.next(w), f.next(w); a.ResourceVersion != b.ResourceVersion || a.Type != "DELETED" || b.Type != "DELETED" {
@@ -261,7 +269,7 @@ func TestLeases(t *testing.T) {
 // A revision can be read for one interval at least, then it is dropped.
 func TestCompactorDropsWhatIsTwoTurnsOld(t *testing.T) {
 	f := newFixture(t)
-	mine, other := compactor{client: f.hub.client, oldest: f.hub.config.Oldest}, compactor{client: f.hub.client, oldest: f.hub.config.Oldest}
+	mine, other := compactor{etcd: f.hub.etcd, oldest: f.hub.config.Oldest}, compactor{etcd: f.hub.etcd, oldest: f.hub.config.Oldest}
 	turn := func(c *compactor) int64 {
 		compacted, err := c.turn(f.ctx)
 		if err != nil {
@@ -308,7 +316,7 @@ func TestProtobufAndJSONAreBothRead(t *testing.T) {
 
 func TestDefaultsAreFilledIn(t *testing.T) {
 	f := newFixture(t)
-	if _, err := f.hub.client.Put(f.ctx, "/registry/pods/a/x", `{"kind":"Pod","apiVersion":"v1","metadata":{"name":"x","namespace":"a"},"spec":{"containers":null}}`); err != nil {
+	if _, err := f.hub.remote.Put(f.ctx, "/registry/pods/a/x", `{"kind":"Pod","apiVersion":"v1","metadata":{"name":"x","namespace":"a"},"spec":{"containers":null}}`); err != nil {
 		t.Fatal(err)
 	}
 	f.hub.Remove("pods")

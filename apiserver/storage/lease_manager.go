@@ -12,8 +12,8 @@ import (
 // leaseManager grants etcd leases. Objects that expire within a short time of
 // each other share one: a lease an event would cost etcd more than the event.
 type leaseManager struct {
-	client clientv3.Lease
-	clock  clock.PassiveClock
+	etcd  func() *clientv3.Client
+	clock clock.PassiveClock
 
 	mu     sync.Mutex
 	leases map[int64]*sharedLease // by TTL in seconds
@@ -43,7 +43,7 @@ func (m *leaseManager) lease(ctx context.Context, ttl int64) (clientv3.LeaseID, 
 	}
 	reuse := min(leaseReuse, time.Duration(ttl)*time.Second/20)
 	extra := int64((reuse + time.Second - 1) / time.Second)
-	granted, err := m.client.Grant(ctx, ttl+extra)
+	granted, err := m.etcd().Grant(ctx, ttl+extra)
 	if err != nil {
 		return 0, err
 	}

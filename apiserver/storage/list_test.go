@@ -188,7 +188,7 @@ func TestCompactedPagesAreExpired(t *testing.T) {
 
 func (f *fixture) compact(revision int64) {
 	f.Helper()
-	if _, err := f.hub.client.Compact(f.ctx, revision); err != nil {
+	if _, err := f.hub.remote.Compact(f.ctx, revision); err != nil {
 		f.Fatal(err)
 	}
 }
@@ -232,7 +232,7 @@ func TestReadsAreConsistentAcrossResources(t *testing.T) {
 	if list := f.list("", ListOptions{}); list.ResourceVersion < other.ResourceVersion {
 		t.Errorf("revision %d, want %d at least", list.ResourceVersion, other.ResourceVersion)
 	}
-	put, err := f.hub.client.Put(f.ctx, "elsewhere", "")
+	put, err := f.hub.remote.Put(f.ctx, "elsewhere", "")
 	if err != nil {
 		t.Fatal(err)
 	}

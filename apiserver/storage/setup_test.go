@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 
+	"hyperkube/etcd"
 	"hyperkube/etcd/etcdtest"
 )
 
@@ -58,7 +59,7 @@ func newFixture(t testing.TB, options ...func(*Config)) *fixture {
 // newHub runs a further hub on the same etcd, as a second apiserver would.
 func (f *fixture) newHub(options ...func(*Config)) *Hub {
 	f.Helper()
-	cfg := Config{Endpoints: []string{f.etcd.Endpoint}, CompactionInterval: -1}
+	cfg := Config{Endpoints: []string{f.etcd.Endpoint}, Local: etcd.Local, CompactionInterval: -1}
 	for _, option := range options {
 		option(&cfg)
 	}

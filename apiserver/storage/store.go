@@ -29,7 +29,7 @@ func (r *resource) Create(ctx context.Context, key string, obj runtime.Object, t
 	created := clientv3.Compare(clientv3.ModRevision(r.prefix+key), "=", 0)
 	answered := r.hub.metrics.ask("create", r.config.Prefix)
 	began := time.Now()
-	response, err := r.hub.client.Txn(ctx).If(created).Then(clientv3.OpPut(r.prefix+key, string(data), options...)).Commit()
+	response, err := r.hub.etcd().Txn(ctx).If(created).Then(clientv3.OpPut(r.prefix+key, string(data), options...)).Commit()
 	answered()
 	if err != nil || !response.Succeeded {
 		r.writes.abandon(w)
@@ -183,7 +183,7 @@ func (r *resource) commit(ctx context.Context, current *Object, ops []clientv3.O
 	key := r.prefix + current.Key
 	unchanged := clientv3.Compare(clientv3.ModRevision(key), "=", current.ResourceVersion)
 	answered := r.hub.metrics.ask("update", r.config.Prefix)
-	response, err := r.hub.client.Txn(ctx).If(unchanged).Then(ops...).Else(clientv3.OpGet(key)).Commit()
+	response, err := r.hub.etcd().Txn(ctx).If(unchanged).Then(ops...).Else(clientv3.OpGet(key)).Commit()
 	answered()
 	if err == nil && response.Succeeded {
 		return response.Header.Revision, nil, nil
@@ -224,7 +224,7 @@ func (p *Preconditions) check(o *Object) error {
 // getEtcd reads one object past the cache.
 func (r *resource) getEtcd(ctx context.Context, key string) (*Object, error) {
 	answered := r.hub.metrics.ask("get", r.config.Prefix)
-	response, err := r.hub.client.Get(ctx, r.prefix+key)
+	response, err := r.hub.etcd().Get(ctx, r.prefix+key)
 	answered()
 	if err != nil {
 		return nil, err
@@ -243,7 +243,7 @@ func (r *resource) listEtcd(ctx context.Context, prefix string, revision int64) 
 	var objects []*Object
 	for {
 		answered := r.hub.metrics.ask("list", r.config.Prefix)
-		response, err := r.hub.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(page), clientv3.WithRev(revision))
+		response, err := r.hub.etcd().Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(page), clientv3.WithRev(revision))
 		answered()
 		if err != nil {
 			return nil, 0, err

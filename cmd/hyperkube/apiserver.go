@@ -13,6 +13,7 @@ import (
 
 	"hyperkube/apiserver"
 	"hyperkube/component"
+	"hyperkube/etcd"
 	"hyperkube/pki"
 )
 
@@ -175,7 +176,7 @@ func (o *apiserverOptions) Run(ctx context.Context, env *component.Env) error {
 		ServiceAccountKeyFile: o.dir.ServiceAccountKeyFile(), ServiceAccountIssuer: "https://kubernetes.default.svc." + cluster.ClusterDomain,
 		ServiceCIDR: cluster.ServiceCIDR, NodePortRange: o.NodePortRange, ClusterDNSAddress: cluster.DNSAddress,
 		ReservedNodePorts: []int{o.SecurePort, cluster.EtcdPort, kubeletPort},
-		EtcdServers:       o.EtcdServers, EtcdCAFile: o.EtcdCAFile, EtcdCertFile: o.EtcdCertFile, EtcdKeyFile: o.EtcdKeyFile,
+		EtcdServers:       o.EtcdServers, EtcdCAFile: o.EtcdCAFile, EtcdCertFile: o.EtcdCertFile, EtcdKeyFile: o.EtcdKeyFile, LocalEtcd: etcd.Local,
 		KubeletClientCertFile: o.kubelet.CertFile, KubeletClientKeyFile: o.kubelet.KeyFile, KubeletCAFile: o.dir.CAFile(),
 		StorageMediaType: o.StorageMediaType, FlowBuffer: buffer, TokenAuthFile: o.TokenAuthFile,
 		EnableBootstrapTokenAuth: o.BootstrapTokens, AuditPolicyFile: o.AuditPolicyFile, AuditLogPath: o.AuditLogPath, MaxRequestsInflight: o.MaxInflight, TracingEndpoint: o.TracingEndpoint, Metrics: env.Metrics, Health: env.Health,

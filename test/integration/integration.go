@@ -29,6 +29,7 @@ import (
 	"k8s.io/klog/v2/ktesting"
 
 	"hyperkube/apiserver"
+	"hyperkube/etcd"
 	"hyperkube/etcd/etcdtest"
 	"hyperkube/pki"
 )
@@ -122,7 +123,7 @@ func (c *Cluster) serverConfig(address string) (apiserver.Config, error) {
 	return apiserver.Config{
 		BindAddress: address, AdvertiseAddress: "192.0.2.1",
 		CertFile: serving.CertFile, KeyFile: serving.KeyFile, ClientCAFile: c.Dir.CAFile(),
-		ServiceAccountKeyFile: c.Dir.ServiceAccountKeyFile(), EtcdServers: []string{c.Etcd.Endpoint},
+		ServiceAccountKeyFile: c.Dir.ServiceAccountKeyFile(), EtcdServers: []string{c.Etcd.Endpoint}, LocalEtcd: etcd.Local,
 	}, nil
 }
 
