@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -155,19 +156,33 @@ func (s *Server) ensure(ctx context.Context, resource schema.GroupResource, obj 
 	return err
 }
 
-// ensureServiceCIDR shows the range of ClusterIPs as the ServiceCIDR kubernetes, ready.
+// ensureServiceCIDR shows the ranges of ClusterIPs as the ServiceCIDR kubernetes, ready. A cluster that became one of two families
+// gets the second there, too; any other difference stays, since Services have their addresses of what is there.
 func (s *Server) ensureServiceCIDR(ctx context.Context) error {
 	wanted := &networkingv1.ServiceCIDR{
 		ObjectMeta: metav1.ObjectMeta{Name: servicecidr.DefaultName},
 		Spec:       networkingv1.ServiceCIDRSpec{CIDRs: []string{s.env.ServiceCIDR.String()}},
 	}
+	if s.env.SecondaryServiceCIDR.IsValid() {
+		wanted.Spec.CIDRs = append(wanted.Spec.CIDRs, s.env.SecondaryServiceCIDR.String())
+	}
 	ranges := schema.GroupResource{Group: networkingv1.GroupName, Resource: "servicecidrs"}
-	if err := s.ensure(ctx, ranges, wanted); err != nil {
+	if err := s.reconcile(ctx, ranges, wanted, func(current runtime.Object) bool {
+		present := current.(*networkingv1.ServiceCIDR)
+		grows := len(present.Spec.CIDRs) == 1 && len(wanted.Spec.CIDRs) == 2 && present.Spec.CIDRs[0] == wanted.Spec.CIDRs[0]
+		if grows {
+			present.Spec.CIDRs = wanted.Spec.CIDRs
+		}
+		return grows
+	}); err != nil {
 		return err
 	}
 	if present, err := s.env.Store(ranges).GetCached(ctx, "", servicecidr.DefaultName); err == nil {
 		cidr := present.(*networkingv1.ServiceCIDR)
-		if cidr.DeletionTimestamp != nil || len(servicecidr.Prefixes(cidr)) > 0 {
+		if !slices.Equal(cidr.Spec.CIDRs, wanted.Spec.CIDRs) {
+			klog.FromContext(ctx).Info("The default ServiceCIDR does not match the flag configurations", "serviceCIDR", cidr.Spec.CIDRs, "flags", wanted.Spec.CIDRs)
+		}
+		if cidr.DeletionTimestamp != nil || meta.IsStatusConditionTrue(cidr.Status.Conditions, networkingv1.ServiceCIDRConditionReady) {
 			return nil
 		}
 	}
@@ -247,8 +262,8 @@ func (s *Server) ensureEndpointSlice(ctx context.Context, address netip.Addr, po
 		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{address.String()}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
 		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &port, Protocol: &tcp}},
 	}
-	slices := schema.GroupResource{Group: "discovery.k8s.io", Resource: "endpointslices"}
-	return s.reconcile(ctx, slices, wanted, func(current runtime.Object) bool {
+	endpointSlices := schema.GroupResource{Group: "discovery.k8s.io", Resource: "endpointslices"}
+	return s.reconcile(ctx, endpointSlices, wanted, func(current runtime.Object) bool {
 		present := current.(*discoveryv1.EndpointSlice)
 		if equality.Semantic.DeepEqual(present.Endpoints, wanted.Endpoints) && equality.Semantic.DeepEqual(present.Ports, wanted.Ports) {
 			return false

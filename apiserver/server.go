@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,7 +46,8 @@ type Config struct {
 	ServiceAccountKeyFile string
 	// ServiceAccountIssuer is the "iss" of tokens. Default "https://kubernetes.default.svc.cluster.local".
 	ServiceAccountIssuer string
-	// ServiceCIDR is the range of ClusterIPs. Default 10.96.0.0/16.
+	// ServiceCIDR is the range of ClusterIPs, or two with a comma between, one of each family; the first is the default family's.
+	// Default 10.96.0.0/16.
 	ServiceCIDR string
 	// NodePortRange is "first-last". Default "30000-32767".
 	NodePortRange string
@@ -231,7 +233,7 @@ func (s *Server) serves(resource string) bool {
 
 // newEnv reads the settings that resources ask for.
 func newEnv(cfg *Config) (*registry.Env, error) {
-	cidr, err := netip.ParsePrefix(cfg.ServiceCIDR)
+	cidr, secondary, err := parseServiceCIDR(cfg.ServiceCIDR)
 	if err != nil {
 		return nil, fmt.Errorf("apiserver: service CIDR: %w", err)
 	}
@@ -246,10 +248,25 @@ func newEnv(cfg *Config) (*registry.Env, error) {
 		}
 	}
 	return &registry.Env{
-		ServiceCIDR: cidr.Masked(), NodePortRange: *ports, ReservedNodePorts: cfg.ReservedNodePorts, ClusterDNSAddress: dns,
+		ServiceCIDR: cidr, SecondaryServiceCIDR: secondary, NodePortRange: *ports, ReservedNodePorts: cfg.ReservedNodePorts, ClusterDNSAddress: dns,
 		Clock: cfg.Clock, ServiceAccountKeyFile: cfg.ServiceAccountKeyFile, ServiceAccountIssuer: cfg.ServiceAccountIssuer,
 		KubeletClientCertFile: cfg.KubeletClientCertFile, KubeletClientKeyFile: cfg.KubeletClientKeyFile, KubeletCAFile: cfg.KubeletCAFile,
 	}, nil
+}
+
+// parseServiceCIDR reads one range, or two of different families; the second is invalid where there is one.
+func parseServiceCIDR(text string) (first, second netip.Prefix, err error) {
+	one, two, dual := strings.Cut(text, ",")
+	if first, err = netip.ParsePrefix(one); err != nil || !dual {
+		return first.Masked(), second, err
+	}
+	if second, err = netip.ParsePrefix(two); err != nil {
+		return first, second, err
+	}
+	if first.Addr().Is4() == second.Addr().Is4() {
+		return first, second, fmt.Errorf("%s: two ranges must be of IPv4 and of IPv6", text)
+	}
+	return first.Masked(), second.Masked(), nil
 }
 
 // nthAddress is the n-th address of a range.
@@ -296,6 +313,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var work sync.WaitGroup
 	work.Go(func() { _ = s.warm() })
 	work.Go(func() { s.bootstrap(background) })
+	work.Go(func() { s.runBackground(background) })
 	if s.spans != nil {
 		work.Go(func() { s.spans.Run(background) })
 	}
@@ -317,6 +335,22 @@ func (s *Server) Run(ctx context.Context) error {
 	hub.Wait()
 	s.auditor.Close()
 	return err
+}
+
+// runBackground does what resources do beside the requests, from the end of the bootstrap until ctx ends.
+func (s *Server) runBackground(ctx context.Context) {
+	if s.Ready(ctx) != nil {
+		return
+	}
+	var work sync.WaitGroup
+	for _, group := range s.groups {
+		for _, scope := range group.Scopes {
+			if run := scope.Resource.Background; run != nil {
+				work.Go(func() { run(ctx) })
+			}
+		}
+	}
+	work.Wait()
 }
 
 // shutdown lets requests under way finish. It counts them itself: net/http's Shutdown would wait a full second

@@ -22,6 +22,8 @@ import (
 type Env struct {
 	// ServiceCIDR is the range of ClusterIPs; its first address is the kubernetes Service's.
 	ServiceCIDR netip.Prefix
+	// SecondaryServiceCIDR is the range of the other family, of a cluster with two; invalid: there is none.
+	SecondaryServiceCIDR netip.Prefix
 	// NodePortRange is the range of NodePorts; ReservedNodePorts in it are never given out.
 	NodePortRange     utilnet.PortRange
 	ReservedNodePorts []int

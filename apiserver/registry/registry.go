@@ -64,6 +64,8 @@ type Resource struct {
 	Index string
 	// Hooks are for resources which hold something outside their object (ClusterIPs, node ports).
 	Hooks Hooks
+	// Background runs beside the requests, from the end of the server's start to its stop (repair of what Hooks hold); nil: nothing does.
+	Background func(ctx context.Context)
 }
 
 // View is one more served version of a stored resource.

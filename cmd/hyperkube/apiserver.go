@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -28,6 +29,7 @@ type apiserverOptions struct {
 	EtcdCertFile     string
 	EtcdKeyFile      string
 	NodePortRange    string
+	ServiceRange     string
 	StorageMediaType string
 	FlowBuffer       string
 	TokenAuthFile    string
@@ -87,6 +89,7 @@ func (o *apiserverOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.EtcdCAFile, "etcd-cafile", o.EtcdCAFile, "CA of --etcd-servers")
 	flags.StringVar(&o.EtcdCertFile, "etcd-certfile", o.EtcdCertFile, "client certificate for --etcd-servers")
 	flags.StringVar(&o.EtcdKeyFile, "etcd-keyfile", o.EtcdKeyFile, "its key")
+	flags.StringVar(&o.ServiceRange, "service-cluster-ip-range", o.ServiceRange, "range of the Services' addresses, or two, of IPv4 and IPv6, with a comma between (default: the range of cluster.yaml)")
 	flags.StringVar(&o.NodePortRange, "service-node-port-range", o.NodePortRange, "ports for Services of type NodePort")
 	flags.StringVar(&o.StorageMediaType, "storage-media-type", o.StorageMediaType, "how objects are written to etcd: application/json, which can be read, or application/vnd.kubernetes.protobuf")
 	flags.StringVar(&o.TokenAuthFile, "token-auth-file", o.TokenAuthFile, "CSV file of static tokens: token, user, uid and, optionally, \"group1,group2\"")
@@ -105,6 +108,9 @@ func (o *apiserverOptions) Complete(ctx context.Context) error {
 	}
 	if o.SecurePort < 0 {
 		o.SecurePort = o.dir.Cluster.APIServerPort
+	}
+	if o.ServiceRange == "" {
+		o.ServiceRange = o.dir.Cluster.ServiceCIDR
 	}
 	var err error
 	if o.AdvertiseAddress == "" {
@@ -146,6 +152,10 @@ func (o *apiserverOptions) Validate() error {
 	if net.ParseIP(o.BindAddress) == nil {
 		return fmt.Errorf("--bind-address=%s: must be an IP address", o.BindAddress)
 	}
+	// The kubernetes Service and DNS are where cluster.yaml says, for all components: a second family is all that can be added.
+	if first, _, _ := strings.Cut(o.ServiceRange, ","); first != o.dir.Cluster.ServiceCIDR {
+		return fmt.Errorf("--service-cluster-ip-range=%s: must begin with the range of cluster.yaml, %s", o.ServiceRange, o.dir.Cluster.ServiceCIDR)
+	}
 	if net.ParseIP(o.AdvertiseAddress) == nil {
 		return fmt.Errorf("--advertise-address=%s: must be an IP address", o.AdvertiseAddress)
 	}
@@ -174,7 +184,7 @@ func (o *apiserverOptions) Run(ctx context.Context, env *component.Env) error {
 		BindAddress: net.JoinHostPort(o.BindAddress, strconv.Itoa(o.SecurePort)), AdvertiseAddress: o.AdvertiseAddress,
 		CertFile: o.cert.CertFile, KeyFile: o.cert.KeyFile, ClientCAFile: o.dir.CAFile(),
 		ServiceAccountKeyFile: o.dir.ServiceAccountKeyFile(), ServiceAccountIssuer: "https://kubernetes.default.svc." + cluster.ClusterDomain,
-		ServiceCIDR: cluster.ServiceCIDR, NodePortRange: o.NodePortRange, ClusterDNSAddress: cluster.DNSAddress,
+		ServiceCIDR: o.ServiceRange, NodePortRange: o.NodePortRange, ClusterDNSAddress: cluster.DNSAddress,
 		ReservedNodePorts: []int{o.SecurePort, cluster.EtcdPort, kubeletPort},
 		EtcdServers:       o.EtcdServers, EtcdCAFile: o.EtcdCAFile, EtcdCertFile: o.EtcdCertFile, EtcdKeyFile: o.EtcdKeyFile, LocalEtcd: etcd.Local,
 		KubeletClientCertFile: o.kubelet.CertFile, KubeletClientKeyFile: o.kubelet.KeyFile, KubeletCAFile: o.dir.CAFile(),

@@ -117,7 +117,7 @@ func validateBackend(b *networkingv1.IngressBackend, path *field.Path) field.Err
 	if b.Service.Name == "" {
 		errs = append(errs, field.Required(path.Child("service", "name"), ""))
 	} else {
-		errs = append(errs, rule.All(validation.IsDNS1035Label(b.Service.Name), path.Child("service", "name"), b.Service.Name)...)
+		errs = append(errs, rule.All(validation.IsDNS1123Label(b.Service.Name), path.Child("service", "name"), b.Service.Name)...)
 	}
 	port := b.Service.Port
 	switch at := path.Child("service", "port"); {

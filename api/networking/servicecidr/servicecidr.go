@@ -61,12 +61,13 @@ func ValidateUpdate(c, old *networkingv1.ServiceCIDR) field.ErrorList {
 	return field.ErrorList{field.Invalid(path, now, validation.FieldImmutableErrorMsg)}
 }
 
-// Prefixes are the ranges of a ServiceCIDR that addresses may be taken from: none while it is not ready, or goes.
+// Prefixes are the ranges of a ServiceCIDR that addresses may be taken from: none once its controller says that it is not ready, or
+// while it goes. Of one that no controller has seen yet they may: there need not be one.
 func Prefixes(c *networkingv1.ServiceCIDR) []netip.Prefix {
-	ready := slices.ContainsFunc(c.Status.Conditions, func(condition metav1.Condition) bool {
-		return condition.Type == networkingv1.ServiceCIDRConditionReady && condition.Status == metav1.ConditionTrue
+	refused := slices.ContainsFunc(c.Status.Conditions, func(condition metav1.Condition) bool {
+		return condition.Type == networkingv1.ServiceCIDRConditionReady && condition.Status != metav1.ConditionTrue
 	})
-	if !ready || c.DeletionTimestamp != nil {
+	if refused || c.DeletionTimestamp != nil {
 		return nil
 	}
 	var prefixes []netip.Prefix

@@ -216,7 +216,7 @@ func TestClusterIPs(t *testing.T) {
 	}
 	for name, test := range map[string]struct{ ip, want string }{
 		"taken":        {spec.ClusterIP, "provided IP is already allocated"},
-		"out of range": {"10.1.2.3", "is not in the valid range. The range of valid IPs is 10.96.0.0/16"},
+		"out of range": {"10.1.2.3", "the provided network does not match the current range"},
 		"not an IP":    {"hello", "must be a valid IP address"},
 	} {
 		_, err := services.Create(ctx, service("other", func(s *v1.ServiceSpec) { s.ClusterIP = test.ip }), metav1.CreateOptions{})

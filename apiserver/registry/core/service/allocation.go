@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 
 	"hyperkube/api/core/service"
 	"hyperkube/apiserver/registry"
@@ -48,7 +49,7 @@ func (a *allocation) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the services that hold cluster addresses: %w", err)
 	}
-	a.ports = newAllocator(a.env.NodePortRange.Size, a.reservedPorts()...)
+	a.ports = newAllocator(a.env.NodePortRange.Size, portBand(a.env.NodePortRange.Size), a.reservedPorts()...)
 	var services []*v1.Service
 	for _, item := range list.Items {
 		s := item.Object.(*v1.Service)
@@ -88,16 +89,25 @@ func addresses(s *v1.Service) []netip.Addr {
 	}
 	var held []netip.Addr
 	for _, ip := range s.Spec.ClusterIPs {
-		if addr, err := netip.ParseAddr(ip); err == nil {
+		if addr, ok := parseIP(ip); ok {
 			held = append(held, addr)
 		}
 	}
 	return held
 }
 
+// parseIP reads an address as leniently as validation lets it through.
+func parseIP(text string) (netip.Addr, bool) {
+	addr, ok := netip.AddrFromSlice(netutils.ParseIPSloppy(text))
+	return addr.Unmap(), ok
+}
+
 // nodePorts are the ports of all nodes a service holds, each once: TCP and UDP may share one.
 func nodePorts(s *v1.Service) []int32 {
 	var held []int32
+	if !service.MayHaveNodePort(s) {
+		return nil
+	}
 	seen := map[int32]bool{0: true}
 	for i := range s.Spec.Ports {
 		if port := s.Spec.Ports[i].NodePort; !seen[port] {
@@ -163,52 +173,64 @@ func (a *allocation) begin(ctx context.Context, s, old *v1.Service, dryRun bool)
 		return nil, errors.NewInternalError(err)
 	}
 	t := &transaction{allocation: a, dryRun: dryRun}
-	errs := t.clusterIPs(ctx, s, old)
-	if len(errs) == 0 {
-		errs = t.nodePorts(s, old)
+	err := t.clusterIPs(ctx, s, old)
+	if err == nil {
+		err = t.nodePorts(s, old)
 	}
-	if len(errs) > 0 {
+	if err == nil {
+		err = t.healthCheckNodePort(s, old)
+	}
+	if err != nil {
 		t.finish(false)
-		return nil, errors.NewInvalid(schema.GroupKind{Kind: "Service"}, s.Name, errs)
+		return nil, err
 	}
 	return t.finish, nil
 }
 
-// clusterIPs gives a service of a type that has one an address, the one it asks for or any.
-func (t *transaction) clusterIPs(ctx context.Context, s, old *v1.Service) field.ErrorList {
+func invalid(s *v1.Service, err *field.Error) error {
+	return errors.NewInvalid(schema.GroupKind{Kind: "Service"}, s.Name, field.ErrorList{err})
+}
+
+func unable(format string, args ...any) error {
+	return errors.NewInternalError(fmt.Errorf(format, args...))
+}
+
+// clusterIPs gives a service an address of each of its families, the one it asks for or any; what it no longer has, goes back.
+func (t *transaction) clusterIPs(ctx context.Context, s, old *v1.Service) error {
 	held := map[netip.Addr]bool{}
 	for _, ip := range addresses(old) {
 		held[ip] = true
 	}
-	if service.NeedsClusterIP(s) && !service.IsHeadless(s) && len(s.Spec.ClusterIPs) == 0 {
-		ip, err := t.nextIP(ctx, s)
-		if err != nil {
-			return field.ErrorList{field.InternalError(field.NewPath("spec", "clusterIPs"), fmt.Errorf("failed to allocate a serviceIP: %w", err))}
-		}
-		s.Spec.ClusterIP = ip.String()
-		s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
-	} else {
-		for _, ip := range addresses(s) {
-			if held[ip] {
-				continue
-			}
-			if err := t.takeIP(ctx, s, ip); err != nil {
-				return field.ErrorList{field.Invalid(field.NewPath("spec", "clusterIPs"), s.Spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: %v", ip, err))}
-			}
-		}
-	}
 	for _, ip := range addresses(s) {
-		delete(held, ip)
+		if held[ip] {
+			delete(held, ip)
+			continue
+		}
+		if err := t.takeIP(ctx, s, ip); err != nil {
+			return invalid(s, field.Invalid(field.NewPath("spec", "clusterIPs"), s.Spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: %v", ip, err)))
+		}
 	}
 	for ip := range held {
 		t.freeIPs = append(t.freeIPs, ip)
 	}
+	if !service.NeedsClusterIP(s) || service.IsHeadless(s) {
+		return nil
+	}
+	s.Spec.ClusterIPs = slices.Clone(s.Spec.ClusterIPs) // it may be the old object's, which is shared
+	for i := len(s.Spec.ClusterIPs); i < len(s.Spec.IPFamilies); i++ {
+		ip, err := t.nextIP(ctx, s, s.Spec.IPFamilies[i])
+		if err != nil {
+			return unable("failed to allocate a serviceIP: %w", err)
+		}
+		s.Spec.ClusterIPs = append(s.Spec.ClusterIPs, ip.String())
+	}
+	s.Spec.ClusterIP = s.Spec.ClusterIPs[0]
 	return nil
 }
 
-// nextIP is any free address of any range. One that somebody else has meanwhile is passed over, and stays taken.
-func (t *transaction) nextIP(ctx context.Context, s *v1.Service) (netip.Addr, error) {
-	ready, err := t.allocation.ranges.ready(ctx)
+// nextIP is any free address of any range of a family. One that somebody else has meanwhile is passed over, and stays taken.
+func (t *transaction) nextIP(ctx context.Context, s *v1.Service, f v1.IPFamily) (netip.Addr, error) {
+	ready, err := t.allocation.ranges.ready(ctx, f)
 	if err != nil {
 		return netip.Addr{}, err
 	}
@@ -242,12 +264,12 @@ func (t *transaction) own(ctx context.Context, s *v1.Service, ip netip.Addr) (bo
 }
 
 func (t *transaction) takeIP(ctx context.Context, s *v1.Service, ip netip.Addr) error {
-	ready, err := t.allocation.ranges.ready(ctx)
+	ready, err := t.allocation.ranges.ready(ctx, familyOf(ip))
 	if err != nil {
 		return err
 	}
 	if !slices.ContainsFunc(ready, func(r *ipRange) bool { return r.contains(ip) }) {
-		return fmt.Errorf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", ip, prefixesOf(ready))
+		return errMismatched
 	}
 	if !t.allocation.ranges.take(ip) {
 		return errAllocated
@@ -264,9 +286,9 @@ func (t *transaction) takeIP(ctx context.Context, s *v1.Service, ip netip.Addr) 
 	return nil
 }
 
-// nodePorts gives each port of the service a port of the nodes: the one it asks
-// for, the one that the same number has in the other protocol, or any.
-func (t *transaction) nodePorts(s, old *v1.Service) field.ErrorList {
+// nodePorts gives each port of the service a port of the nodes: the one it asks for, of a new service the one that the same number
+// has in the other protocol, or any.
+func (t *transaction) nodePorts(s, old *v1.Service) error {
 	held := map[int32]bool{}
 	for _, port := range nodePorts(old) {
 		held[port] = true
@@ -274,38 +296,27 @@ func (t *transaction) nodePorts(s, old *v1.Service) field.ErrorList {
 	mine := map[int32]bool{} // taken by this write, or before
 	for i := range s.Spec.Ports {
 		port := &s.Spec.Ports[i]
-		at := field.NewPath("spec", "ports").Index(i).Child("nodePort")
 		if port.NodePort == 0 && service.NeedsNodePort(s) {
-			port.NodePort = sharedNodePort(s, port)
+			if old.Name == "" {
+				port.NodePort = sharedNodePort(s, port)
+			}
 			if port.NodePort == 0 {
 				n, err := t.allocation.ports.next()
 				if err != nil {
-					return field.ErrorList{field.InternalError(at, fmt.Errorf("failed to allocate a nodePort: %w", err))}
+					return unable("failed to allocate a nodePort: %w", err)
 				}
 				t.takenPorts = append(t.takenPorts, n)
 				port.NodePort = int32(n + t.allocation.env.NodePortRange.Base)
 				mine[port.NodePort] = true
 			}
-			continue
 		}
-		if port.NodePort == 0 || held[port.NodePort] || mine[port.NodePort] {
+		if port.NodePort == 0 || held[port.NodePort] || mine[port.NodePort] || !service.MayHaveNodePort(s) {
 			continue
 		}
 		if err := t.takePort(port.NodePort); err != nil {
-			return field.ErrorList{field.Invalid(at, port.NodePort, err.Error())}
+			return invalid(s, field.Invalid(field.NewPath("spec", "ports").Index(i).Child("nodePort"), port.NodePort, err.Error()))
 		}
 		mine[port.NodePort] = true
-	}
-	if err := t.healthCheckNodePort(s, held); err != nil {
-		return err
-	}
-	for _, port := range nodePorts(s) {
-		delete(held, port)
-	}
-	for port := range held {
-		if n, ok := t.allocation.portOffset(port); ok {
-			t.freePorts = append(t.freePorts, n)
-		}
 	}
 	return nil
 }
@@ -335,21 +346,24 @@ func (t *transaction) takePort(port int32) error {
 	return nil
 }
 
-func (t *transaction) healthCheckNodePort(s *v1.Service, held map[int32]bool) field.ErrorList {
-	at := field.NewPath("spec", "healthCheckNodePort")
-	port := s.Spec.HealthCheckNodePort
-	switch {
-	case !service.NeedsHealthCheck(s):
-	case port == 0:
+// healthCheckNodePort gives a service one where nodes must tell a load balancer of their endpoints, and notes what ports it no longer has.
+func (t *transaction) healthCheckNodePort(s, old *v1.Service) error {
+	if port := s.Spec.HealthCheckNodePort; service.NeedsHealthCheck(s) && port == 0 {
 		n, err := t.allocation.ports.next()
 		if err != nil {
-			return field.ErrorList{field.InternalError(at, fmt.Errorf("failed to allocate a HealthCheck NodePort: %w", err))}
+			return unable("failed to allocate a HealthCheck NodePort: %w", err)
 		}
 		t.takenPorts = append(t.takenPorts, n)
 		s.Spec.HealthCheckNodePort = int32(n + t.allocation.env.NodePortRange.Base)
-	case !held[port]:
+	} else if service.NeedsHealthCheck(s) && port != old.Spec.HealthCheckNodePort {
 		if err := t.takePort(port); err != nil {
-			return field.ErrorList{field.Invalid(at, port, fmt.Sprintf("failed to allocate requested HealthCheck NodePort %v: %v", port, err))}
+			return unable("failed to allocate requested HealthCheck NodePort %v: %w", port, err)
+		}
+	}
+	kept := nodePorts(s)
+	for _, port := range nodePorts(old) {
+		if n, ok := t.allocation.portOffset(port); ok && !slices.Contains(kept, port) {
+			t.freePorts = append(t.freePorts, n)
 		}
 	}
 	return nil

@@ -2,20 +2,23 @@ package service
 
 import (
 	"errors"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 )
 
 var (
-	errAllocated = errors.New("provided IP is already allocated")
-	errFull      = errors.New("range is full")
+	errAllocated  = errors.New("provided IP is already allocated")
+	errFull       = errors.New("range is full")
+	errMismatched = errors.New("the provided network does not match the current range")
 )
 
 // allocator gives out the numbers below size, each to one owner at a time.
 //
 // Invariants: reserved numbers are never chosen, though they may be asked for;
 // the first band numbers are chosen only when no other is left, so that people
-// have room for addresses of their own choice (KEP-3070).
+// have room for numbers of their own choice.
 type allocator struct {
 	size     int
 	band     int
@@ -25,21 +28,27 @@ type allocator struct {
 	used map[int]bool
 }
 
-func newAllocator(size int, reserved ...int) *allocator {
-	a := &allocator{size: size, band: band(size), used: map[int]bool{}, reserved: map[int]bool{}}
+func newAllocator(size, band int, reserved ...int) *allocator {
+	a := &allocator{size: size, band: band, used: map[int]bool{}, reserved: map[int]bool{}}
 	for _, n := range reserved {
 		a.reserved[n] = true
 	}
 	return a
 }
 
-// band is the part of a range kept for requests: a 16th, but at least 16 and at most 256.
-func band(size int) int {
-	b := min(max(size/16, 16), 256)
-	if b >= size {
-		return 0
+// ipBand is the part of a range of addresses that is kept for requests: a 16th, but at least 16 and at most 256 (KEP-3070).
+func ipBand(size int) int { return band(size, 16, 256) }
+
+// portBand is the same of a range of ports: a 32nd, at least 16 and at most 128 (KEP-3668).
+func portBand(size int) int { return band(size, 32, 128) }
+
+const leastBand = 16
+
+func band(size, part, most int) int {
+	if size < leastBand {
+		return 0 // it is too small to keep anything
 	}
-	return b
+	return min(max(size/part, leastBand), most)
 }
 
 // take gives out n if it is free.
@@ -87,4 +96,18 @@ func (a *allocator) release(n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.used, n)
+}
+
+// has says whether n is given out.
+func (a *allocator) has(n int) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.used[n]
+}
+
+// all are the numbers that are given out, in their order.
+func (a *allocator) all() []int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Sorted(maps.Keys(a.used))
 }

@@ -11,7 +11,7 @@ import (
 
 // Each number is given out once; the lower band and reserved numbers last, or never (KEP-3070).
 func TestAllocator(t *testing.T) {
-	a := newAllocator(32, 0, 20)
+	a := newAllocator(32, ipBand(32), 0, 20)
 	if a.band != 16 {
 		t.Fatalf("the band is %d", a.band)
 	}
@@ -39,6 +39,15 @@ func TestAllocator(t *testing.T) {
 	}
 }
 
+// The bands are KEP-3070's and KEP-3668's: of the default ranges, 256 addresses and 86 ports.
+func TestBands(t *testing.T) {
+	for _, test := range []struct{ size, ips, ports int }{{15, 0, 0}, {16, 16, 16}, {254, 16, 16}, {1022, 63, 31}, {2768, 173, 86}, {65534, 256, 128}} {
+		if ips, ports := ipBand(test.size), portBand(test.size); ips != test.ips || ports != test.ports {
+			t.Errorf("of %d: %d addresses and %d ports, want %d and %d", test.size, ips, ports, test.ips, test.ports)
+		}
+	}
+}
+
 func TestOffsets(t *testing.T) {
 	a := newAllocation(&registry.Env{
 		ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), ClusterDNSAddress: netip.MustParseAddr("10.96.0.10"),
@@ -62,8 +71,11 @@ func TestOffsets(t *testing.T) {
 	if got := a.reservedPorts(); len(got) != 1 || got[0] != 443 {
 		t.Errorf("reserved ports: %v", got)
 	}
-	six := newIPRange(netip.MustParsePrefix("fd00::/108"), netip.Addr{})
+	six := newIPRange(netip.MustParsePrefix("fd00::/64"), netip.Addr{})
 	if ip := six.address(0); ip != netip.MustParseAddr("fd00::1") {
 		t.Errorf("the first IPv6 address is %s", ip)
+	}
+	if far := netip.MustParseAddr("fd00::8000:0:0"); !six.contains(far) || six.address(six.offset(far)) != far {
+		t.Errorf("%s is an address of a wide range, too", far)
 	}
 }

@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"time"
 
@@ -29,16 +28,7 @@ func (a *allocation) own(ctx context.Context, s *v1.Service, ip netip.Addr) (boo
 	if store == nil {
 		return true, nil
 	}
-	family := v1.IPv4Protocol
-	if ip.Is6() {
-		family = v1.IPv6Protocol
-	}
-	_, err := store.Create(ctx, "", &networkingv1.IPAddress{
-		ObjectMeta: metav1.ObjectMeta{Name: ip.String(), Labels: map[string]string{
-			networkingv1.LabelIPAddressFamily: string(family), networkingv1.LabelManagedBy: "ipallocator.k8s.io",
-		}},
-		Spec: networkingv1.IPAddressSpec{ParentRef: parentOf(s)},
-	}, registry.Write{Unadmitted: true})
+	_, err := store.Create(ctx, "", newIPAddress(s, ip), registry.Write{Unadmitted: true})
 	if !errors.IsAlreadyExists(err) {
 		return err == nil, err
 	}
@@ -51,6 +41,18 @@ func (a *allocation) own(ctx context.Context, s *v1.Service, ip netip.Addr) (boo
 	}
 	ref := present.(*networkingv1.IPAddress).Spec.ParentRef
 	return ref != nil && *ref == *parentOf(s), nil
+}
+
+// allocatorName marks the objects that are made here.
+const allocatorName = "ipallocator.k8s.io"
+
+func newIPAddress(s *v1.Service, ip netip.Addr) *networkingv1.IPAddress {
+	return &networkingv1.IPAddress{
+		ObjectMeta: metav1.ObjectMeta{Name: ip.String(), Labels: map[string]string{
+			networkingv1.LabelIPAddressFamily: string(familyOf(ip)), networkingv1.LabelManagedBy: allocatorName,
+		}},
+		Spec: networkingv1.IPAddressSpec{ParentRef: parentOf(s)},
+	}
 }
 
 func parentOf(s *v1.Service) *networkingv1.ParentReference {
@@ -72,17 +74,9 @@ func (a *allocation) disown(ip netip.Addr) error {
 	return err
 }
 
-// loadAddresses makes the IPAddress objects that are missing: of services that are older than the objects, or that lost theirs.
+// loadAddresses marks the addresses that services say they have. Objects that are missing are made by the repair, which tells of it.
 func (a *allocation) loadAddresses(ctx context.Context, services []*v1.Service) error {
-	for _, s := range services {
-		for _, ip := range addresses(s) {
-			if _, err := a.own(ctx, s, ip); err != nil {
-				return fmt.Errorf("keeping address %s of service %s/%s: %w", ip, s.Namespace, s.Name, err)
-			}
-		}
-	}
-	// Ranges begin with the objects there are; what the services say is marked besides, since a cache may not have all of these yet.
-	if _, err := a.ranges.ready(ctx); err != nil {
+	if _, err := a.ranges.ready(ctx, ""); err != nil {
 		return err
 	}
 	for _, s := range services {

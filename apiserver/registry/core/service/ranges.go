@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
-	"strings"
+	"slices"
 	"sync"
 
+	v1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -24,17 +26,48 @@ type ranges struct {
 
 	mu    sync.Mutex
 	known map[netip.Prefix]*ipRange
+	// held are the addresses taken, and not given back, of whatever range.
+	held map[netip.Addr]bool
 }
 
 func newRanges(env *registry.Env) *ranges {
-	return &ranges{env: env, known: map[netip.Prefix]*ipRange{}}
+	return &ranges{env: env, known: map[netip.Prefix]*ipRange{}, held: map[netip.Addr]bool{}}
 }
 
 var serviceCIDRs = schema.GroupResource{Group: networkingv1.GroupName, Resource: "servicecidrs"}
 
-// ready are the ranges that give out addresses now.
-func (r *ranges) ready(ctx context.Context) ([]*ipRange, error) {
+// own are the prefixes that the apiserver was started with.
+func (r *ranges) own() []netip.Prefix {
 	prefixes := []netip.Prefix{r.env.ServiceCIDR.Masked()}
+	if r.env.SecondaryServiceCIDR.IsValid() {
+		prefixes = append(prefixes, r.env.SecondaryServiceCIDR.Masked())
+	}
+	return prefixes
+}
+
+// covers says whether ip is of any range, ready or not: of one that is to be deleted, too.
+func (r *ranges) covers(ctx context.Context, ip netip.Addr) (bool, error) {
+	prefixes := r.own()
+	if store := r.env.Store(serviceCIDRs); store != nil {
+		list, err := store.ListCached(ctx, "", nil)
+		if err != nil {
+			return false, fmt.Errorf("reading the ranges of cluster addresses: %w", err)
+		}
+		for _, obj := range list {
+			for _, cidr := range obj.(*networkingv1.ServiceCIDR).Spec.CIDRs {
+				if prefix, err := netip.ParsePrefix(cidr); err == nil {
+					prefixes = append(prefixes, prefix.Masked())
+				}
+			}
+		}
+	}
+	return slices.ContainsFunc(prefixes, func(prefix netip.Prefix) bool { return newIPRange(prefix, netip.Addr{}).contains(ip) }), nil
+}
+
+// ready are the ranges of a family that give out addresses now; "": of both.
+func (r *ranges) ready(ctx context.Context, f v1.IPFamily) ([]*ipRange, error) {
+	own := r.own()
+	var made []netip.Prefix
 	if store := r.env.Store(serviceCIDRs); store != nil {
 		list, err := store.ListCached(ctx, "", nil)
 		if err != nil {
@@ -43,17 +76,14 @@ func (r *ranges) ready(ctx context.Context) ([]*ipRange, error) {
 		for _, obj := range list {
 			cidr := obj.(*networkingv1.ServiceCIDR)
 			if cidr.Name == servicecidr.DefaultName && cidr.DeletionTimestamp != nil {
-				prefixes = prefixes[1:]
+				own = nil
 			}
-		}
-		for _, obj := range list {
-			for _, prefix := range servicecidr.Prefixes(obj.(*networkingv1.ServiceCIDR)) {
-				if prefix = prefix.Masked(); prefix.Addr().Is4() == r.env.ServiceCIDR.Addr().Is4() {
-					prefixes = append(prefixes, prefix)
-				}
+			for _, prefix := range servicecidr.Prefixes(cidr) {
+				made = append(made, prefix.Masked())
 			}
 		}
 	}
+	prefixes := slices.DeleteFunc(append(own, made...), func(prefix netip.Prefix) bool { return f != "" && family(prefix) != f })
 	return r.of(ctx, prefixes)
 }
 
@@ -85,6 +115,12 @@ func (r *ranges) begin(ctx context.Context, prefix netip.Prefix) (*ipRange, erro
 	if prefix == r.env.ServiceCIDR.Masked() {
 		made.reserved[0] = true // the kubernetes Service's
 	}
+	// What the services say is marked first: the objects' cache may not have all of them yet.
+	for ip := range r.held {
+		if made.contains(ip) {
+			made.take(made.offset(ip))
+		}
+	}
 	store := r.env.Store(ipAddresses)
 	if store == nil {
 		return made, nil
@@ -105,7 +141,8 @@ func (r *ranges) begin(ctx context.Context, prefix netip.Prefix) (*ipRange, erro
 func (r *ranges) take(ip netip.Addr) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	free := true
+	free := !r.held[ip]
+	r.held[ip] = true
 	for _, known := range r.known {
 		if known.contains(ip) && !known.take(known.offset(ip)) {
 			free = false
@@ -117,11 +154,25 @@ func (r *ranges) take(ip netip.Addr) bool {
 func (r *ranges) release(ip netip.Addr) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	delete(r.held, ip)
 	for _, known := range r.known {
 		if known.contains(ip) {
 			known.release(known.offset(ip))
 		}
 	}
+}
+
+// taken are the addresses that are marked in any range.
+func (r *ranges) taken() map[netip.Addr]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	taken := maps.Clone(r.held)
+	for _, known := range r.known {
+		for _, n := range known.all() {
+			taken[known.address(n)] = true
+		}
+	}
+	return taken
 }
 
 // ipRange gives out the addresses of one prefix by their offsets: 0 is the first usable one.
@@ -133,19 +184,16 @@ type ipRange struct {
 // newIPRange makes a range without its first address (the network's) and, for IPv4, its last (broadcast). dns is the address that
 // all kubelets tell their pods: it is given only to who asks for it.
 func newIPRange(prefix netip.Prefix, dns netip.Addr) *ipRange {
-	r := &ipRange{prefix: prefix, allocator: newAllocator(rangeSize(prefix))}
+	r := &ipRange{prefix: prefix, allocator: newAllocator(rangeSize(prefix), ipBand(rangeSize(prefix)))}
 	if dns.IsValid() && r.contains(dns) {
 		r.reserved[r.offset(dns)] = true
 	}
 	return r
 }
 
-// rangeSize is how many usable addresses a prefix has: at most 2^20, more than a cluster has services.
+// rangeSize is how many usable addresses a prefix has, as far as an int can count them.
 func rangeSize(cidr netip.Prefix) int {
-	bits := cidr.Addr().BitLen() - cidr.Bits()
-	if bits >= 20 {
-		return 1 << 20
-	}
+	bits := min(cidr.Addr().BitLen()-cidr.Bits(), 62)
 	size := 1<<bits - 1
 	if cidr.Addr().Is4() {
 		size--
@@ -170,12 +218,4 @@ func (r *ipRange) address(offset int) netip.Addr {
 func low(ip netip.Addr) uint64 {
 	bytes := ip.As16()
 	return binary.BigEndian.Uint64(bytes[8:])
-}
-
-func prefixesOf(list []*ipRange) string {
-	texts := make([]string, len(list))
-	for i, r := range list {
-		texts[i] = r.prefix.String()
-	}
-	return strings.Join(texts, ", ")
 }

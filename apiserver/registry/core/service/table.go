@@ -2,6 +2,7 @@ package service
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
@@ -38,7 +39,8 @@ func externalIP(s *v1.Service) string {
 		for _, ingress := range s.Status.LoadBalancer.Ingress {
 			given = append(given, column.Or(ingress.IP, ingress.Hostname))
 		}
-		ips = append(given, ips...)
+		slices.Sort(given)
+		ips = append(slices.Compact(given), ips...)
 		return column.Or(strings.Join(ips, ","), "<pending>")
 	}
 	return column.Or(strings.Join(ips, ","), "<none>")
