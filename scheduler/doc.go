@@ -52,7 +52,7 @@
 // # In Kubernetes
 //
 // pkg/scheduler: scheduler.go, schedule_one.go, eventhandlers.go; cmd/kube-scheduler
-// for the leader election around it. Left out: extenders, pod groups, and
+// for the leader election around it. Left out: pod groups, and
 // asynchronous API calls. Without the nominator (`scheduler/queue/nominator.go:Nominator`), a
 // pod that preemption made room for would have to race for the place.
 package scheduler

@@ -15,6 +15,7 @@ import (
 
 	"hyperkube/flow"
 	"hyperkube/reconcile"
+	"hyperkube/scheduler/extender"
 	"hyperkube/scheduler/framework"
 	"hyperkube/scheduler/framework/runtime"
 )
@@ -246,7 +247,10 @@ func (sched *Scheduler) findNodesThatFitPod(ctx context.Context, state *framewor
 	if name := pod.Pod.Status.NominatedNodeName; name != "" {
 		if node, err := sched.nodeInfoSnapshot.Get(name); err == nil {
 			if fw.RunFilterPluginsWithNominatedPods(ctx, state, pod, node).IsSuccess() {
-				return []*framework.NodeInfo{node}, diagnosis, nil
+				feasible, err := sched.findNodesThatPassExtenders(ctx, pod.Pod, []*framework.NodeInfo{node}, &diagnosis)
+				if err == nil && len(feasible) > 0 {
+					return feasible, diagnosis, nil
+				}
 			}
 		}
 	}
@@ -260,6 +264,10 @@ func (sched *Scheduler) findNodesThatFitPod(ctx context.Context, state *framewor
 	// Also after an error, so that one bad node does not hold up the rest for ever.
 	processed := len(feasible) + diagnosis.NodeToStatus.Len()
 	sched.nextStartNodeIndex = (sched.nextStartNodeIndex + processed) % len(all)
+	if err != nil {
+		return nil, diagnosis, err
+	}
+	feasible, err = sched.findNodesThatPassExtenders(ctx, pod.Pod, feasible, &diagnosis)
 	return feasible, diagnosis, err
 }
 
@@ -278,8 +286,8 @@ func (sched *Scheduler) existingNodes(names sets.Set[string]) []*framework.NodeI
 func (sched *Scheduler) findNodesThatPassFilters(ctx context.Context, state *framework.CycleState, pod *framework.PodInfo, diagnosis *framework.Diagnosis, nodes []*framework.NodeInfo) ([]*framework.NodeInfo, error) {
 	fw := sched.frameworkForPod(pod.Pod)
 	enough := sched.numFeasibleNodesToFind(fw.PercentageOfNodesToScore(), int32(len(nodes)))
-	if !fw.HasScorePlugins() {
-		enough = 1
+	if !fw.HasScorePlugins() && !sched.anyExtender((*extender.Extender).IsPrioritizer) && !sched.anyExtender((*extender.Extender).IsFilter) {
+		enough = 1 // nobody will choose
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -335,14 +343,18 @@ func (sched *Scheduler) numFeasibleNodesToFind(profiles *int32, numAllNodes int3
 	return max(numAllNodes*percentage/100, minFeasibleNodesToFind)
 }
 
-// prioritizeNodes scores the nodes that passed.
+// prioritizeNodes scores the nodes that passed; plugins first, then extenders.
 func (sched *Scheduler) prioritizeNodes(ctx context.Context, state *framework.CycleState, pod *framework.PodInfo, nodes []*framework.NodeInfo) ([]runtime.NodePluginScores, error) {
 	fw := sched.frameworkForPod(pod.Pod)
 	if status := fw.RunPreScorePlugins(ctx, state, pod, nodes); !status.IsSuccess() {
 		return nil, status.AsError()
 	}
 	scores, status := fw.RunScorePlugins(ctx, state, pod, nodes)
-	return scores, status.AsError()
+	if !status.IsSuccess() {
+		return nil, status.AsError()
+	}
+	sched.addExtenderScores(ctx, pod.Pod, nodes, scores)
+	return scores, nil
 }
 
 // selectHost takes the best score; among equals each has the same chance (the k-th
@@ -387,7 +399,7 @@ func (sched *Scheduler) bindingCycle(ctx context.Context, state *framework.Cycle
 	if status := fw.RunPreBindPlugins(ctx, state, pod, result.SuggestedHost); !status.IsSuccess() {
 		return status
 	}
-	if status := fw.RunBindPlugins(ctx, state, pod, result.SuggestedHost); !status.IsSuccess() {
+	if status := sched.bind(ctx, state, pod, result.SuggestedHost); !status.IsSuccess() {
 		return status
 	}
 	sched.Cache.FinishBinding(pod)

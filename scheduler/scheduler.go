@@ -27,6 +27,7 @@ import (
 	"hyperkube/client/informers"
 	"hyperkube/component"
 	"hyperkube/scheduler/cache"
+	"hyperkube/scheduler/extender"
 	"hyperkube/scheduler/framework"
 	"hyperkube/scheduler/framework/runtime"
 	"hyperkube/scheduler/plugins"
@@ -44,6 +45,8 @@ type Config struct {
 	// Profiles pick the pods by spec.schedulerName, and the plugins for them. Default: one,
 	// "default-scheduler", with all plugins.
 	Profiles []runtime.Profile
+	// Extenders are programs that are asked after the plugins, in this order.
+	Extenders []*extender.Extender
 	// PodInitialBackoff and PodMaxBackoff bound the wait of a pod after a refusal. Default 1 s and 10 s.
 	PodInitialBackoff, PodMaxBackoff time.Duration
 	// LeaderElect makes it schedule only while it holds the Lease
@@ -221,7 +224,7 @@ func (sched *Scheduler) buildFrameworks(ctx context.Context, recorder func(name 
 		name := profile.SchedulerName
 		fw, err := runtime.NewFramework(ctx, sched.cfg.Plugins, profile, runtime.Options{
 			Client: sched.client, Recorder: recorder(name), Informers: sched.informers,
-			Snapshot: sched.nodeInfoSnapshot, Nominator: &sched.nominator, Clock: sched.cfg.Clock,
+			Snapshot: sched.nodeInfoSnapshot, Nominator: &sched.nominator, Clock: sched.cfg.Clock, Extenders: sched.cfg.Extenders,
 			Observe: func(point string, code framework.Code, d time.Duration) {
 				sched.metrics.observeExtensionPoint(name, point, code, d)
 			},
@@ -238,6 +241,8 @@ func (sched *Scheduler) buildFrameworks(ctx context.Context, recorder func(name 
 			return fmt.Errorf("profile %s: %w", name, err)
 		}
 		hints[name][waitForNode] = []framework.ClusterEventWithHint{{Event: framework.EventNodeAdd}}
+		// Nobody knows what helps a pod that an extender refused: any event may.
+		hints[name][extender.Name] = []framework.ClusterEventWithHint{{Event: framework.ClusterEvent{Resource: framework.WildCard, ActionType: framework.All}}}
 		sched.frameworks[name] = fw
 	}
 	sched.SchedulingQueue = queue.NewPriorityQueue(klog.FromContext(ctx), queue.Options{

@@ -49,7 +49,8 @@ func (o *schedulerOptions) config(log klog.Logger) (scheduler.Config, error) {
 	for _, field := range file.Ignored() {
 		log.Info("Ignored in the scheduler's configuration", "file", o.ConfigFile, "field", field)
 	}
-	cfg.Profiles, cfg.PodInitialBackoff, cfg.PodMaxBackoff = file.Profiles, file.PodInitialBackoff(), file.PodMaxBackoff()
+	cfg.Extenders, cfg.Profiles = file.Extenders, file.Profiles
+	cfg.PodInitialBackoff, cfg.PodMaxBackoff = file.PodInitialBackoff(), file.PodMaxBackoff()
 	if file.PercentageOfNodesToScore != nil {
 		cfg.PercentageOfNodesToScore = *file.PercentageOfNodesToScore
 	}

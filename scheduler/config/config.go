@@ -17,7 +17,7 @@
 // Read first: `scheduler/config/config.go:Read`.
 //
 // In Kubernetes: pkg/scheduler/apis/config (loading, defaults, validation; there with an
-// internal version and conversions). Left out: extenders, and
+// internal version and conversions). Left out:
 // what File.Ignored names.
 package config
 
@@ -31,6 +31,7 @@ import (
 	kubejson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
+	"hyperkube/scheduler/extender"
 	"hyperkube/scheduler/framework"
 	"hyperkube/scheduler/framework/runtime"
 )
@@ -38,7 +39,8 @@ import (
 // File is what a configuration file says.
 type File struct {
 	configv1.KubeSchedulerConfiguration
-	Profiles []runtime.Profile
+	Profiles  []runtime.Profile
+	Extenders []*extender.Extender
 }
 
 // Load reads the file at path.
@@ -74,13 +76,13 @@ func Read(data []byte) (*File, error) {
 	if err := file.validate(); err != nil {
 		return nil, err
 	}
-	return file, file.readProfiles()
+	if err := file.readProfiles(); err != nil {
+		return nil, err
+	}
+	return file, file.readExtenders()
 }
 
 func (f *File) validate() error {
-	if len(f.Extenders) > 0 {
-		return errors.New("extenders: Forbidden: this scheduler calls none; write a plugin instead")
-	}
 	if p := f.PercentageOfNodesToScore; p != nil && (*p < 0 || *p > 100) {
 		return fmt.Errorf("percentageOfNodesToScore: Invalid value: %d: not in valid range [0-100]", *p)
 	}

@@ -65,6 +65,30 @@ func TestIgnoredIsSaid(t *testing.T) {
 	}
 }
 
+// An extender that the scheduler shall leave a resource to takes it out of what NodeResourcesFit counts.
+func TestExtenders(t *testing.T) {
+	file, err := Read([]byte(head + `
+extenders:
+- urlPrefix: http://127.0.0.1:12345/scheduler
+  filterVerb: filter
+  prioritizeVerb: prioritize
+  weight: 5
+  httpTimeout: 100ms
+  managedResources: [{name: example.com/fpga, ignoredByScheduler: true}, {name: example.com/gpu}]
+profiles:
+- pluginConfig: [{name: NodeResourcesFit, args: {ignoredResources: [example.com/foo]}}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(file.Extenders) != 1 || file.Extenders[0].Name() != "http://127.0.0.1:12345/scheduler" || file.Extenders[0].IsBinder() || !file.Extenders[0].IsFilter() {
+		t.Errorf("extenders %+v", file.Extenders)
+	}
+	if got := string(file.Profiles[0].Args["NodeResourcesFit"]); got != `{"ignoredResources":["example.com/foo","example.com/fpga"]}` {
+		t.Errorf("args %s", got)
+	}
+}
+
 func TestBadFiles(t *testing.T) {
 	for name, test := range map[string]struct{ text, want string }{
 		"another kind":     {"apiVersion: v1\nkind: Pod\n", `it is a "Pod" of "v1"`},
@@ -75,9 +99,12 @@ func TestBadFiles(t *testing.T) {
 		"a name twice":     {head + "profiles: [{schedulerName: a}, {schedulerName: a}]\n", `profiles[1].schedulerName: Duplicate value: "a"`},
 		"args twice":       {head + "profiles: [{pluginConfig: [{name: A}, {name: A}]}]\n", `profiles[0].pluginConfig[1]: Duplicate value: "A"`},
 		"args of another":  {head + "profiles: [{pluginConfig: [{name: A, args: {kind: BArgs}}]}]\n", "args for plugin A were not of type AArgs, got BArgs"},
+		"weight":           {head + "extenders: [{urlPrefix: http://x, prioritizeVerb: p}]\n", "extenders[0].weight: Invalid value: 0: must have a positive weight applied to it"},
+		"binders":          {head + "extenders: [{urlPrefix: http://x, bindVerb: b}, {urlPrefix: http://y, bindVerb: b}]\n", "only one extender can implement bind"},
+		"managed twice":    {head + "extenders: [{managedResources: [{name: a/b}, {name: a/b}]}]\n", "duplicate extender managed resource name"},
+		"no resource":      {head + "extenders: [{managedResources: [{name: cpu}]}]\n", "extenders[0].managedResources[0].name: Invalid value: \"cpu\""},
 		"percentage":       {head + "percentageOfNodesToScore: 101\n", "not in valid range [0-100]"},
 		"backoff":          {head + "podInitialBackoffSeconds: 5\npodMaxBackoffSeconds: 1\n", "podMaxBackoffSeconds: Invalid value: 1"},
-		"extenders":        {head + "extenders: [{urlPrefix: http://x}]\n", "extenders: Forbidden"},
 	} {
 		if _, err := Read([]byte(test.text)); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", name, err, test.want)

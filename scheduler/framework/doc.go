@@ -43,6 +43,6 @@
 // # In Kubernetes
 //
 // staging/src/k8s.io/kube-scheduler/framework (interfaces, Status, events) and
-// pkg/scheduler/framework (NodeInfo, FitError). Left out: extenders, dynamic
+// pkg/scheduler/framework (NodeInfo, FitError). Left out: dynamic
 // resource allocation, pod groups and opportunistic batching.
 package framework

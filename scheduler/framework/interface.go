@@ -13,6 +13,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"hyperkube/client/informers"
+	"hyperkube/scheduler/extender"
 )
 
 const (
@@ -212,5 +213,7 @@ type Handle interface {
 	RunPreFilterExtensionRemovePod(ctx context.Context, state *CycleState, pod, removed *PodInfo, node *NodeInfo) *Status
 	// NominatedPodsForNode are the pods that wait for room on a node.
 	NominatedPodsForNode(node string) []*PodInfo
+	// Extenders are asked about preemptions too.
+	Extenders() []*extender.Extender
 	Logger() klog.Logger
 }

@@ -1,7 +1,10 @@
 package plugins
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"testing"
 	"time"
@@ -13,8 +16,11 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/events"
+	configv1 "k8s.io/kube-scheduler/config/v1"
+	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 
 	"hyperkube/client/informers"
+	"hyperkube/scheduler/extender"
 	"hyperkube/scheduler/framework"
 	fwruntime "hyperkube/scheduler/framework/runtime"
 	"hyperkube/scheduler/queue"
@@ -41,6 +47,11 @@ func budget(name string, allowed int32, app string) *policyv1.PodDisruptionBudge
 // preempt lets the real plugins look for a node, which they must not find, and then preempt.
 func preempt(t *testing.T, pod *v1.Pod, nodes []*v1.Node, running []*v1.Pod, others ...runtime.Object) (node string, evicted []string, message string, client *fake.Clientset) {
 	t.Helper()
+	return preemptAsking(t, nil, pod, nodes, running, others...)
+}
+
+func preemptAsking(t *testing.T, extenders []*extender.Extender, pod *v1.Pod, nodes []*v1.Node, running []*v1.Pod, others ...runtime.Object) (node string, evicted []string, message string, client *fake.Clientset) {
+	t.Helper()
 	objects := slices.Clone(others)
 	for _, p := range running {
 		objects = append(objects, p)
@@ -55,7 +66,7 @@ func preempt(t *testing.T, pod *v1.Pod, nodes []*v1.Node, running []*v1.Pod, oth
 	factory := informers.NewSharedInformerFactory(client, 0)
 	snapshot := snapshotOf(nodes, running...)
 	f, err := fwruntime.NewFramework(t.Context(), NewInTreeRegistry(), fwruntime.Profile{}, fwruntime.Options{
-		Client: client, Recorder: events.NewFakeRecorder(100), Informers: factory, Snapshot: snapshot, Nominator: nominator})
+		Client: client, Recorder: events.NewFakeRecorder(100), Informers: factory, Snapshot: snapshot, Nominator: nominator, Extenders: extenders})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,6 +153,30 @@ func TestPreemption(t *testing.T) {
 				t.Errorf("nominated to %q, evicted %v, %q; want %q, %v, %q", node, evicted, message, test.node, test.evicted, test.message)
 			}
 		})
+	}
+}
+
+// An extender may take candidates away; of what it leaves the best is taken.
+func TestPreemptionAsksExtenders(t *testing.T) {
+	var offered extenderv1.ExtenderPreemptionArgs
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		json.NewDecoder(r.Body).Decode(&offered)
+		result := extenderv1.ExtenderPreemptionResult{NodeNameToMetaVictims: map[string]*extenderv1.MetaVictims{"n1": {Pods: []*extenderv1.MetaPod{{UID: "dear"}}}}}
+		json.NewEncoder(w).Encode(result)
+	}))
+	defer server.Close()
+	e, err := extender.New(configv1.Extender{URLPrefix: server.URL, PreemptVerb: "preempt"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dear, cheap := makePod("dear", priority(5), requests("cpu", "1"), onNode("n1")), makePod("cheap", priority(1), requests("cpu", "1"), onNode("n2"))
+	nodes := []*v1.Node{makeNode("n1"), makeNode("n2")}
+	node, evicted, message, _ := preemptAsking(t, []*extender.Extender{e}, makePod("p", priority(10), requests("cpu", "1")), nodes, []*v1.Pod{dear, cheap})
+	if node != "n1" || !slices.Equal(evicted, []string{"dear"}) || message != "" {
+		t.Errorf("nominated to %q, evicted %v, %q; want n1, which the extender left", node, evicted, message)
+	}
+	if v := offered.NodeNameToVictims; len(v) != 2 || len(v["n2"].Pods) != 1 || v["n2"].Pods[0].Name != "cheap" {
+		t.Errorf("offered %+v, want both nodes with their victims", v)
 	}
 }
 

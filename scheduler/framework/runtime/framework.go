@@ -21,6 +21,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"hyperkube/client/informers"
+	"hyperkube/scheduler/extender"
 	"hyperkube/scheduler/framework"
 )
 
@@ -43,6 +44,7 @@ type Options struct {
 	Snapshot  framework.SharedLister
 	// Nominator may be nil: nobody is nominated.
 	Nominator framework.PodNominator
+	Extenders []*extender.Extender
 	Clock     clock.WithTicker
 	// Observe is told the duration of each extension point; may be nil.
 	Observe func(extensionPoint string, code framework.Code, d time.Duration)
@@ -508,5 +510,8 @@ func (f *Framework) NominatedPodsForNode(node string) []*framework.PodInfo {
 	}
 	return f.Nominator.NominatedPodsForNode(node)
 }
+
+// Extenders implements Handle.
+func (f *Framework) Extenders() []*extender.Extender { return f.Options.Extenders }
 
 var _ framework.Handle = &Framework{}

@@ -18,9 +18,8 @@
 //	eviction.go            step 5
 //
 // In Kubernetes: pkg/scheduler/framework/plugins/defaultpreemption and
-// pkg/scheduler/framework/preemption. There step 5 runs beside the next scheduling
+// pkg/scheduler/framework/preemption. There step 6 runs beside the next scheduling
 // cycles (KEP-4832); here the scheduler waits for it, which is two requests for each victim.
-// Left out: extenders.
 package defaultpreemption
 
 import (
@@ -78,8 +77,9 @@ func (*DefaultPreemption) Name() string { return Name }
 //	1: may this pod preempt at all?
 //	2: on which nodes would it help?
 //	3: whom would it cost there?
-//	4: where does it cost least?
-//	5: evict them
+//	4: what do extenders say to that?
+//	5: where does it cost least?
+//	6: evict them
 func (pl *DefaultPreemption) PostFilter(ctx context.Context, state *framework.CycleState, pod *framework.PodInfo, filtered *framework.NodeToStatus) (*framework.PostFilterResult, *framework.Status) {
 	// Step 1: may this pod preempt at all?
 	if why := pl.notEligible(pod.Pod, filtered); why != "" {
@@ -102,9 +102,16 @@ func (pl *DefaultPreemption) PostFilter(ctx context.Context, state *framework.Cy
 	if len(candidates) == 0 {
 		return nominated(""), noCandidates(pod.Pod, len(all), refusals)
 	}
-	// Step 4: where does it cost least?
+	// Step 4: what do extenders say to that?
+	if candidates, err = pl.callExtenders(ctx, pod.Pod, candidates); err != nil {
+		return nil, framework.AsStatus(err)
+	}
+	if len(candidates) == 0 {
+		return nil, framework.NewStatus(framework.Unschedulable, "no candidate node for preemption")
+	}
+	// Step 5: where does it cost least?
 	best := selectCandidate(candidates)
-	// Step 5: evict them
+	// Step 6: evict them
 	if err := pl.evict(ctx, pod.Pod, best); err != nil {
 		return nil, framework.AsStatus(fmt.Errorf("preemption on node %s: %w", best.node, err))
 	}
