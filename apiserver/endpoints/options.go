@@ -165,10 +165,13 @@ func (s *Scope) predicate(o *metav1.ListOptions, name string) (storage.Predicate
 		if p.Field, err = fields.ParseSelector(o.FieldSelector); err != nil {
 			return p, errors.NewBadRequest(err.Error())
 		}
-		for _, requirement := range p.Field.Requirements() {
-			if err := s.checkField(requirement.Field); err != nil {
-				return p, err
-			}
+		known := s.selectable()
+		p.Field, err = p.Field.Transform(func(label, value string) (string, string, error) {
+			name, err := known(label)
+			return name, value, err
+		})
+		if err != nil {
+			return p, errors.NewBadRequest(err.Error())
 		}
 	}
 	// A watch of one path (GET .../pods/web?watch=1) is a watch of all with that name.
@@ -181,16 +184,26 @@ func (s *Scope) predicate(o *metav1.ListOptions, name string) (storage.Predicate
 	return p, nil
 }
 
-// checkField answers an unknown field as upstream's two kinds of field label conversion do.
-func (s *Scope) checkField(name string) error {
-	if name == "metadata.name" || (name == "metadata.namespace") {
-		return nil
+// selectable says by which labels objects may be selected, and which field each means. Upstream's kinds differ in how they
+// refuse the others: those that have fields of their own name the label; the rest say what there is.
+func (s *Scope) selectable() func(label string) (string, error) {
+	if s.Resource.Selects != nil {
+		return s.Resource.Selects
 	}
 	if s.Store.Fields == nil {
-		return errors.NewBadRequest(fmt.Sprintf("%q is not a known field selector: only %q, %q", name, "metadata.name", "metadata.namespace"))
+		return func(label string) (string, error) {
+			if label == "metadata.name" || label == "metadata.namespace" {
+				return label, nil
+			}
+			return "", fmt.Errorf("%q is not a known field selector: only %q, %q", label, "metadata.name", "metadata.namespace")
+		}
 	}
-	if _, known := s.Store.Fields(s.Store.New())[name]; !known {
-		return errors.NewBadRequest("field label not supported: " + name)
+	fields := s.Store.Fields(s.Store.New())
+	return func(label string) (string, error) {
+		_, known := fields[label]
+		if known || label == "metadata.name" || label == "metadata.namespace" && !s.Resource.ClusterScoped {
+			return label, nil
+		}
+		return "", fmt.Errorf("field label not supported: %s", label)
 	}
-	return nil
 }

@@ -43,6 +43,9 @@ type Resource struct {
 	StatusStrategy Strategy
 	// Fields are the selectable fields beside metadata.name and metadata.namespace; nil: none.
 	Fields func(obj runtime.Object) fields.Set
+	// Selects turns a label of a field selector, as this version of the kind spells it, into the field that is looked at, or
+	// refuses it; nil: the labels are the names in Fields.
+	Selects func(label string) (field string, err error)
 	// Table makes kubectl's columns; nil gives Name and Created At.
 	Table *Table
 	// Subresources by name, beside status: "binding", "scale", "log", …

@@ -58,6 +58,13 @@ func jobs() registry.Resource {
 		Fields: typed.Fields(func(j *batchv1.Job) fields.Set {
 			return fields.Set{"status.successful": strconv.Itoa(int(j.Status.Succeeded))}
 		}),
+		Selects: func(label string) (string, error) {
+			switch label {
+			case "metadata.name", "metadata.namespace", "status.successful":
+				return label, nil
+			}
+			return "", fmt.Errorf("field label %q not supported for Job", label)
+		},
 		Table: typed.Table(jobCells, append([]metav1.TableColumnDefinition{
 			column.Name(),
 			column.Text("Status", "Status of the job."),

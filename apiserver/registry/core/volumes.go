@@ -5,7 +5,6 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
@@ -39,8 +38,6 @@ func persistentVolumes() registry.Resource {
 			},
 			CheckUpdate: func(pv, old *v1.PersistentVolume) field.ErrorList { return nil },
 		},
-		// "name" is what selectors said before there was metadata.name.
-		Fields: typed.Fields(func(pv *v1.PersistentVolume) fields.Set { return fields.Set{"name": pv.Name} }),
 		Table: typed.Table(volumeCells,
 			column.Name(),
 			column.Text("Capacity", v1.PersistentVolumeSpec{}.SwaggerDoc()["capacity"]),
@@ -107,7 +104,6 @@ func persistentVolumeClaims() registry.Resource {
 			OnUpdate:    func(c, old *v1.PersistentVolumeClaim) { c.Spec = old.Spec },
 			CheckUpdate: persistentvolume.ValidateClaimStatusUpdate,
 		},
-		Fields: typed.Fields(func(c *v1.PersistentVolumeClaim) fields.Set { return fields.Set{"name": c.Name} }),
 		Table: typed.Table(claimCells,
 			column.Name(),
 			column.Text("Status", v1.PersistentVolumeClaimStatus{}.SwaggerDoc()["phase"]),

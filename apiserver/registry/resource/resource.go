@@ -4,6 +4,7 @@
 package resource
 
 import (
+	"fmt"
 	"strings"
 
 	resourcev1 "k8s.io/api/resource/v1"
@@ -122,6 +123,13 @@ func resourceSlices(env *registry.Env) registry.Resource {
 		Fields: typed.Fields(func(s *object) fields.Set {
 			return fields.Set{resourcev1.ResourceSliceSelectorNodeName: ptr.Deref(s.Spec.NodeName, ""), resourcev1.ResourceSliceSelectorDriver: s.Spec.Driver}
 		}),
+		Selects: func(label string) (string, error) {
+			switch label {
+			case "metadata.name", resourcev1.ResourceSliceSelectorNodeName, resourcev1.ResourceSliceSelectorDriver:
+				return label, nil
+			}
+			return "", fmt.Errorf("field label not supported for %s: %s", resourcev1.SchemeGroupVersion.WithKind("ResourceSlice"), label)
+		},
 		Table: typed.Table(func(s *object) []any {
 			return []any{s.Name, column.Or(ptr.Deref(s.Spec.NodeName, ""), "<unset>"), s.Spec.Driver, s.Spec.Pool.Name, column.Since(s.CreationTimestamp)}
 		},

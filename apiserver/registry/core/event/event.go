@@ -54,34 +54,47 @@ func View(env *registry.Env) registry.Resource {
 			ToServed: func(stored runtime.Object) runtime.Object { return event.ToEvents(stored.(*v1.Event)) },
 			ToStored: func(served runtime.Object) runtime.Object { return event.ToCore(served.(*eventsv1.Event)) },
 		},
-		Table: typed.Table(func(e *eventsv1.Event) []any { return cells(event.ToCore(e)) }, columns...),
+		Selects: viewSelects,
+		Table:   typed.Table(func(e *eventsv1.Event) []any { return cells(event.ToCore(e)) }, columns...),
 	}
 }
 
-// selectableFields know the object under both of its names.
 func selectableFields(e *v1.Event) fields.Set {
 	source := e.Source.Component
 	if source == "" {
 		source = e.ReportingController
 	}
-	set := fields.Set{
-		"reason":              e.Reason,
-		"reportingComponent":  e.ReportingController,
-		"reportingController": e.ReportingController,
-		"source":              source,
-		"type":                e.Type,
-	}
 	object := e.InvolvedObject
-	for _, prefix := range []string{"involvedObject.", "regarding."} {
-		set[prefix+"kind"] = object.Kind
-		set[prefix+"namespace"] = object.Namespace
-		set[prefix+"name"] = object.Name
-		set[prefix+"uid"] = string(object.UID)
-		set[prefix+"apiVersion"] = object.APIVersion
-		set[prefix+"resourceVersion"] = object.ResourceVersion
-		set[prefix+"fieldPath"] = object.FieldPath
+	return fields.Set{
+		"reason":                         e.Reason,
+		"reportingComponent":             e.ReportingController,
+		"source":                         source,
+		"type":                           e.Type,
+		"involvedObject.kind":            object.Kind,
+		"involvedObject.namespace":       object.Namespace,
+		"involvedObject.name":            object.Name,
+		"involvedObject.uid":             string(object.UID),
+		"involvedObject.apiVersion":      object.APIVersion,
+		"involvedObject.resourceVersion": object.ResourceVersion,
+		"involvedObject.fieldPath":       object.FieldPath,
 	}
-	return set
+}
+
+// viewSelects reads labels as events.k8s.io/v1 names its fields, which are stored under the names of v1.
+func viewSelects(label string) (string, error) {
+	switch label {
+	case "metadata.name", "metadata.namespace", "reason", "source", "type":
+		return label, nil
+	case "reportingController":
+		return "reportingComponent", nil
+	}
+	if part, ok := strings.CutPrefix(label, "regarding."); ok {
+		field := "involvedObject." + part
+		if _, known := selectableFields(&v1.Event{})[field]; known {
+			return field, nil
+		}
+	}
+	return "", fmt.Errorf("field label not supported: %s", label)
 }
 
 var columns = []metav1.TableColumnDefinition{

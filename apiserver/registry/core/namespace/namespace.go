@@ -30,7 +30,7 @@ func Resource(env *registry.Env) registry.Resource {
 		Strategy:       strategy,
 		StatusStrategy: statusStrategy,
 		Fields: typed.Fields(func(ns *v1.Namespace) fields.Set {
-			return fields.Set{"status.phase": string(ns.Status.Phase), "name": ns.Name}
+			return fields.Set{"status.phase": string(ns.Status.Phase)}
 		}),
 		Table: table,
 		// Each namespace takes all that is in it along: nobody is to delete them by the dozen.

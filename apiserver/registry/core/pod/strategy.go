@@ -8,6 +8,7 @@
 package pod
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -32,6 +33,7 @@ func Resource(env *registry.Env) registry.Resource {
 		Strategy:            podStrategy,
 		StatusStrategy:      podStatusStrategy,
 		Fields:              typed.Fields(selectableFields),
+		Selects:             selects,
 		Table:               table,
 		Index:               "spec.nodeName",
 		ReturnDeletedObject: true,
@@ -164,6 +166,21 @@ func selectableFields(pod *v1.Pod) fields.Set {
 		"status.podIP":             ip,
 		"status.nominatedNodeName": pod.Status.NominatedNodeName,
 	}
+}
+
+// selects knows two labels more than pods have fields: spec.host is what spec.nodeName once was called, and status.podIPs may be
+// asked for, though no pod is found by it.
+func selects(label string) (string, error) {
+	switch label {
+	case "spec.host":
+		return "spec.nodeName", nil
+	case "metadata.name", "metadata.namespace", "status.podIPs":
+		return label, nil
+	}
+	if _, known := selectableFields(&v1.Pod{})[label]; !known {
+		return "", fmt.Errorf("field label not supported: %s", label)
+	}
+	return label, nil
 }
 
 // mergeMatchLabelKeys writes the values of the pod's own labels named by
