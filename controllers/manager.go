@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"hyperkube/component"
+	"hyperkube/controllers/podautoscaler"
 	"hyperkube/reconcile"
 )
 
@@ -26,7 +27,8 @@ type Config struct {
 	// Client is what the controllers read and write with. Its rate limits must not
 	// be client-go's defaults of 5 requests a second.
 	Client kubernetes.Interface
-	// RESTConfig is for the metadata client of namespace and garbagecollector.
+	// RESTConfig is for the metadata client of namespace and garbagecollector, and the
+	// autoscaler's clients of scales and metrics.
 	RESTConfig *rest.Config
 	// Controllers selects: "*", "name", "-name"; default all.
 	Controllers []string
@@ -50,6 +52,9 @@ type Config struct {
 	// NodeMonitorPeriod (default 5 s), NodeMonitorGracePeriod (50 s) and
 	// NodeStartupGracePeriod (60 s) are the timers of package nodelifecycle.
 	NodeMonitorPeriod, NodeMonitorGracePeriod, NodeStartupGracePeriod time.Duration
+
+	// Autoscaler has the timers of package podautoscaler; its RESTConfig is this one's.
+	Autoscaler podautoscaler.Config
 
 	// LeaderElect: run only while holding the Lease kube-system/kube-controller-manager.
 	LeaderElect bool

@@ -23,6 +23,7 @@ import (
 	"hyperkube/controllers/nodeipam"
 	"hyperkube/controllers/nodelifecycle"
 	"hyperkube/controllers/persistentvolume"
+	"hyperkube/controllers/podautoscaler"
 	"hyperkube/controllers/podgc"
 	"hyperkube/controllers/pvcprotection"
 	"hyperkube/controllers/pvprotection"
@@ -56,6 +57,7 @@ var (
 	appsGroup  = schema.GroupVersion{Group: "apps", Version: "v1"}
 	batchGroup = schema.GroupVersion{Group: "batch", Version: "v1"}
 
+	autoscalingGroup  = schema.GroupVersion{Group: "autoscaling", Version: "v2"}
 	networkingGroup   = schema.GroupVersion{Group: "networking.k8s.io", Version: "v1"}
 	policyGroup       = schema.GroupVersion{Group: "policy", Version: "v1"}
 	discoveryGroup    = schema.GroupVersion{Group: "discovery.k8s.io", Version: "v1"}
@@ -101,6 +103,12 @@ var table = []entry{
 	{"disruption", "disruption-controller", "says how many pods each budget lets go", policyGroup.WithResource("poddisruptionbudgets"),
 		func(t *term) (controller, error) {
 			return disruption.New(t.client, t.informers, t.recorder("controllermanager"), t.options(1)), nil
+		}},
+	{"horizontalpodautoscaler", "horizontal-pod-autoscaler-controller", "scales workloads by what their pods use", autoscalingGroup.WithResource("horizontalpodautoscalers"),
+		func(t *term) (controller, error) {
+			config := t.config.Autoscaler
+			config.RESTConfig = t.config.RESTConfig
+			return podautoscaler.New(t.client, t.informers, t.recorder("horizontal-pod-autoscaler"), config, t.options(5))
 		}},
 	{"endpointslice", "endpointslice-controller", "lists the addresses behind each Service", discoveryGroup.WithResource("endpointslices"),
 		func(t *term) (controller, error) {

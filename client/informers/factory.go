@@ -33,6 +33,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/informers/apps"
+	"k8s.io/client-go/informers/autoscaling"
 	"k8s.io/client-go/informers/batch"
 	"k8s.io/client-go/informers/certificates"
 	"k8s.io/client-go/informers/coordination"
@@ -59,6 +60,7 @@ type SharedInformerFactory interface {
 	WaitForCacheSyncWithContext(ctx context.Context) cache.SyncResult
 
 	Apps() apps.Interface
+	Autoscaling() autoscaling.Interface
 	Batch() batch.Interface
 	Certificates() certificates.Interface
 	Coordination() coordination.Interface
@@ -182,6 +184,10 @@ func (f *sharedInformerFactory) InformerName() *cache.InformerName { return nil 
 
 func (f *sharedInformerFactory) Apps() apps.Interface {
 	return apps.New(f, metav1.NamespaceAll, f.tweak)
+}
+
+func (f *sharedInformerFactory) Autoscaling() autoscaling.Interface {
+	return autoscaling.New(f, metav1.NamespaceAll, f.tweak)
 }
 
 func (f *sharedInformerFactory) Batch() batch.Interface {

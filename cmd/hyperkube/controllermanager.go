@@ -10,6 +10,7 @@ import (
 
 	"hyperkube/component"
 	"hyperkube/controllers"
+	"hyperkube/controllers/podautoscaler"
 )
 
 // controllerManagerOptions is the command line of `hyperkube controller-manager`.
@@ -22,6 +23,8 @@ type controllerManagerOptions struct {
 	ClusterSigningDuration                        time.Duration
 	// ServiceAccountPrivateKeyFile signs the tokens of Secrets; "": the data directory's.
 	ServiceAccountPrivateKeyFile string
+	// Autoscaler has the timers of the HorizontalPodAutoscaler.
+	Autoscaler podautoscaler.Config
 }
 
 func newControllerManagerOptions() component.Options {
@@ -39,6 +42,12 @@ func (o *controllerManagerOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.ClusterSigningKeyFile, "cluster-signing-key-file", "", "its key")
 	flags.StringVar(&o.ServiceAccountPrivateKeyFile, "service-account-private-key-file", "", "the key that signs the tokens of Secrets (default: the data directory's)")
 	flags.DurationVar(&o.ClusterSigningDuration, "cluster-signing-duration", o.ClusterSigningDuration, "how long a signed certificate is good for at most")
+	hpa := "horizontal-pod-autoscaler-"
+	flags.DurationVar(&o.Autoscaler.SyncPeriod, hpa+"sync-period", 15*time.Second, "how often each autoscaler is looked at")
+	flags.DurationVar(&o.Autoscaler.DownscaleStabilization, hpa+"downscale-stabilization", 5*time.Minute, "how far back recommendations count against going down, where an autoscaler does not say")
+	flags.Float64Var(&o.Autoscaler.Tolerance, hpa+"tolerance", 0.1, "how far usage may be from its target without a step")
+	flags.DurationVar(&o.Autoscaler.CPUInitializationPeriod, hpa+"cpu-initialization-period", 5*time.Minute, "how long after a pod's start its CPU counts only while it is ready")
+	flags.DurationVar(&o.Autoscaler.InitialReadinessDelay, hpa+"initial-readiness-delay", 30*time.Second, "how long after a pod's start becoming unready still means that it has never been ready")
 }
 
 // Run waits for the apiserver, then runs the controllers.
@@ -68,7 +77,7 @@ func (o *controllerManagerOptions) Run(ctx context.Context, env *component.Env) 
 		Client:            set, RESTConfig: config, Controllers: o.Controllers, RootCA: ca,
 		ClusterCIDR: o.dir.Cluster.PodCIDR, ServiceCIDR: o.dir.Cluster.ServiceCIDR,
 		LeaderElect: o.LeaderElect, Identity: o.identity(), LeaseDuration: o.LeaseDuration, RenewDeadline: o.RenewDeadline, RetryPeriod: o.RetryPeriod,
-		Gate: o.gate(), Metrics: env.Metrics, Health: env.Health,
+		Autoscaler: o.Autoscaler, Gate: o.gate(), Metrics: env.Metrics, Health: env.Health,
 	})
 	if err != nil {
 		return err

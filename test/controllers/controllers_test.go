@@ -81,8 +81,9 @@ func runPods(t *testing.T, client kubernetes.Interface) {
 			}
 			next++
 			address := fmt.Sprintf("10.244.0.%d", next)
-			pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: address, PodIPs: []corev1.PodIP{{IP: address}},
-				Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()}}}
+			now := metav1.Now()
+			pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &now, PodIP: address, PodIPs: []corev1.PodIP{{IP: address}},
+				Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: now}}}
 			if pod.Spec.Containers[0].Image == "broken" {
 				pod.Status.Conditions[0].Status = corev1.ConditionFalse
 			}

@@ -5,6 +5,8 @@
 package horizontalpodautoscaler
 
 import (
+	"slices"
+
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	v1 "k8s.io/api/core/v1"
 	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
@@ -61,8 +63,11 @@ func Validate(a *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
 	spec, path := &a.Spec, field.NewPath("spec")
 	var errs field.ErrorList
 	least := ptr.Deref(spec.MinReplicas, 1)
-	if least < 1 {
-		errs = append(errs, field.Invalid(path.Child("minReplicas"), least, "must be greater than or equal to 1"))
+	if least < 0 {
+		errs = append(errs, field.Invalid(path.Child("minReplicas"), least, "must be greater than or equal to 0"))
+	}
+	if least == 0 && !slices.ContainsFunc(spec.Metrics, livesWithoutPods) {
+		errs = append(errs, field.Forbidden(path.Child("metrics"), "must specify at least one Object or External metric to support scaling to zero replicas"))
 	}
 	if spec.MaxReplicas < 1 {
 		errs = append(errs, field.Invalid(path.Child("maxReplicas"), spec.MaxReplicas, "must be greater than 0"))
@@ -79,6 +84,11 @@ func Validate(a *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
 		errs = append(errs, validateRules(b.ScaleDown, path.Child("behavior", "scaleDown"))...)
 	}
 	return errs
+}
+
+// livesWithoutPods: what only pods report would never bring them back from zero (KEP-2021).
+func livesWithoutPods(m autoscalingv2.MetricSpec) bool {
+	return m.Type == autoscalingv2.ObjectMetricSourceType || m.Type == autoscalingv2.ExternalMetricSourceType
 }
 
 func validateMetric(m *autoscalingv2.MetricSpec, path *field.Path) field.ErrorList {
@@ -167,6 +177,9 @@ func validateRules(r *autoscalingv2.HPAScalingRules, path *field.Path) field.Err
 	}
 	if len(r.Policies) == 0 {
 		errs = append(errs, field.Required(path.Child("policies"), "must specify at least one Policy"))
+	}
+	if t := r.Tolerance; t != nil && t.Sign() < 0 {
+		errs = append(errs, field.Invalid(path.Child("tolerance"), t.String(), "must be greater than or equal to 0"))
 	}
 	for i, p := range r.Policies {
 		at := path.Child("policies").Index(i)
