@@ -2,8 +2,10 @@ package controllers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -255,7 +257,12 @@ type ControllerStatus struct {
 	// when the apiserver does not serve what the controller is about.
 	Enabled bool `json:"enabled"`
 	Running bool `json:"isRunning"`
+	// Timers are what a controller waits for, where it is time that acts.
+	Timers []string `json:"timers,omitempty"`
 }
+
+// timed is a controller that can say what it waits for.
+type timed interface{ Timers() []string }
 
 // Status is the list of all controllers, on or off, in the table's order.
 func (m *Manager) Status() []ControllerStatus {
@@ -271,9 +278,21 @@ func (m *Manager) Status() []ControllerStatus {
 		list[i].Name = e.name
 		if c := running[e.name]; c != nil {
 			list[i].Status, list[i].Running = c.Status(), true
+			if t, ok := c.(timed); ok && list[i].Synced {
+				list[i].Timers = t.Timers()
+			}
 		}
 	}
 	return list
+}
+
+// StatusHandler serves Status as JSON.
+func (m *Manager) StatusHandler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		// It fails when the reader has gone, and then nobody is left to be told.
+		_ = json.NewEncoder(w).Encode(m.Status())
+	})
 }
 
 // check is the health check: a manager that leads has all its caches. One that

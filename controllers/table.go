@@ -34,6 +34,7 @@ import (
 	"hyperkube/controllers/servicecidrs"
 	"hyperkube/controllers/statefulset"
 	"hyperkube/controllers/tainteviction"
+	"hyperkube/controllers/ttl"
 	"hyperkube/controllers/ttlafterfinished"
 )
 
@@ -113,6 +114,10 @@ var table = []entry{
 	{"endpointslice", "endpointslice-controller", "lists the addresses behind each Service", discoveryGroup.WithResource("endpointslices"),
 		func(t *term) (controller, error) {
 			return endpointslice.New(t.client, t.informers, t.recorder("endpoint-slice-controller"), t.options(5)), nil
+		}},
+	{"endpointslicemirroring", "endpointslice-mirroring-controller", "copies endpoints written by hand into slices", discoveryGroup.WithResource("endpointslices"),
+		func(t *term) (controller, error) {
+			return endpointslice.NewMirroring(t.client, t.informers, t.recorder("endpoint-slice-mirroring-controller"), t.options(5)), nil
 		}},
 	{"endpoints", "endpoints-controller", "the same in the older form", coreGroup.WithResource("endpoints"),
 		func(t *term) (controller, error) {
@@ -196,6 +201,8 @@ var table = []entry{
 		func(t *term) (controller, error) {
 			return tainteviction.New(t.client, t.informers, t.recorder("taint-eviction-controller"), t.options(2))
 		}},
+	{"ttl", "ttl-controller", "tells kubelets how long what they read may be kept", coreGroup.WithResource("nodes"),
+		func(t *term) (controller, error) { return ttl.New(t.client, t.informers, t.options(1)), nil }},
 	{"servicecidrs", "service-cidr-controller", "holds the ranges of Services' addresses while these are used", networkingGroup.WithResource("servicecidrs"),
 		func(t *term) (controller, error) { return servicecidrs.New(t.client, t.informers, t.options(1)), nil }},
 	{"nodeipam", "node-ipam-controller", "gives each node its share of the pods' addresses", coreGroup.WithResource("nodes"),

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -37,7 +39,7 @@ func newControllerManagerOptions() component.Options {
 func (o *controllerManagerOptions) AddFlags(flags *pflag.FlagSet) {
 	o.apiClient.AddFlags(flags)
 	o.leaderElection.AddFlags(flags)
-	flags.StringSliceVar(&o.Controllers, "controllers", o.Controllers, "which to run: * for all, NAME for one, -NAME for all but one")
+	flags.StringSliceVar(&o.Controllers, "controllers", o.Controllers, "which to run: * for all, NAME for one, -NAME for all but one. There are: "+strings.Join(controllers.Names(), ", "))
 	flags.StringVar(&o.ClusterSigningCertFile, "cluster-signing-cert-file", "", "the CA certificate that signs certificate requests (default: the data directory's)")
 	flags.StringVar(&o.ClusterSigningKeyFile, "cluster-signing-key-file", "", "its key")
 	flags.StringVar(&o.ServiceAccountPrivateKeyFile, "service-account-private-key-file", "", "the key that signs the tokens of Secrets (default: the data directory's)")
@@ -82,6 +84,7 @@ func (o *controllerManagerOptions) Run(ctx context.Context, env *component.Env) 
 	if err != nil {
 		return err
 	}
+	env.Handlers = map[string]http.Handler{controllersPath: manager.StatusHandler()}
 	return o.serveAndRun(ctx, env, "", manager.Run)
 }
 

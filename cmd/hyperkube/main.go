@@ -60,6 +60,7 @@ func commands() []command {
 		{name: "why", summary: "why TYPE/NAME is as it is (pod, node, deploy, svc, pvc, ns …), and what would have to change", run: runWhy},
 		{name: "step", summary: "hold the watch events of COMPONENT, or the keys of COMPONENT/CONTROLLER; --one lets the next through", run: runStep},
 		{name: "continue", summary: "let everything flow again that step holds", run: runContinue},
+		{name: "controllers", summary: "each controller: its queue, last key and last error, and what it waits for; NAME, -o json", run: runControllers},
 		{name: "connections", summary: "who talks to whom by which protocol, and the open watches", run: runConnections},
 		{name: "routes", summary: "every route of the API and the function behind it", run: runRoutes},
 		{name: "source", summary: "print the code of FILE:LINE or SYMBOL, from this binary", run: runSource},

@@ -128,15 +128,19 @@ func withoutReserved(set map[string]string) map[string]string {
 
 // newEndpointSlice is an empty slice of the Service.
 func newEndpointSlice(service *corev1.Service, family discovery.AddressType, ports []discovery.EndpointPort) *discovery.EndpointSlice {
-	prefix := service.Name + "-"
-	if len(validation.IsDNS1123Subdomain(prefix+"x")) > 0 {
-		prefix = service.Name
-	}
 	return &discovery.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: service.Namespace, GenerateName: prefix, Labels: sliceLabels(service),
+			Namespace: service.Namespace, GenerateName: namePrefix(service.Name), Labels: sliceLabels(service),
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(service, corev1.SchemeGroupVersion.WithKind("Service"))},
 		},
 		AddressType: family, Ports: ports, Endpoints: []discovery.Endpoint{},
 	}
+}
+
+// namePrefix is what the names of slices begin with: a dash behind, if that still makes a name.
+func namePrefix(service string) string {
+	if prefix := service + "-"; len(validation.IsDNS1123Subdomain(prefix+"x")) == 0 {
+		return prefix
+	}
+	return service
 }

@@ -2,13 +2,11 @@ package endpointslice
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -31,44 +29,41 @@ const (
 // Controller is the loop over Services.
 type Controller struct {
 	*reconcile.Loop
-	client        kubernetes.Interface
+	writer        writer
 	recorder      record.EventRecorder
 	serviceLister corelisters.ServiceLister
 	podLister     corelisters.PodLister
 	nodeLister    corelisters.NodeLister
 	sliceLister   discoverylisters.EndpointSliceLister
-	tracker       *tracker
+	// zones is where the nodes and their CPUs are, for Services that ask for hints by it.
+	zones *zones
 }
 
 // New makes the controller.
 func New(client kubernetes.Interface, factory informers.SharedInformerFactory, recorder record.EventRecorder, options reconcile.Options) *Controller {
 	core, endpointSlices := factory.Core().V1(), factory.Discovery().V1().EndpointSlices()
 	c := &Controller{
-		client: client, recorder: recorder, tracker: newTracker(),
+		writer: writer{client, newTracker()}, recorder: recorder, zones: newZones(),
 		serviceLister: core.Services().Lister(), podLister: core.Pods().Lister(),
 		nodeLister: core.Nodes().Lister(), sliceLister: endpointSlices.Lister(),
 	}
 	c.Loop = reconcile.New("endpointslice", c.syncService, options)
 	c.Watch(core.Services().Informer(), reconcile.Self)
 	c.Watch(core.Pods().Informer(), servicepods.Keys(c.serviceLister))
-	c.Watch(endpointSlices.Informer(), c.sliceKeys)
-	// Nodes are only read, for their zones; a zone does not change while pods run there.
-	c.Watch(core.Nodes().Informer(), func(reconcile.Event) []string { return nil })
+	c.Watch(endpointSlices.Informer(), c.writer.tracker.keysOf(controllerName))
+	c.Watch(core.Nodes().Informer(), c.nodeKeys)
 	return c
 }
 
-// sliceKeys: the Service of a slice of ours, whoever changed it.
-func (c *Controller) sliceKeys(e reconcile.Event) []string {
-	slice := e.Object().(*discovery.EndpointSlice)
-	service, ok := slice.Labels[discovery.LabelServiceName]
-	if !ok || slice.Labels[discovery.LabelManagedBy] != controllerName {
+// nodeKeys: the Services whose hints follow from the CPUs of the zones, when these changed.
+// An endpoint's own zone is read when its pod changes: it does not move while pods run there.
+func (c *Controller) nodeKeys(e reconcile.Event) []string {
+	old, okOld := e.Old.(*corev1.Node)
+	node, ok := e.New.(*corev1.Node)
+	if okOld && ok && zoneShare(old) == zoneShare(node) {
 		return nil
 	}
-	key := cache.NewObjectName(slice.Namespace, service).String()
-	if e.Deleted() {
-		c.tracker.deleted(key, slice.UID)
-	}
-	return []string{key}
+	return c.zones.services()
 }
 
 // syncService is one turn for one Service:
@@ -84,7 +79,8 @@ func (c *Controller) syncService(ctx context.Context, key string) (reconcile.Res
 	}
 	service, err := c.serviceLister.Services(name.Namespace).Get(name.Name)
 	if apierrors.IsNotFound(err) {
-		c.tracker.forget(key)
+		c.writer.tracker.forget(key)
+		c.zones.forget(key)
 		return reconcile.Done, nil // its slices are the garbage collector's
 	}
 	if err != nil {
@@ -106,21 +102,41 @@ func (c *Controller) syncService(ctx context.Context, key string) (reconcile.Res
 		return reconcile.Done, err
 	}
 	// Step 2: wait if the cache lags behind our own writes.
-	if c.tracker.stale(key, existing) {
+	if c.writer.tracker.stale(key, existing) {
 		return reconcile.Result{Retry: true}, nil
 	}
 	existing = slices.DeleteFunc(existing, func(s *discovery.EndpointSlice) bool { return s.DeletionTimestamp != nil })
 
 	// Step 3: plan.
-	p := planService(service, pods, existing, c.zoneOf)
+	hinted, err := c.hints(key, service)
+	if err != nil {
+		return reconcile.Done, err
+	}
+	p := planService(service, pods, existing, surroundings{c.zoneOf, hinted})
+	for _, note := range c.zones.noted(key, service, p.notes) {
+		c.recorder.Event(service, note.kind, note.reason, note.message)
+	}
 
 	// Step 4: carry the plan out.
-	if err := c.execute(ctx, key, service, p); err != nil {
+	if err := c.writer.execute(ctx, key, service.Namespace, p); err != nil {
 		c.recorder.Eventf(service, corev1.EventTypeWarning, "FailedToUpdateEndpointSlices",
 			"Error updating Endpoint Slices for Service %s/%s: %v", service.Namespace, service.Name, err)
 		return reconcile.Done, err
 	}
 	return reconcile.Done, nil
+}
+
+// hints is how the Service's endpoints get their hints.
+func (c *Controller) hints(key string, service *corev1.Service) (hinter, error) {
+	if !wantsHintsByCPU(service) {
+		c.zones.forget(key)
+		return hintsOf(service), nil
+	}
+	nodes, err := c.nodeLister.List(labels.Everything())
+	if err != nil {
+		return nil, err
+	}
+	return byCPU(cpuRatios(nodes)), nil
 }
 
 // zoneOf is the zone of a node, empty where it is not known.
@@ -130,40 +146,4 @@ func (c *Controller) zoneOf(node string) string {
 		return ""
 	}
 	return n.Labels[corev1.LabelTopologyZone]
-}
-
-// execute creates, updates and deletes, in that order. What fails does not stop
-// the rest: each slice is right or wrong by itself.
-func (c *Controller) execute(ctx context.Context, key string, service *corev1.Service, p plan) error {
-	api := c.client.DiscoveryV1().EndpointSlices(service.Namespace)
-	var errs []error
-	for _, slice := range p.create {
-		created, err := api.Create(ctx, slice, metav1.CreateOptions{})
-		if err == nil {
-			c.tracker.wrote(key, created)
-		} else if !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-			errs = append(errs, err)
-		}
-	}
-	for _, slice := range p.update {
-		updated, err := api.Update(ctx, slice, metav1.UpdateOptions{})
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		c.tracker.wrote(key, updated)
-	}
-	if len(errs) > 0 {
-		// What was to move from a deleted slice into another may not have arrived.
-		return errors.Join(errs...)
-	}
-	for _, slice := range p.delete {
-		err := api.Delete(ctx, slice.Name, metav1.DeleteOptions{})
-		if err != nil && !apierrors.IsNotFound(err) {
-			errs = append(errs, err)
-			continue
-		}
-		c.tracker.removed(key, slice.UID)
-	}
-	return errors.Join(errs...)
 }

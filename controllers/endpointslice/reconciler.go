@@ -13,16 +13,11 @@ import (
 	"hyperkube/controllers/servicepods"
 )
 
-// plan is what must be written for one Service. Slices in it are ours to write;
-// none belongs to the cache.
-type plan struct {
-	create, update, delete []*discovery.EndpointSlice
-}
-
-func (p *plan) add(other plan) {
-	p.create = append(p.create, other.create...)
-	p.update = append(p.update, other.update...)
-	p.delete = append(p.delete, other.delete...)
+// surroundings are what else the endpoints depend on: the zones of nodes, and how they get
+// their hints.
+type surroundings struct {
+	zoneOf func(node string) string
+	hint   hinter
 }
 
 // group is the endpoints that have one set of ports.
@@ -33,14 +28,14 @@ type group struct {
 }
 
 // planService decides what to write for the Service.
-func planService(service *corev1.Service, pods []*corev1.Pod, existing []*discovery.EndpointSlice, zoneOf func(node string) string) plan {
+func planService(service *corev1.Service, pods []*corev1.Pod, existing []*discovery.EndpointSlice, around surroundings) plan {
 	var p plan
 	byFamily := map[discovery.AddressType][]*discovery.EndpointSlice{}
 	for _, slice := range existing {
 		byFamily[slice.AddressType] = append(byFamily[slice.AddressType], slice)
 	}
 	for _, family := range addressTypes(service, pods) {
-		p.add(reconcileByAddressType(service, pods, byFamily[family], family, zoneOf))
+		p.add(reconcileByAddressType(service, pods, byFamily[family], family, around))
 		delete(byFamily, family)
 	}
 	for _, family := range slices.Sorted(maps.Keys(byFamily)) {
@@ -84,13 +79,13 @@ func addressTypes(service *corev1.Service, pods []*corev1.Pod) []discovery.Addre
 }
 
 // reconcileByAddressType plans the slices of one family.
-func reconcileByAddressType(service *corev1.Service, pods []*corev1.Pod, existing []*discovery.EndpointSlice, family discovery.AddressType, zoneOf func(string) string) plan {
+func reconcileByAddressType(service *corev1.Service, pods []*corev1.Pod, existing []*discovery.EndpointSlice, family discovery.AddressType, around surroundings) plan {
 	groups := map[string]*group{}
 	for _, pod := range pods {
 		if !servicepods.ShouldPodBeInEndpoints(pod, true) {
 			continue
 		}
-		endpoint, ok := podToEndpoint(pod, service, family, zoneOf(pod.Spec.NodeName))
+		endpoint, ok := podToEndpoint(pod, service, family, around.zoneOf(pod.Spec.NodeName))
 		if !ok {
 			continue
 		}
@@ -102,6 +97,7 @@ func reconcileByAddressType(service *corev1.Service, pods []*corev1.Pod, existin
 		groups[key].endpoints[endpointKey(&endpoint)] = endpoint
 	}
 	var p plan
+	p.notes = around.hint(groups, family)
 	for _, slice := range existing {
 		key := portsKey(slice.Ports)
 		if groups[key] == nil {
@@ -113,7 +109,7 @@ func reconcileByAddressType(service *corev1.Service, pods []*corev1.Pod, existin
 	for _, key := range slices.Sorted(maps.Keys(groups)) {
 		p.add(reconcileByPorts(service, groups[key], family))
 	}
-	return keepPlaceholder(service, p, len(groups), family)
+	return keepPlaceholder(service, p, len(groups), family).recycled()
 }
 
 // keepPlaceholder leaves one empty slice where there are no endpoints.
@@ -126,15 +122,13 @@ func keepPlaceholder(service *corev1.Service, p plan, groups int, family discove
 		p.create = append(p.create, placeholder)
 		return p
 	}
-	// All slices are to go: one of them becomes the placeholder instead.
+	// All slices are to go. The oldest stays as it is if it is a placeholder already.
 	slices.SortFunc(p.delete, byAge)
-	kept := p.delete[0].DeepCopy()
-	p.delete = p.delete[1:]
-	before := kept.DeepCopy()
-	kept.Ports, kept.Endpoints, kept.Labels = []discovery.EndpointPort{}, []discovery.Endpoint{}, placeholder.Labels
-	if len(before.Ports) > 0 || len(before.Endpoints) > 0 || !maps.Equal(before.Labels, kept.Labels) {
-		p.update = append(p.update, kept)
+	if kept := p.delete[0]; len(kept.Ports) == 0 && len(kept.Endpoints) == 0 && maps.Equal(kept.Labels, placeholder.Labels) {
+		p.delete = p.delete[1:]
+		return p
 	}
+	p.create = append(p.create, placeholder)
 	return p
 }
 

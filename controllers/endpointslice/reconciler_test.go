@@ -54,7 +54,7 @@ func pods(from, to int) []*corev1.Pod {
 	return all
 }
 
-func noZone(string) string { return "" }
+var nowhere = surroundings{func(string) string { return "" }, hintsOf(&corev1.Service{})}
 
 // created counts the slices that apply has made, for their names.
 var created int
@@ -98,7 +98,7 @@ func TestSlicesThroughTime(t *testing.T) {
 	}{
 		{"no pods: a placeholder", nil, 1, 0, 0, "[0]"},
 		{"still none: nothing", nil, 0, 0, 0, "[0]"},
-		{"the first pods", pods(0, 3), 1, 0, 1, "[3]"},
+		{"the first pods: in the placeholder", pods(0, 3), 0, 1, 0, "[3]"},
 		{"nothing changed", pods(0, 3), 0, 0, 0, "[3]"},
 		{"one more: into the slice that has room", pods(0, 4), 0, 1, 0, "[4]"},
 		{"many more: as many new slices as needed", pods(0, 250), 2, 1, 0, "[50 100 100]"},
@@ -106,7 +106,7 @@ func TestSlicesThroughTime(t *testing.T) {
 		{"all but three go", pods(1, 4), 0, 1, 2, "[3]"},
 		{"the last go: the slice becomes the placeholder", nil, 0, 1, 0, "[0]"},
 	} {
-		p := planService(service, step.pods, existing, noZone)
+		p := planService(service, step.pods, existing, nowhere)
 		if len(p.create) != step.create || len(p.update) != step.update || len(p.delete) != step.delete {
 			t.Errorf("%s: creates %d, updates %d, deletes %d; want %d, %d, %d", step.name,
 				len(p.create), len(p.update), len(p.delete), step.create, step.update, step.delete)
@@ -151,7 +151,7 @@ func TestEndpointOfPod(t *testing.T) {
 		{"named under its headless Service", newService(), newPod(1, func(p *corev1.Pod) { p.Spec.Hostname, p.Spec.Subdomain = "h", "web" }), "true true false h"},
 		{"named under another", newService(), newPod(1, func(p *corev1.Pod) { p.Spec.Hostname, p.Spec.Subdomain = "h", "db" }), "true true false "},
 	} {
-		p := planService(test.service, []*corev1.Pod{test.pod}, nil, func(string) string { return "zone-a" })
+		p := planService(test.service, []*corev1.Pod{test.pod}, nil, surroundings{func(string) string { return "zone-a" }, hintsOf(test.service)})
 		got := "none"
 		if len(p.create[0].Endpoints) > 0 {
 			e := p.create[0].Endpoints[0]
@@ -175,7 +175,7 @@ func TestNamedPorts(t *testing.T) {
 			p.Spec.Containers = []corev1.Container{{Ports: []corev1.ContainerPort{{Name: "web", ContainerPort: number, Protocol: corev1.ProtocolTCP}}}}
 		}
 	}
-	p := planService(service, []*corev1.Pod{newPod(1, port(8080)), newPod(2, port(9090)), newPod(3, port(8080)), newPod(4)}, nil, noZone)
+	p := planService(service, []*corev1.Pod{newPod(1, port(8080)), newPod(2, port(9090)), newPod(3, port(8080)), newPod(4)}, nil, nowhere)
 	var got []string
 	for _, slice := range p.create {
 		number := "none"
@@ -192,7 +192,7 @@ func TestNamedPorts(t *testing.T) {
 
 // Labels: the Service's, and those by which proxies and DNS find and judge slices.
 func TestLabels(t *testing.T) {
-	p := planService(newService(), pods(0, 1), nil, noZone)
+	p := planService(newService(), pods(0, 1), nil, nowhere)
 	slice := p.create[0]
 	if got := fmt.Sprint(slice.Labels); got != "map[endpointslice.kubernetes.io/managed-by:endpointslice-controller.k8s.io kubernetes.io/service-name:web team:a]" {
 		t.Errorf("labels %s", got)
@@ -201,11 +201,11 @@ func TestLabels(t *testing.T) {
 		t.Errorf("owner %v, generateName %q", ref, slice.GenerateName)
 	}
 	headless := newService(func(s *corev1.Service) { s.Spec.ClusterIP = corev1.ClusterIPNone })
-	if _, ok := planService(headless, nil, nil, noZone).create[0].Labels[corev1.IsHeadlessService]; !ok {
+	if _, ok := planService(headless, nil, nil, nowhere).create[0].Labels[corev1.IsHeadlessService]; !ok {
 		t.Error("a headless Service's slice does not say so")
 	}
 	changed := newService(func(s *corev1.Service) { s.Labels = map[string]string{"team": "b"} })
-	if p := planService(changed, pods(0, 1), apply(nil, p), noZone); len(p.update) != 1 || p.update[0].Labels["team"] != "b" {
+	if p := planService(changed, pods(0, 1), apply(nil, p), nowhere); len(p.update) != 1 || p.update[0].Labels["team"] != "b" {
 		t.Errorf("changed labels of the Service: plan %+v", p)
 	}
 }
@@ -265,5 +265,15 @@ func TestTracker(t *testing.T) {
 	tr.deleted("k", "c")
 	if tr.stale("k", nil) {
 		t.Error("someone else deleted it: not stale")
+	}
+}
+
+// A slice that is to go becomes the one that is to come, under the same name.
+func TestSlicesAreRecycled(t *testing.T) {
+	existing := apply(nil, planService(newService(), pods(0, 2), nil, nowhere))
+	other := newService(func(s *corev1.Service) { s.Spec.Ports[0].TargetPort = intstr.FromInt32(9090) })
+	p := planService(other, pods(0, 2), existing, nowhere)
+	if len(p.create) != 0 || len(p.delete) != 0 || len(p.update) != 1 || p.update[0].Name != existing[0].Name || *p.update[0].Ports[0].Port != 9090 {
+		t.Errorf("plan %+v, want the slice rewritten", p)
 	}
 }

@@ -6,6 +6,9 @@ import (
 
 	discovery "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+
+	"hyperkube/reconcile"
 )
 
 // gone marks a slice that we deleted.
@@ -20,6 +23,22 @@ type tracker struct {
 
 func newTracker() *tracker {
 	return &tracker{services: map[string]map[types.UID]uint64{}}
+}
+
+// keysOf names the key of a slice of the manager's, whoever changed it; a deletion is noted.
+func (t *tracker) keysOf(manager string) reconcile.Keys {
+	return func(e reconcile.Event) []string {
+		slice := e.Object().(*discovery.EndpointSlice)
+		service, ok := slice.Labels[discovery.LabelServiceName]
+		if !ok || slice.Labels[discovery.LabelManagedBy] != manager {
+			return nil
+		}
+		key := cache.NewObjectName(slice.Namespace, service).String()
+		if e.Deleted() {
+			t.deleted(key, slice.UID)
+		}
+		return []string{key}
+	}
 }
 
 // wrote notes a slice as the API returned it.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -287,4 +289,33 @@ func (c *Controller) allNodesDown() (bool, error) {
 // nodeReference names the node in events as kubectl describe looks for it.
 func nodeReference(node *corev1.Node) *corev1.ObjectReference {
 	return &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID}
+}
+
+// Timers are what this controller waits for, a line a node (S0-06): how long nothing was heard
+// of it, and when that is too long.
+func (c *Controller) Timers() []string {
+	nodes, err := c.nodeLister.List(labels.Everything())
+	if err != nil {
+		return nil
+	}
+	slices.SortFunc(nodes, func(a, b *corev1.Node) int { return strings.Compare(a.Name, b.Name) })
+	var lines []string
+	for _, node := range nodes {
+		silence, grace := c.health.silence(node.Name)
+		heard := fmt.Sprintf("node %s: heard of %s ago", node.Name, silence.Round(100*time.Millisecond))
+		if left := grace - silence; left > 0 {
+			lines = append(lines, fmt.Sprintf("%s; Unknown and tainted in %s, unless it is heard of (grace period %s)", heard, left.Round(100*time.Millisecond), grace))
+		} else {
+			lines = append(lines, fmt.Sprintf("%s; Ready is %s, tainted: %s (grace period %s)", heard, nodeReady(node), taintKeys(node), grace))
+		}
+	}
+	return lines
+}
+
+func taintKeys(node *corev1.Node) string {
+	var keys []string
+	for _, taint := range node.Spec.Taints {
+		keys = append(keys, fmt.Sprintf("%s:%s", taint.Key, taint.Effect))
+	}
+	return strings.Join(keys, ", ")
 }

@@ -19,12 +19,14 @@ package tainteviction
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
@@ -161,6 +163,30 @@ func (c *Controller) syncPod(ctx context.Context, key string) (reconcile.Result,
 	flow.Report(ctx, flow.Effect{What: "evict", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name,
 		Detail: fmt.Sprintf("it tolerates no longer %s of node %s", taintNames(noExecute(node)), node.Name)})
 	return reconcile.Done, c.addConditionAndDeletePod(ctx, pod)
+}
+
+// Timers are the evictions to come, a line a pod (S0-06).
+func (c *Controller) Timers() []string {
+	nodes, err := c.nodeLister.List(labels.Everything())
+	if err != nil {
+		return nil
+	}
+	now, lines := c.clock.Now(), []string(nil)
+	for _, node := range nodes {
+		taints := noExecute(node)
+		pods, err := podcontrol.PodsOnNode(c.podIndexer, node.Name)
+		if err != nil || len(taints) == 0 {
+			continue
+		}
+		for _, pod := range pods {
+			if due, evict := evictionTime(taints, pod.Spec.Tolerations, now); evict && pod.DeletionTimestamp == nil {
+				lines = append(lines, fmt.Sprintf("pod %s/%s: deleted in %s, for %s of node %s",
+					pod.Namespace, pod.Name, max(due.Sub(now), 0).Round(100*time.Millisecond), taintNames(taints), node.Name))
+			}
+		}
+	}
+	slices.Sort(lines)
+	return lines
 }
 
 func taintNames(taints []corev1.Taint) string {
