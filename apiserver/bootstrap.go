@@ -72,12 +72,14 @@ func (s *Server) bootstrapOnce(ctx context.Context) error {
 	if err := s.hub.Ready(ctx); err != nil {
 		return err
 	}
+	s.reached.Store(max(1, s.reached.Load()))
 	// Step 2
 	for _, name := range systemNamespaces {
 		if err := s.ensure(ctx, schema.GroupResource{Resource: "namespaces"}, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
 			return err
 		}
 	}
+	s.reached.Store(max(2, s.reached.Load()))
 	// Step 3
 	select {
 	case <-s.ready:
@@ -86,6 +88,7 @@ func (s *Server) bootstrapOnce(ctx context.Context) error {
 			return err
 		}
 	}
+	s.reached.Store(max(3, s.reached.Load()))
 	// Step 4
 	for _, class := range priorityclass.SystemPriorityClasses() {
 		if err := s.ensure(ctx, schema.GroupResource{Group: "scheduling.k8s.io", Resource: "priorityclasses"}, class); err != nil {
@@ -95,6 +98,7 @@ func (s *Server) bootstrapOnce(ctx context.Context) error {
 	if err := flowcontrol.Ensure(ctx, s.env); err != nil {
 		return err
 	}
+	s.reached.Store(max(4, s.reached.Load()))
 	// Step 5
 	if err := s.ensureServiceCIDR(ctx); err != nil {
 		return err
@@ -102,6 +106,7 @@ func (s *Server) bootstrapOnce(ctx context.Context) error {
 	if err := s.ensureKubernetesService(ctx); err != nil {
 		return err
 	}
+	s.reached.Store(max(5, s.reached.Load()))
 	// Step 6
 	if !s.config.EnableBootstrapTokenAuth || s.config.ClientCAFile == "" {
 		return nil

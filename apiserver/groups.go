@@ -118,7 +118,7 @@ func (s *Server) newStore(resource *registry.Resource) (*registry.Store, error) 
 		return registry.NewStore(s.env, resource, resource.Computed()), nil
 	}
 	backend, err := s.hub.Resource(storage.ResourceConfig{
-		Prefix: prefix, Kind: resource.Kind, New: resource.New, MediaType: s.config.StorageMediaType,
+		Prefix: prefix, Resource: resource.GroupResource(), Kind: resource.Kind, New: resource.New, MediaType: s.config.StorageMediaType,
 		Default: resource.Default, Fields: resource.Fields, Index: resource.Index,
 	})
 	if err != nil {
@@ -160,7 +160,7 @@ func (s *Server) installJudges() error {
 	if err != nil {
 		return err
 	}
-	env.Authenticator, env.Authorizer, env.Admission = authenticator, authorizer, chain
+	env.Authenticator, env.Authorizer, env.Admission = authenticator, authorizer, s.metrics.judges.watchAdmission(chain)
 	return nil
 }
 
@@ -184,11 +184,13 @@ func (s *Server) installFlowcontrol() (err error) {
 		if s.auditor, err = audit.New(s.config.AuditPolicyFile, s.config.AuditLogPath, isLongRunning); err != nil {
 			return fmt.Errorf("apiserver: %w", err)
 		}
+		s.metrics.judges.watchAudit(s.auditor)
 	}
 	s.flowcontrol = flowcontrol.New(flowcontrol.Config{
 		FlowSchemas:      lister.Cached[*flowcontrolv1.FlowSchema](s.env, schema.GroupResource{Group: flowcontrolv1.GroupName, Resource: "flowschemas"}),
 		PriorityLevels:   lister.Cached[*flowcontrolv1.PriorityLevelConfiguration](s.env, schema.GroupResource{Group: flowcontrolv1.GroupName, Resource: "prioritylevelconfigurations"}),
 		TotalConcurrency: s.config.MaxRequestsInflight, MaxWait: s.config.RequestTimeout / 4, Exempt: isLongRunning, WriteError: endpoints.WriteError,
+		Load:  s.loadOf,
 		Clock: s.config.Clock, Metrics: s.config.Metrics,
 		Ready: func() bool {
 			select {
@@ -200,4 +202,19 @@ func (s *Server) installFlowcontrol() (err error) {
 		},
 	})
 	return nil
+}
+
+// loadOf is how many objects there are of what a request is for, and how many watchers would see it change.
+func (s *Server) loadOf(info *request.Info) (objects, watchers int) {
+	store := s.env.Store(schema.GroupResource{Group: info.APIGroup, Resource: info.Resource})
+	if store == nil {
+		return 0, 0
+	}
+	kept, ok := store.Storage.(interface {
+		Load(name string) (objects, watchers int)
+	})
+	if !ok {
+		return 0, 0 // made up for each request
+	}
+	return kept.Load(info.Name)
 }

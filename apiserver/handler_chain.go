@@ -79,13 +79,13 @@ func (s *Server) withRequest(next http.Handler) http.Handler {
 		w.Header().Set("Cache-Control", "no-cache, private")
 		answer := &answerWriter{ResponseWriter: w, warnings: warnings}
 		longRunning := isLongRunning(info, r)
-		done := s.metrics.begin(info, dryRunLabel(r), longRunning)
+		figures := s.metrics.begin(info, r, longRunning)
 		if !longRunning || flow.Connects(info.APIGroup, info.Resource, info.Subresource) {
 			info.Flow = flowapi.Begin(s.record, r, info, id, start)
 		}
 		next.ServeHTTP(answer, r.WithContext(ctx))
 		took := time.Since(start)
-		done(answer.code, took)
+		figures.end(answer.code, answer.size, took)
 		s.record.End(info.Flow, answer.code, took)
 		if klog.FromContext(r.Context()).V(3).Enabled() {
 			klog.FromContext(ctx).V(3).Info("Request", "verb", info.Verb, "URI", loggable(r, info), "code", answer.code,
@@ -150,7 +150,12 @@ func (s *Server) withTimeout(next http.Handler) http.Handler {
 
 func (s *Server) withAuthentication(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
 		user, ok, err := s.env.Authenticator.AuthenticateRequest(r)
+		if !ok {
+			user = nil
+		}
+		s.metrics.judges.authentication(user, err, began)
 		if err != nil || !ok {
 			if err != nil {
 				klog.FromContext(r.Context()).V(2).Info("Unable to authenticate the request", "err", err, "path", r.URL.Path)
@@ -186,7 +191,9 @@ func (s *Server) withAuthorization(next http.Handler) http.Handler {
 		ctx := r.Context()
 		info := request.InfoFrom(ctx)
 		attributes := info.Attributes(request.UserFrom(ctx))
+		began := time.Now()
 		decision, reason, err := s.env.Authorizer.Authorize(ctx, attributes)
+		s.metrics.judges.authorization(decision, err, began)
 		if decision == request.Allow {
 			annotateDecision(ctx, "allow", reason)
 			defer flowapi.Allowed(s.record, r, info, attributes.User, reason)()
@@ -213,6 +220,7 @@ type answerWriter struct {
 	http.ResponseWriter
 	warnings *request.Warnings
 	code     int
+	size     int // bytes written
 }
 
 func (a *answerWriter) WriteHeader(code int) {
@@ -229,7 +237,9 @@ func (a *answerWriter) Write(p []byte) (int, error) {
 	if a.code == 0 {
 		a.WriteHeader(http.StatusOK)
 	}
-	return a.ResponseWriter.Write(p)
+	n, err := a.ResponseWriter.Write(p)
+	a.size += n
+	return n, err
 }
 
 // Unwrap is for http.ResponseController.

@@ -3,6 +3,7 @@ package apiserver
 import (
 	"encoding/json"
 	"net/http"
+	"net/http/pprof"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 	"hyperkube/apiserver/endpoints"
 	"hyperkube/apiserver/flowapi"
+	"hyperkube/apiserver/flowcontrol"
 	"hyperkube/apiserver/openapi"
 )
 
@@ -42,13 +44,17 @@ func (s *Server) buildMux() (http.Handler, error) {
 		m.paths[name] = http.HandlerFunc(s.serveHealth)
 		m.prefixes[name+"/"] = http.HandlerFunc(s.serveHealthCheck)
 	}
-	m.paths["/version"] = http.HandlerFunc(serveVersion)
+	m.paths["/version"], m.paths["/version/"] = http.HandlerFunc(serveVersion), http.HandlerFunc(serveVersion)
+	m.addProfiles()
+	m.paths["/statusz"] = s.statusz([]string{"/flagz", "/healthz", "/livez", "/metrics", "/readyz", "/statusz", "/version"})
+	m.paths["/flagz"] = s.flagz()
 	if gatherer, ok := s.config.Metrics.(prometheus.Gatherer); ok {
 		m.paths["/metrics"] = promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{})
 	}
 	if s.record != nil {
 		m.prefixes["/debug/flow/"] = flowapi.Handler(s.record, &flowapi.Access{Authorizer: s.env.Authorizer, Resource: s.resourceOf})
 	}
+	m.prefixes[flowcontrol.DebugPath] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.flowcontrol.Debug(w, r) })
 	for path, handler := range s.issuer.DiscoveryHandlers("https://" + s.jwksHost()) {
 		m.paths[path] = handler
 	}
@@ -76,6 +82,15 @@ func describePlain() []*restful.WebService {
 		describe("/.well-known/openid-configuration", "getServiceAccountIssuerOpenIDConfiguration", "get service account issuer OpenID configuration, also known as the 'OIDC discovery doc'", ""),
 		describe("/openid/v1/jwks", "getServiceAccountIssuerOpenIDKeyset", "get service account issuer OpenID JSON Web Key Set (contains public token verification keys)", ""),
 	}
+}
+
+// addProfiles binds what `go tool pprof` reads. Authorization lets in who may get these paths: administrators.
+func (m *mux) addProfiles() {
+	m.paths["/debug/pprof"] = http.RedirectHandler("/debug/pprof/", http.StatusFound)
+	m.prefixes["/debug/pprof/"] = http.HandlerFunc(pprof.Index)
+	m.paths["/debug/pprof/profile"] = http.HandlerFunc(pprof.Profile)
+	m.paths["/debug/pprof/symbol"] = http.HandlerFunc(pprof.Symbol)
+	m.paths["/debug/pprof/trace"] = http.HandlerFunc(pprof.Trace)
 }
 
 // resourceOf is the resource of a kind; without a group, the first that has such a kind, of core first.

@@ -153,6 +153,8 @@ type Server struct {
 	metrics *metrics
 	warm    func() error
 
+	started   time.Time
+	reached   atomic.Int32  // the last step of the bootstrap that was done
 	ready     chan struct{} // closed when bootstrap is done
 	readyOnce sync.Once
 	stopping  chan struct{} // closed when Run's context ends: watches and connections end
@@ -166,7 +168,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{config: cfg, ready: make(chan struct{}), stopping: make(chan struct{}), record: flow.NewRecord(cfg.FlowBuffer)}
+	s := &Server{config: cfg, ready: make(chan struct{}), stopping: make(chan struct{}), started: time.Now(), record: flow.NewRecord(cfg.FlowBuffer)}
 	var err error
 	if cfg.TracingEndpoint != "" {
 		if s.spans, err = otlp.New(cfg.TracingEndpoint); err != nil {
@@ -203,10 +205,10 @@ func (s *Server) build() (err error) {
 	if s.groups, err = s.installGroups(); err != nil {
 		return err
 	}
+	s.metrics = newMetrics(s.config.Metrics, s.groups)
 	if err := s.installJudges(); err != nil {
 		return err
 	}
-	s.metrics = newMetrics(s.config.Metrics)
 	s.addHealthChecks()
 	mux, err := s.buildMux()
 	if err != nil {
@@ -314,6 +316,7 @@ func (s *Server) Run(ctx context.Context) error {
 	work.Go(func() { _ = s.warm() })
 	work.Go(func() { s.bootstrap(background) })
 	work.Go(func() { s.runBackground(background) })
+	work.Go(func() { s.flowcontrol.Run(background) })
 	if s.spans != nil {
 		work.Go(func() { s.spans.Run(background) })
 	}

@@ -22,6 +22,9 @@ type Auditor struct {
 	policy *Policy
 	// longRunning tells the requests that have a stage ResponseStarted.
 	longRunning func(*request.Info, *http.Request) bool
+	// Judged is called with the level of each request, Written at each event; nil: nobody counts.
+	Judged  func(level Level)
+	Written func(err error)
 
 	mu  sync.Mutex
 	out io.WriteCloser
@@ -64,6 +67,7 @@ func (a *Auditor) Handler(next http.Handler) http.Handler {
 		// Step 1
 		info, user := request.InfoFrom(r.Context()), request.UserFrom(r.Context())
 		verdict := a.policy.evaluate(user, info)
+		a.judged(verdict.level)
 		if verdict.level == LevelNone {
 			next.ServeHTTP(w, r)
 			return
@@ -88,6 +92,12 @@ func (a *Auditor) Handler(next http.Handler) http.Handler {
 	})
 }
 
+func (a *Auditor) judged(level Level) {
+	if a.Judged != nil {
+		a.Judged(level)
+	}
+}
+
 // Unauthenticated writes of a request that nobody could be found for.
 func (a *Auditor) Unauthenticated(r *http.Request) {
 	if a == nil {
@@ -95,6 +105,7 @@ func (a *Auditor) Unauthenticated(r *http.Request) {
 	}
 	info := request.InfoFrom(r.Context())
 	verdict := a.policy.evaluate(nil, info)
+	a.judged(verdict.level)
 	if verdict.level == LevelNone {
 		return
 	}
@@ -168,6 +179,9 @@ func (a *Auditor) write(t *trail, stage Stage) {
 		a.mu.Lock()
 		_, err = a.out.Write(append(line, '\n'))
 		a.mu.Unlock()
+	}
+	if a.Written != nil {
+		a.Written(err)
 	}
 	if err != nil {
 		klog.Background().Error(err, "An audit event could not be written", "auditID", event.AuditID, "stage", stage)

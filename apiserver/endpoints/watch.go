@@ -40,17 +40,19 @@ func watchResource(s *Scope, w http.ResponseWriter, r *http.Request, options *me
 	if f.media == mediaYAML {
 		return notAcceptable() // a stream has no frame for it
 	}
+	began, info := time.Now(), request.InfoFrom(r.Context())
 	ctx, cancel := s.withWatchTime(r, s.watchTime(options))
 	defer cancel()
 	initial, watcher, err := s.startWatch(ctx, r, storage.WatchOptions{
 		ResourceVersion: options.ResourceVersion, ResourceVersionMatch: options.ResourceVersionMatch,
 		Predicate: predicate, AllowWatchBookmarks: options.AllowWatchBookmarks, SendInitialEvents: options.SendInitialEvents,
+		Started: info.Started,
 	})
 	if err != nil {
 		return err
 	}
 	defer watcher.Stop()
-	stream := &eventStream{scope: s, form: f, w: w, flusher: http.NewResponseController(w), first: true, seen: request.InfoFrom(r.Context()).Watch,
+	stream := &eventStream{scope: s, form: f, w: w, flusher: http.NewResponseController(w), first: true, seen: info.Watch, figures: info.Figures, began: began,
 		client: gateClient(r), initial: initial == nil && options.AllowWatchBookmarks && options.SendInitialEvents != nil && *options.SendInitialEvents}
 	stream.start()
 	if !stream.sendAll(initial) {
@@ -83,6 +85,8 @@ type eventStream struct {
 	frames  []byte      // gathered, not yet written
 	object  []byte      // scratch of appendFrame
 	seen    *flow.Watch // records what was sent; may be nil
+	figures *request.WatchFigures
+	began   time.Time
 
 	client  flow.Client // as gates know it
 	initial bool        // the end of the initial events is still to come: until then no gate holds them
@@ -165,11 +169,16 @@ func (e *eventStream) write() error {
 
 // send gathers one event, and writes when enough have come together; false ends the watch.
 func (e *eventStream) send(event storage.Event) bool {
+	before := len(e.frames)
 	if err := e.appendFrame(event); err != nil {
 		event = storage.Event{Type: watch.Error, Status: statusOf(err)}
 		if e.appendFrame(event) != nil {
 			return false
 		}
+	}
+	e.figures.Sent(len(e.frames) - before)
+	if event.InitialEventsEnd {
+		e.figures.Listed(e.began)
 	}
 	if len(e.frames) >= maxBatch && e.write() != nil {
 		return false

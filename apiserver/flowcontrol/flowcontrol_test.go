@@ -14,13 +14,16 @@ import (
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	apischema "k8s.io/apimachinery/pkg/runtime/schema"
 	testclock "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 
 	"hyperkube/apiserver/lister"
 	"hyperkube/apiserver/request"
 )
+
+// one is a request of one seat.
+func one(flow uint64) asked { return asked{work: work{seats: 1}, flow: flow, limit: time.Minute} }
 
 func newSet(seats int, queues, hand, length int32) *queueSet {
 	s := &queueSet{clock: testclock.NewFakePassiveClock(time.Unix(1e9, 0))}
@@ -34,7 +37,7 @@ func waitFor(t *testing.T, s *queueSet, flow uint64) <-chan func() {
 	executing, waiting := s.load()
 	seated := make(chan func(), 1)
 	go func() {
-		done, refused := s.wait(t.Context(), flow, time.Minute)
+		done, refused := s.wait(t.Context(), one(flow))
 		if refused != "" {
 			done = nil
 		}
@@ -50,14 +53,14 @@ func waitFor(t *testing.T, s *queueSet, flow uint64) <-chan func() {
 
 func TestDealGivesDifferentCards(t *testing.T) {
 	for _, hash := range []uint64{0, 1, 41, 1 << 40, ^uint64(0)} {
-		hand := deal(hash, 8, 5)
+		hand := deal(nil, hash, 8, 5)
 		sorted := slices.Clone(hand)
 		slices.Sort(sorted)
-		if len(slices.Compact(sorted)) != 5 || sorted[0] < 0 || sorted[4] > 7 || !slices.Equal(hand, deal(hash, 8, 5)) {
+		if len(slices.Compact(sorted)) != 5 || sorted[0] < 0 || sorted[4] > 7 || !slices.Equal(hand, deal(nil, hash, 8, 5)) {
 			t.Errorf("%d: %v", hash, hand)
 		}
 	}
-	if got := deal(7, 2, 5); len(got) != 2 {
+	if got := deal(nil, 7, 2, 5); len(got) != 2 {
 		t.Errorf("a hand larger than the deck: %v", got)
 	}
 }
@@ -101,14 +104,14 @@ func TestRefusals(t *testing.T) {
 	s := newSet(1, 1, 1, 1)
 	<-waitFor(t, s, 1)
 	waitFor(t, s, 1)
-	if _, refused := s.wait(t.Context(), 1, time.Minute); refused != reasonQueueFull {
+	if _, refused := s.wait(t.Context(), one(1)); refused != reasonQueueFull {
 		t.Errorf("a full queue: %q", refused)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	s = newSet(1, 1, 1, 1)
 	<-waitFor(t, s, 1)
-	if _, refused := s.wait(ctx, 1, time.Minute); refused != reasonTimeOut {
+	if _, refused := s.wait(ctx, one(1)); refused != reasonCancelled {
 		t.Errorf("out of time: %q", refused)
 	}
 	if _, waiting := s.load(); waiting != 0 {
@@ -116,19 +119,19 @@ func TestRefusals(t *testing.T) {
 	}
 	s = &queueSet{clock: s.clock}
 	s.configure(1, nil)
-	done, _ := s.wait(t.Context(), 1, time.Minute)
-	if _, refused := s.wait(t.Context(), 1, time.Minute); refused != reasonConcurrencyLimit {
+	done, _ := s.wait(t.Context(), one(1))
+	if _, refused := s.wait(t.Context(), one(1)); refused != reasonConcurrencyLimit {
 		t.Errorf("no queues: %q", refused)
 	}
 	done()
-	if _, refused := s.wait(t.Context(), 1, time.Minute); refused != "" {
+	if _, refused := s.wait(t.Context(), one(1)); refused != "" {
 		t.Errorf("a free seat: %q", refused)
 	}
 }
 
-var none = schema.GroupResource{Resource: "x"}
+var none = apischema.GroupResource{Resource: "x"}
 
-func newController(t *testing.T, schemas []*flowcontrolv1.FlowSchema, levels []*flowcontrolv1.PriorityLevelConfiguration) *Controller {
+func newController(t testing.TB, schemas []*flowcontrolv1.FlowSchema, levels []*flowcontrolv1.PriorityLevelConfiguration) *Controller {
 	t.Helper()
 	return New(Config{
 		FlowSchemas: lister.Slice(none, schemas...), PriorityLevels: lister.Slice(none, levels...), MaxWait: time.Minute,
@@ -167,11 +170,11 @@ func TestClassify(t *testing.T) {
 		{account("kube-system", "x"), pods, "kube-system-service-accounts"},
 		{&request.User{Name: "nobody"}, pods, "catch-all"},
 	} {
-		if got, _ := s.classify(test.user, test.info); got.Name != test.want {
+		if got := s.classify(test.user, test.info); got.Name != test.want {
 			t.Errorf("%s %+v: %s, want %s", test.user.Name, test.info, got.Name, test.want)
 		}
 	}
-	if s.levels["exempt"].queues != nil || s.levels["workload-low"].queues.seats != 245 {
+	if !s.levels["exempt"].queues.exempt || s.levels["workload-low"].queues.seats != 245 {
 		t.Errorf("%+v", s.levels["workload-low"].queues)
 	}
 }

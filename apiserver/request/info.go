@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -47,6 +49,31 @@ type Info struct {
 	Flow *flow.Request
 	// Watch is what is recorded of a watch; likewise.
 	Watch *flow.Watch
+	// Started is to be called when a watch has sent what it begins with: until then it holds a seat. May be nil.
+	Started func()
+	// Figures counts what a watch sends; nil: nobody does.
+	Figures *WatchFigures
+}
+
+// WatchFigures are the metrics of one kind of watch.
+type WatchFigures struct {
+	Events       prometheus.Counter
+	Sizes, Lists prometheus.Observer // of events, in bytes; of the lists that watches began with, in seconds
+}
+
+// Sent counts an event.
+func (f *WatchFigures) Sent(bytes int) {
+	if f != nil {
+		f.Events.Inc()
+		f.Sizes.Observe(float64(bytes))
+	}
+}
+
+// Listed notes that a watch has sent its list, and since when.
+func (f *WatchFigures) Listed(began time.Time) {
+	if f != nil {
+		f.Lists.Observe(time.Since(began).Seconds())
+	}
 }
 
 // FlowFrom returns what is recorded of the request that ctx belongs to, or nil.

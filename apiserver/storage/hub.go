@@ -408,7 +408,7 @@ func (h *Hub) Newest(ctx context.Context) (int64, error) { return h.revisions.ne
 func (h *Hub) fetchRevision(ctx context.Context) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	answered := h.metrics.ask("revision", "")
+	answered := h.metrics.figuresOf("revision", schema.GroupResource{}).ask()
 	seen := h.revisions.now()
 	response, err := h.etcd().Get(ctx, h.config.Prefix, clientv3.WithCountOnly())
 	answered()

@@ -4,18 +4,19 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // metrics are the package's figures, under upstream's names where it has the same.
 type metrics struct {
-	requests *prometheus.CounterVec   // by operation and type
+	requests *prometheus.CounterVec   // by operation, group and resource
 	duration *prometheus.HistogramVec // the same
 	events   *prometheus.CounterVec   // by resource
 	cut      *prometheus.CounterVec   // by resource
 
 	// objects are counted when somebody asks.
-	hub     *Hub
-	objects *prometheus.Desc
+	hub              *Hub
+	objects, byGroup *prometheus.Desc
 }
 
 func newMetrics(registry prometheus.Registerer, hub *Hub) *metrics {
@@ -23,14 +24,15 @@ func newMetrics(registry prometheus.Registerer, hub *Hub) *metrics {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
 	m := &metrics{
-		requests: counter("etcd_requests_total", "Requests to etcd by operation and type of object.", "operation", "type"),
+		requests: counter("etcd_requests_total", "Requests to etcd by operation, group and resource.", etcdLabels...),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "etcd_request_duration_seconds", Help: "How long etcd took to answer, by operation and type of object.",
-			Buckets: []float64{0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.5, 2, 3, 5, 8, 15, 30, 60},
-		}, []string{"operation", "type"}),
+			Name: "etcd_request_duration_seconds", Help: "How long etcd took to answer, by operation, group and resource.",
+			Buckets: []float64{0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60},
+		}, etcdLabels),
 		events: counter("apiserver_watch_cache_events_received_total", "Changes received from etcd by resource.", "resource"),
 		cut:    counter("apiserver_terminated_watchers_total", "Watchers cut because they were too slow, by resource.", "resource"),
 		hub:    hub, objects: prometheus.NewDesc("apiserver_storage_objects", "Stored objects by resource.", []string{"resource"}, nil),
+		byGroup: prometheus.NewDesc("apiserver_resource_objects", "Stored objects by group and resource.", []string{"group", "resource"}, nil),
 	}
 	if registry == nil {
 		return m
@@ -45,15 +47,33 @@ func newMetrics(registry prometheus.Registerer, hub *Hub) *metrics {
 	return m
 }
 
+var etcdLabels = []string{"operation", "group", "resource"}
+
+// operations are what is asked of etcd for a resource.
+var operations = []string{"create", "update", "get", "list"}
+
+// etcdFigures are the metrics of one operation on one resource, their labels looked up once.
+type etcdFigures struct {
+	requests prometheus.Counter
+	duration prometheus.Observer
+}
+
+func (m *metrics) figuresOf(operation string, of schema.GroupResource) etcdFigures {
+	return etcdFigures{m.requests.WithLabelValues(operation, of.Group, of.Resource), m.duration.WithLabelValues(operation, of.Group, of.Resource)}
+}
+
 // ask counts a request to etcd; the function it returns, called at the answer, measures it.
-func (m *metrics) ask(operation, kind string) (answered func()) {
-	m.requests.WithLabelValues(operation, kind).Inc()
+func (f etcdFigures) ask() (answered func()) {
+	f.requests.Inc()
 	began := time.Now()
-	return func() { m.duration.WithLabelValues(operation, kind).Observe(time.Since(began).Seconds()) }
+	return func() { f.duration.Observe(time.Since(began).Seconds()) }
 }
 
 // Describe implements prometheus.Collector.
-func (m *metrics) Describe(to chan<- *prometheus.Desc) { to <- m.objects }
+func (m *metrics) Describe(to chan<- *prometheus.Desc) {
+	to <- m.objects
+	to <- m.byGroup
+}
 
 // Collect implements prometheus.Collector. A cache that is not filled says nothing.
 func (m *metrics) Collect(to chan<- prometheus.Metric) {
@@ -65,7 +85,8 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	m.hub.mu.RUnlock()
 	for _, r := range resources {
 		if n, known := r.cache.size(); known {
-			to <- prometheus.MustNewConstMetric(m.objects, prometheus.GaugeValue, float64(n), r.config.Prefix)
+			to <- prometheus.MustNewConstMetric(m.objects, prometheus.GaugeValue, float64(n), r.config.Resource.String())
+			to <- prometheus.MustNewConstMetric(m.byGroup, prometheus.GaugeValue, float64(n), r.config.Resource.Group, r.config.Resource.Resource)
 		}
 	}
 }

@@ -18,6 +18,8 @@ import (
 type ResourceConfig struct {
 	// Prefix below Config.Prefix: "pods", "services/specs", "stable.example.com/crontabs".
 	Prefix string
+	// Resource is its name in metrics. Default: Prefix, in the group of Kind.
+	Resource schema.GroupResource
 	// Kind as stored.
 	Kind schema.GroupVersionKind
 	// New makes an empty object: of a Go type of k8s.io/api, or *unstructured.Unstructured.
@@ -36,6 +38,9 @@ type ResourceConfig struct {
 
 func (c *ResourceConfig) validate() error {
 	c.Prefix = strings.Trim(c.Prefix, "/")
+	if c.Resource.Empty() {
+		c.Resource = schema.GroupResource{Group: c.Kind.Group, Resource: c.Prefix}
+	}
 	switch {
 	case c.Prefix == "":
 		return errors.New("a resource needs a prefix")
@@ -59,9 +64,27 @@ type resource struct {
 	prefix string // of its etcd keys: "/registry/pods/"
 	cache  *cache
 	writes writes
+	// figures are by operation.
+	figures map[string]etcdFigures
 }
 
 var _ Interface = (*resource)(nil)
+
+// Load says how many objects there are, and how many watchers would be told of a write to the one of this name. Of those that watch
+// by an indexed field none is counted: a write is for few of them.
+func (r *resource) Load(name string) (objects, watchers int) {
+	c := r.cache
+	if objects, _ = c.size(); c.watching.Load() == 0 {
+		return objects, 0
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	watchers = len(c.watchers[""])
+	if name != "" {
+		watchers += len(c.watchers["name/"+name])
+	}
+	return objects, watchers
+}
 
 func newResource(h *Hub, cfg ResourceConfig) (*resource, error) {
 	if err := cfg.validate(); err != nil {
@@ -73,6 +96,10 @@ func newResource(h *Hub, cfg ResourceConfig) (*resource, error) {
 	}
 	r := &resource{codec: codec, hub: h, config: cfg, prefix: h.config.Prefix + cfg.Prefix + "/"}
 	r.cache = newCache(r, h)
+	r.figures = map[string]etcdFigures{}
+	for _, operation := range operations {
+		r.figures[operation] = h.metrics.figuresOf(operation, cfg.Resource)
+	}
 	return r, nil
 }
 

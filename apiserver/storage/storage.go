@@ -90,6 +90,8 @@ type WatchOptions struct {
 	Predicate            Predicate
 	AllowWatchBookmarks  bool
 	SendInitialEvents    *bool
+	// Started is called when all that was before the watch has been handed out; may be nil.
+	Started func()
 }
 
 // Watcher is one open watch. Events is closed when the watch has ended.

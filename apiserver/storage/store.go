@@ -27,7 +27,7 @@ func (r *resource) Create(ctx context.Context, key string, obj runtime.Object, t
 	}
 	w := r.writes.begin(key, data)
 	created := clientv3.Compare(clientv3.ModRevision(r.prefix+key), "=", 0)
-	answered := r.hub.metrics.ask("create", r.config.Prefix)
+	answered := r.figures["create"].ask()
 	began := time.Now()
 	response, err := r.hub.etcd().Txn(ctx).If(created).Then(clientv3.OpPut(r.prefix+key, string(data), options...)).Commit()
 	answered()
@@ -182,7 +182,7 @@ func (r *resource) retry(ctx context.Context, key string, decide func(*Object) (
 func (r *resource) commit(ctx context.Context, current *Object, ops []clientv3.Op, w *write) (int64, *Object, error) {
 	key := r.prefix + current.Key
 	unchanged := clientv3.Compare(clientv3.ModRevision(key), "=", current.ResourceVersion)
-	answered := r.hub.metrics.ask("update", r.config.Prefix)
+	answered := r.figures["update"].ask()
 	response, err := r.hub.etcd().Txn(ctx).If(unchanged).Then(ops...).Else(clientv3.OpGet(key)).Commit()
 	answered()
 	if err == nil && response.Succeeded {
@@ -223,7 +223,7 @@ func (p *Preconditions) check(o *Object) error {
 
 // getEtcd reads one object past the cache.
 func (r *resource) getEtcd(ctx context.Context, key string) (*Object, error) {
-	answered := r.hub.metrics.ask("get", r.config.Prefix)
+	answered := r.figures["get"].ask()
 	response, err := r.hub.etcd().Get(ctx, r.prefix+key)
 	answered()
 	if err != nil {
@@ -242,7 +242,7 @@ func (r *resource) listEtcd(ctx context.Context, prefix string, revision int64) 
 	from, end := r.prefix+prefix, clientv3.GetPrefixRangeEnd(r.prefix+prefix)
 	var objects []*Object
 	for {
-		answered := r.hub.metrics.ask("list", r.config.Prefix)
+		answered := r.figures["list"].ask()
 		response, err := r.hub.etcd().Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(page), clientv3.WithRev(revision))
 		answered()
 		if err != nil {

@@ -120,6 +120,7 @@ func (r *resource) Watch(ctx context.Context, prefix string, opts WatchOptions) 
 		cancel()
 		return failedWatcher(err), nil
 	}
+	past.started = opts.Started
 	past.bookmark = opts.AllowWatchBookmarks && opts.SendInitialEvents != nil && *opts.SendInitialEvents
 	// Step 3: run.
 	go w.run(ctx, past)
@@ -132,6 +133,7 @@ type past struct {
 	events   []*event
 	revision int64
 	bookmark bool // ends it
+	started  func()
 }
 
 // join adds a watcher, in one step with reading what happened before it came.
@@ -240,6 +242,9 @@ func (w *watcher) run(ctx context.Context, p past) {
 	defer w.cancel()
 	if !w.sendPast(ctx, p) {
 		return
+	}
+	if p.started != nil {
+		p.started()
 	}
 	clock := w.cache.resource.hub.config.Clock
 	timer := clock.NewTimer(w.untilBookmark(ctx))

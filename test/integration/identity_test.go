@@ -166,8 +166,8 @@ func TestMetricsAndHealth(t *testing.T) {
 	for _, line := range []string{
 		`apiserver_request_total{code="201",component="apiserver",dry_run="",group="",resource="configmaps",scope="resource",subresource="",verb="POST",version="v1"} 1`,
 		`apiserver_request_duration_seconds_count{component="apiserver",dry_run="",group="",resource="configmaps",scope="resource",subresource="",verb="POST",version="v1"} 1`,
-		`etcd_request_duration_seconds_count{operation="create",type="configmaps"} `,
-		`etcd_requests_total{operation="create",type="configmaps"} `,
+		`etcd_request_duration_seconds_count{group="",operation="create",resource="configmaps"} `,
+		`etcd_requests_total{group="",operation="create",resource="configmaps"} `,
 		`apiserver_storage_objects{resource="namespaces"} 4`,
 		`apiserver_current_inflight_requests{request_kind="readOnly"} `,
 		`apiserver_flowcontrol_nominal_limit_seats{priority_level="catch-all"} `,
