@@ -64,6 +64,12 @@ func (c *CRI) makeContainer(k *container, b *specBuilder) error {
 		if err := os.MkdirAll(filepath.Join(k.dir, dir), 0o755); err != nil {
 			return err
 		}
+		if dir == "rootfs" {
+			continue
+		}
+		if err := k.sb.giveToRoot(filepath.Join(k.dir, dir)); err != nil {
+			return err
+		}
 	}
 	// Step 3
 	spec, err := b.build()

@@ -24,6 +24,7 @@ import (
 	"hyperkube/cri/embedded"
 	"hyperkube/cri/images"
 	"hyperkube/cri/network"
+	"hyperkube/cri/podparent"
 )
 
 // CRI is the container runtime of one node: the two services of the Container
@@ -41,6 +42,7 @@ type CRI struct {
 	images    *images.Store
 	network   *network.Network
 	parentExe string // the program that is a pod's parent
+	noUserNS  error  // why pods cannot have user namespaces of their own; nil if they can
 	streams   streaming.Server
 	events    *broadcaster
 	meter     *meter
@@ -174,6 +176,9 @@ func (c *CRI) prepareImages(ctx context.Context) error {
 	}
 	if c.parentExe = parent; !ok {
 		c.parentExe = c.cfg.SelfExe
+	}
+	if c.noUserNS = podparent.ProbeUserNamespaces(c.parentExe, c.images.LayersDir()); c.noUserNS != nil {
+		log.Info("Pods cannot have user namespaces of their own here (hostUsers: false)", "reason", c.noUserNS)
 	}
 	if err := c.ensureDemo(ctx, bin); err != nil && ctx.Err() == nil {
 		// Other images work without it.

@@ -73,7 +73,7 @@ func (c *CRI) PullImage(ctx context.Context, req *runtimeapi.PullImageRequest) (
 	if err != nil {
 		return nil, err
 	}
-	return &runtimeapi.PullImageResponse{ImageRef: imageRef(img)}, nil
+	return &runtimeapi.PullImageResponse{ImageRef: img.ID}, nil
 }
 
 // RemoveImage removes an image with all its names. Containers made from it go on.

@@ -40,6 +40,9 @@ func (c *CRI) RunPodSandbox(ctx context.Context, req *runtimeapi.RunPodSandboxRe
 	if req.RuntimeHandler != "" {
 		return nil, status.Errorf(codes.InvalidArgument, "no runtime for handler %q is configured: this runtime has one, without a name", req.RuntimeHandler)
 	}
+	if err := c.checkUserNamespace(config.GetLinux().GetSecurityContext().GetNamespaceOptions()); err != nil {
+		return nil, err
+	}
 	s := &sandbox{id: newID()}
 	s.dir = filepath.Join(c.podsDir(), s.id)
 	s.parent = podparent.Client{Dir: s.dir}
@@ -120,6 +123,7 @@ func (c *CRI) podSpec(s *sandbox) *podparent.PodSpec {
 		Cgroup:      c.cgroups.Dirs(s.parentCgroup()),
 		Sysctls:     map[string]string{},
 	}
+	spec.UIDs, spec.GIDs = s.idMaps()
 	if !spec.HostNetwork {
 		// Containers need no capability to listen on low ports and to ping: the network is theirs alone.
 		spec.Sysctls["net.ipv4.ip_unprivileged_port_start"] = "0"
@@ -181,7 +185,7 @@ func makeSharedFiles(s *sandbox) error {
 	if err := unix.Mount("shm", s.shm(), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=1777,size=67108864"); err != nil {
 		return fmt.Errorf("mounting %s: %w", s.shm(), err)
 	}
-	return nil
+	return s.giveToRoot(s.shm())
 }
 
 // resolvConf writes a DNS configuration; without one, it is the node's.

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"hyperkube/cri/cgroups"
@@ -142,14 +144,14 @@ func (b *specBuilder) mounts() ([]podparent.Mount, error) {
 	}
 	for _, shared := range []struct{ source, target string }{{b.s.hostsName(), "/etc/hostname"}, {b.s.resolvConf(), "/etc/resolv.conf"}} {
 		if !asked(shared.target) {
-			mounts = append(mounts, podparent.Mount{Type: "bind", Source: shared.source, Target: shared.target, Flags: readonly})
+			mounts = append(mounts, podparent.Mount{Type: "bind", Source: shared.source, Target: shared.target, Flags: readonly, IDMapped: b.s.ownUsers()})
 		}
 	}
 	if !asked("/etc/hosts") {
 		if path, err := b.hosts(); err != nil {
 			return nil, err
 		} else {
-			mounts = append(mounts, podparent.Mount{Type: "bind", Source: path, Target: "/etc/hosts", Flags: readonly})
+			mounts = append(mounts, podparent.Mount{Type: "bind", Source: path, Target: "/etc/hosts", Flags: readonly, IDMapped: b.s.ownUsers()})
 		}
 	}
 	if !asked("/dev/shm") {
@@ -178,11 +180,25 @@ func depth(path string) int { return strings.Count(filepath.Clean(path), "/") }
 
 func (b *specBuilder) mount(m *runtimeapi.Mount) (podparent.Mount, error) {
 	mount := podparent.Mount{Type: "bind", Source: m.HostPath, Target: filepath.Clean(m.ContainerPath), Recursive: m.RecursiveReadOnly}
-	if m.GetImage().GetImage() != "" {
-		return mount, fmt.Errorf("mount %s: images as volumes are not supported by this runtime yet", m.ContainerPath)
-	}
 	if !filepath.IsAbs(mount.Target) {
 		mount.Target = "/" + mount.Target
+	}
+	if m.RecursiveReadOnly && (!m.Readonly || m.Propagation != runtimeapi.MountPropagation_PROPAGATION_PRIVATE) {
+		return mount, status.Errorf(codes.InvalidArgument, "mount %s: recursively read-only needs a read-only mount with private propagation", m.ContainerPath)
+	}
+	for _, option := range m.MountOptions {
+		flag, known := mountOptions[option]
+		if !known {
+			return mount, status.Errorf(codes.InvalidArgument, "mount %s: unknown option %q", m.ContainerPath, option)
+		}
+		mount.Flags |= flag
+	}
+	if m.GetImage().GetImage() != "" {
+		return mount, b.imageMount(m, &mount)
+	}
+	var err error
+	if mount.IDMapped, err = b.idMapped(m); err != nil {
+		return mount, err
 	}
 	// A path that does not exist is made, as a directory: other runtimes do so, and pods rely on it.
 	if _, err := os.Stat(m.HostPath); os.IsNotExist(err) {
@@ -200,6 +216,37 @@ func (b *specBuilder) mount(m *runtimeapi.Mount) (podparent.Mount, error) {
 		mount.Propagation = "rshared"
 	}
 	return mount, nil
+}
+
+var mountOptions = map[string]uint64{"ro": unix.MS_RDONLY, "noexec": unix.MS_NOEXEC, "nodev": unix.MS_NODEV, "nosuid": unix.MS_NOSUID}
+
+// imageMount makes an image a volume (KEP-4639). It is mounted when the container is born.
+func (b *specBuilder) imageMount(m *runtimeapi.Mount, mount *podparent.Mount) error {
+	if !m.Readonly || m.HostPath != "" {
+		return status.Errorf(codes.InvalidArgument, "mount %s: an image is mounted read-only, and instead of a path of the node", m.ContainerPath)
+	}
+	img, err := b.c.images.Get(m.Image.Image)
+	if err != nil {
+		return fmt.Errorf("mount %s: %w", m.ContainerPath, err)
+	}
+	mount.Source = filepath.Join(b.k.dir, "image-volumes", strconv.Itoa(len(b.k.rec.ImageVolumes)))
+	if err := os.MkdirAll(mount.Source, 0o755); err != nil {
+		return err
+	}
+	mount.Flags |= unix.MS_RDONLY
+	mount.Image = &podparent.ImageMount{SubPath: m.ImageSubPath}
+	b.k.rec.ImageVolumes = append(b.k.rec.ImageVolumes, imageVolume{ContainerPath: m.ContainerPath, ImageRef: img.ID})
+	if b.c.images.Overlays() {
+		mount.Image.LayersDir, mount.Image.Layers = b.c.images.LayersDir(), slices.Clone(img.Layers)
+		slices.Reverse(mount.Image.Layers)
+	} else if err := b.c.images.CopyTo(img, mount.Source); err != nil {
+		return err
+	}
+	// Now, not at the container's birth: a sub-path that is not there is the pod's mistake.
+	if err := podparent.TryImage(mount); err != nil {
+		return fmt.Errorf("mount %s: %q of image %s: %w", m.ContainerPath, m.ImageSubPath, m.Image.Image, err)
+	}
+	return nil
 }
 
 // hosts is an /etc/hosts for clients that bring none; the kubelet does.
@@ -283,6 +330,9 @@ func (b *specBuilder) deviceRules() []cgroups.DeviceRule {
 func (b *specBuilder) process() (podparent.Process, error) {
 	sec := b.security()
 	p := podparent.Process{NoNewPrivs: sec.GetNoNewPrivs(), User: b.user()}
+	if sec.GetRunAsGroup() != nil && sec.GetRunAsUser() == nil && sec.GetRunAsUsername() == "" {
+		return p, status.Error(codes.InvalidArgument, "a group to run as needs a user to run as (run_as_group without run_as_user)")
+	}
 	var err error
 	if p.Capabilities, err = capabilities(sec); err != nil {
 		return p, err

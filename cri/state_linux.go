@@ -91,6 +91,14 @@ type containerRecord struct {
 	ImageRef  string                      `json:"imageRef"`
 	Signal    string                      `json:"stopSignal"`
 	Cgroup    string                      `json:"cgroup"`
+	// ImageVolumes are the images that are mounted in it, as they were when it was made.
+	ImageVolumes []imageVolume `json:"imageVolumes,omitempty"`
+}
+
+// imageVolume is an image that a container has as a volume.
+type imageVolume struct {
+	ContainerPath string `json:"containerPath"`
+	ImageRef      string `json:"imageRef"`
 }
 
 func newID() string {
@@ -263,6 +271,14 @@ func (c *CRI) layersInUse() map[string]bool {
 		if data, err := os.ReadFile(path); err == nil && json.Unmarshal(data, &spec) == nil {
 			for _, layer := range spec.Root.Layers {
 				layers[layer] = true
+			}
+			for _, m := range spec.Mounts {
+				if m.Image == nil {
+					continue
+				}
+				for _, layer := range m.Image.Layers {
+					layers[layer] = true
+				}
 			}
 		}
 	}

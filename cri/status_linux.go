@@ -7,6 +7,7 @@ import (
 	"sort"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"hyperkube/cri/podparent"
@@ -26,7 +27,7 @@ func (c *CRI) Status(_ context.Context, req *runtimeapi.StatusRequest) (*runtime
 	resp := &runtimeapi.StatusResponse{
 		Status: &runtimeapi.RuntimeStatus{Conditions: []*runtimeapi.RuntimeCondition{
 			{Type: runtimeapi.RuntimeReady, Status: true}, network}},
-		RuntimeHandlers: []*runtimeapi.RuntimeHandler{{Features: &runtimeapi.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: true}}},
+		RuntimeHandlers: []*runtimeapi.RuntimeHandler{{Features: &runtimeapi.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: true, UserNamespaces: c.noUserNS == nil}}},
 		Features:        &runtimeapi.RuntimeFeatures{SupplementalGroupsPolicy: true},
 	}
 	if req.Verbose {
@@ -211,13 +212,27 @@ func (k *container) describe() *runtimeapi.ContainerStatus {
 		Id: k.id, Metadata: config.Metadata, State: stateOf(&st), CreatedAt: rec.CreatedAt,
 		StartedAt: st.StartedAt, FinishedAt: st.FinishedAt, ExitCode: int32(st.ExitCode), Reason: st.Reason, Message: st.Message,
 		Image: config.Image, ImageRef: rec.ImageRef, ImageId: rec.ImageID, Labels: config.Labels, Annotations: config.Annotations,
-		Mounts: slices.Clone(config.Mounts), LogPath: k.spec.LogPath, StopSignal: config.StopSignal,
+		Mounts: reportedMounts(&rec), LogPath: k.spec.LogPath, StopSignal: config.StopSignal,
 		Resources: &runtimeapi.ContainerResources{Linux: config.GetLinux().GetResources()},
 	}
 	if st.User != nil {
 		status.User = &runtimeapi.ContainerUser{Linux: linuxUser(st.User)}
 	}
 	return status
+}
+
+// reportedMounts are those asked for; of an image it is said which it was (KEP-5365).
+func reportedMounts(rec *containerRecord) []*runtimeapi.Mount {
+	mounts := slices.Clone(rec.Config.Mounts)
+	for i, m := range mounts {
+		at := slices.IndexFunc(rec.ImageVolumes, func(v imageVolume) bool { return v.ContainerPath == m.ContainerPath })
+		if m.Image == nil || at < 0 {
+			continue
+		}
+		mounts[i] = proto.CloneOf(m)
+		mounts[i].Image.ImageRef = rec.ImageVolumes[at].ImageRef
+	}
+	return mounts
 }
 
 func linuxUser(who *podparent.Identity) *runtimeapi.LinuxContainerUser {

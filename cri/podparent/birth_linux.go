@@ -20,7 +20,7 @@ import (
 //	parent: begin                       child: born
 //	 Step 1  clone, new namespaces  ──►  Step 4  wait for the word
 //	 Step 2  join the cgroups
-//	 Step 3  give the word          ──►  Step 5  take the mount namespace apart from the node's
+//	 Step 3  give the word: the spec ─►  Step 5  take the mount namespace apart from the node's
 //	                                     Step 6  mount the root filesystem
 //	                                     Step 7  open what will be mounted, then pivot_root
 //	                                     Step 8  /proc, /dev, /sys, the pod's mounts
@@ -32,6 +32,10 @@ import (
 // The child is this same program started anew ("podparent init"), since a Go
 // program has threads and the kernel gives namespaces and rights to one thread
 // at a time: the child locks itself to one thread, and execve keeps that one.
+//
+// In a pod with a user namespace of its own the child may neither open the node's
+// files nor mount an overlay of them: the parent does that (mounts_linux.go), and
+// hands the mounts over with the word. And not the parent clones, but its midwife.
 
 // birth is a child between clone and execve, seen from the parent.
 type birth struct {
@@ -42,6 +46,14 @@ type birth struct {
 	failure string    // why there is no command
 }
 
+// word is what the parent says to the child once it may go on.
+type word struct {
+	Spec *ContainerSpec `json:"spec"`
+	// Given says that the root filesystem and the sources of bind mounts follow, a
+	// message with a descriptor each.
+	Given bool `json:"given,omitempty"`
+}
+
 // newborn is the one message of the child: sent before execve with who it is
 // (and the terminal beside it), and again with Error if something failed.
 type newborn struct {
@@ -50,13 +62,13 @@ type newborn struct {
 }
 
 // cloneFlags are the namespaces a container gets for itself. Network, IPC and
-// UTS are the pod's: the parent lives in them, and the child inherits them.
+// UTS are the pod's: the parent lives in them, and the child inherits them. So is
+// a user namespace; only the midwife lives in that one.
 func cloneFlags(spec *ContainerSpec) uintptr {
 	flags := uintptr(unix.CLONE_NEWNS)
 	if spec.PID == PIDContainer {
 		flags |= unix.CLONE_NEWPID
 	}
-	// A user namespace would be CLONE_NEWUSER here, with UidMappings beside it.
 	return flags
 }
 
@@ -64,8 +76,8 @@ func cloneFlags(spec *ContainerSpec) uintptr {
 // become the container's command, or with the reason why it could not.
 // The caller holds the parent's lock, so that an early death is not reaped
 // before the pid is known.
-func begin(spec *ContainerSpec, dir string, pidNS *os.File, stdio [3]*os.File) (*birth, error) {
-	// Step 1: clone. The child starts in new namespaces, as "podparent init <dir>".
+func (p *Parent) begin(spec *ContainerSpec, given *mounts, pidNS *os.File, stdio [3]*os.File) (*birth, error) {
+	// Step 1: clone. The child starts in new namespaces, as "podparent init".
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return nil, err
@@ -77,7 +89,7 @@ func begin(spec *ContainerSpec, dir string, pidNS *os.File, stdio [3]*os.File) (
 		Files: []uintptr{stdio[0].Fd(), stdio[1].Fd(), stdio[2].Fd(), theirs.Fd()},
 		Sys:   &syscall.SysProcAttr{Cloneflags: cloneFlags(spec), Setsid: true},
 	}
-	pid, err := forkInto(pidNS, []string{Argv0, "init", dir}, attr)
+	pid, err := p.fork(pidNS, []string{Argv0, "init"}, attr)
 	if err != nil {
 		ours.Close()
 		return nil, fmt.Errorf("clone: %w", err)
@@ -89,9 +101,12 @@ func begin(spec *ContainerSpec, dir string, pidNS *os.File, stdio [3]*os.File) (
 	if err == nil {
 		err = setOOMScore(pid, spec.OOMScore)
 	}
-	// Step 3: give the word.
+	// Step 3: give the word, and what has been mounted for the child.
 	if err == nil {
-		err = ours.Send("go")
+		err = ours.Send(word{Spec: spec, Given: given != nil})
+	}
+	if err == nil && given != nil {
+		err = given.hand(ours)
 	}
 	if err != nil {
 		child.abandon()
@@ -150,25 +165,22 @@ func (b *birth) abandon() {
 
 // born is the child. It never returns: it becomes the container's command, or
 // says why not and exits.
-func born(dir string) {
+func born() {
 	parent := &Conn{os.NewFile(3, "parent")}
 	unix.CloseOnExec(3)
-	err := bear(dir, parent)
+	err := bear(parent)
 	parent.Send(newborn{Error: err.Error()})
 	os.Exit(startFailCode)
 }
 
 // bear performs the child's steps. It returns only with an error.
-func bear(dir string, parent *Conn) error {
-	spec, err := readSpec(dir)
-	if err != nil {
-		return err
-	}
+func bear(parent *Conn) error {
 	// Step 4: wait for the word: the cgroups are joined then.
-	var word string
-	if _, err := parent.Receive(&word); err != nil {
+	var said word
+	if _, err := parent.Receive(&said); err != nil {
 		return fmt.Errorf("waiting for the parent: %w", err)
 	}
+	spec := said.Spec
 	if spec.CgroupNS {
 		// Only now: the namespace's root is the cgroup one is in.
 		if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
@@ -180,16 +192,13 @@ func bear(dir string, parent *Conn) error {
 		return err
 	}
 	// Step 6: the root filesystem: the image's layers, and a writable one on top.
-	if err := mountRoot(&spec.Root); err != nil {
-		return err
-	}
 	// Step 7: open the mounts' sources while the node's files can still be named; then the
 	// root filesystem becomes "/", and the node's is left behind as an open directory.
-	sources, err := openSources(spec.Mounts)
-	if err != nil {
-		return err
+	layRoot := layOwn
+	if said.Given {
+		layRoot = layGiven
 	}
-	devices, err := statDevices(spec.Devices)
+	sources, devices, err := layRoot(spec, parent)
 	if err != nil {
 		return err
 	}
@@ -212,6 +221,18 @@ func bear(dir string, parent *Conn) error {
 		return err
 	}
 	return become(&spec.Process, &command{spec.Args, spec.Env, spec.Cwd, spec.Terminal}, parent)
+}
+
+// layOwn is steps 6 and 7 of a container whose root is the node's.
+func layOwn(spec *ContainerSpec, _ *Conn) (sources []source, devices []node, err error) {
+	if err := mountRoot(&spec.Root); err != nil {
+		return nil, nil, err
+	}
+	if sources, err = openSources(spec.Mounts); err != nil {
+		return nil, nil, err
+	}
+	devices, err = statDevices(spec.Devices)
+	return sources, devices, err
 }
 
 // command is what is executed at the end, by a container or an exec session.
@@ -239,7 +260,7 @@ func become(p *Process, cmd *command, parent *Conn) error {
 	} else {
 		// /dev/stdout is opened anew by its name in many images: the user must own the pipe.
 		for fd := 0; fd < 3; fd++ {
-			unix.Fchown(fd, int(who.UID), -1)
+			giveStream(fd, int(who.UID), -1)
 		}
 	}
 	if err := parent.Send(newborn{User: who}, console...); err != nil {
@@ -265,6 +286,15 @@ func become(p *Process, cmd *command, parent *Conn) error {
 	// Step 12: execve. The parent's socket closes with it, which is how the parent knows.
 	err = unix.Exec(path, cmd.Args, env)
 	return fmt.Errorf("exec %s: %w", path, err)
+}
+
+// giveStream makes a pipe or a socket somebody's. Never a device: /dev/null, which
+// stands for a stream that nobody wants, is the node's own.
+func giveStream(fd, uid, gid int) {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) == nil && (st.Mode&unix.S_IFMT == unix.S_IFIFO || st.Mode&unix.S_IFMT == unix.S_IFSOCK) {
+		unix.Fchown(fd, uid, gid)
+	}
 }
 
 // forkInto starts this program anew with attr, as a child in the given PID

@@ -97,7 +97,13 @@ func (p *Parent) bringUp(c *container) (*birth, error) {
 		return nil, err
 	}
 	defer release()
-	child, err := begin(c.spec, c.dir, pidNS, stdio)
+	given, err := p.mountsFor(c.spec)
+	if err != nil {
+		return nil, err
+	}
+	defer given.close()
+	p.giveStreams(stdio[:])
+	child, err := p.begin(c.spec, given, pidNS, stdio)
 	if err != nil {
 		return nil, err
 	}
@@ -305,10 +311,11 @@ func (p *Parent) enter(c *container, spec *ExecSpec, fds []int, ended chan<- sys
 	for i := range fds {
 		if i < 3 {
 			files[i] = uintptr(fds[i])
+			p.giveStreamToRoot(fds[i])
 		}
 	}
 	attr := &syscall.ProcAttr{Dir: "/", Env: []string{"GOMAXPROCS=1"}, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}}
-	pid, err := forkInto(ns[0], []string{Argv0, "exec"}, attr)
+	pid, err := p.fork(ns[0], []string{Argv0, "exec"}, attr)
 	if err != nil {
 		ours.Close()
 		return nil, fmt.Errorf("clone: %w", err)

@@ -15,7 +15,9 @@ import (
 //
 //	launch DIR   started by cri: starts "serve" in the pod's namespaces, and ends
 //	serve DIR    the parent of a pod
-//	init DIR     a container's process, before it becomes the container's command
+//	settle DIR   the parent of a pod with a user namespace of its own, before it is "serve DIR FD PID"
+//	midwife      the process in that user namespace, which bears the parent's children
+//	init         a container's process, before it becomes the container's command
 //	exec         an exec session's process, likewise
 //	pause        process 1 of a PID namespace shared by a pod's containers
 func Main(args []string) int {
@@ -28,9 +30,16 @@ func Main(args []string) int {
 	case len(args) == 2 && args[0] == "serve":
 		// A parent allocates little; a small heap matters more than a rare collection.
 		debug.SetGCPercent(20)
-		err = serve(args[1])
-	case len(args) == 2 && args[0] == "init":
-		born(args[1])
+		err = serve(args[1], nil)
+	case len(args) == 2 && args[0] == "settle":
+		err = settle(args[1])
+	case len(args) == 4 && args[0] == "serve":
+		debug.SetGCPercent(20)
+		err = serveWithMidwife(args[1], args[2], args[3])
+	case len(args) == 1 && args[0] == "midwife":
+		err = attend()
+	case len(args) == 1 && args[0] == "init":
+		born()
 	case len(args) == 1 && args[0] == "exec":
 		entered()
 	case len(args) == 1 && args[0] == "pause":
@@ -53,11 +62,13 @@ func launch(dir string) error {
 	if err != nil {
 		return err
 	}
-	flags := uintptr(0)
-	if !pod.HostNetwork {
+	flags, part := uintptr(0), "serve"
+	if len(pod.UIDs) > 0 {
+		part = "settle" // whose midwife makes the namespaces: they must belong to the user namespace
+	} else if !pod.HostNetwork {
 		flags |= unix.CLONE_NEWNET | unix.CLONE_NEWUTS
 	}
-	if !pod.HostIPC {
+	if !pod.HostIPC && part == "serve" {
 		flags |= unix.CLONE_NEWIPC
 	}
 	r, w, err := os.Pipe()
@@ -66,7 +77,7 @@ func launch(dir string) error {
 	}
 	attr := &syscall.ProcAttr{Dir: "/", Env: []string{"GOMAXPROCS=2"}, Files: []uintptr{0, 2, 2, w.Fd()},
 		Sys: &syscall.SysProcAttr{Cloneflags: flags, Setsid: true}}
-	pid, err := syscall.ForkExec("/proc/self/exe", []string{Argv0, "serve", dir}, attr)
+	pid, err := syscall.ForkExec("/proc/self/exe", []string{Argv0, part, dir}, attr)
 	w.Close()
 	if err != nil {
 		return fmt.Errorf("clone: %w", err)

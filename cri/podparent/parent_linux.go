@@ -29,17 +29,18 @@ type Parent struct {
 	children   map[int]func(syscall.WaitStatus) // by pid: what to do at its end
 	containers map[string]*container
 	watchers   map[*watcher]struct{}
+	midwife    *midwife // bears the children of a pod with a user namespace of its own; else nil
 	pauseNS    *os.File // the shared PID namespace
 	pausePid   int
 	stopped    chan struct{}
 }
 
 // serve is the parent's main: it never returns before the pod is stopped.
-func serve(dir string) error {
-	ready := os.NewFile(3, "ready")
-	unix.CloseOnExec(3)
+func serve(dir string, helper *midwife) error {
+	ready := os.NewFile(readyFD, "ready")
+	unix.CloseOnExec(readyFD)
 	p := &Parent{dir: dir, children: map[int]func(syscall.WaitStatus){}, containers: map[string]*container{},
-		watchers: map[*watcher]struct{}{}, stopped: make(chan struct{})}
+		watchers: map[*watcher]struct{}{}, stopped: make(chan struct{}), midwife: helper}
 	listener, err := p.prepare()
 	if err != nil {
 		fmt.Fprint(ready, err)
@@ -138,7 +139,7 @@ func loopbackUp() error {
 func (p *Parent) startPause() error {
 	attr := &syscall.ProcAttr{Dir: "/", Env: []string{"GOMAXPROCS=1"}, Files: []uintptr{0, 1, 2},
 		Sys: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID, Setsid: true}}
-	pid, err := syscall.ForkExec("/proc/self/exe", []string{Argv0, "pause"}, attr)
+	pid, err := p.fork(nil, []string{Argv0, "pause"}, attr)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,27 @@ type PodSpec struct {
 	SharePID    bool              `json:"sharePID,omitempty"`    // one PID namespace for all containers, held by a pause process
 	Sysctls     map[string]string `json:"sysctls,omitempty"`     // namespaced kernel parameters, dotted names
 	Cgroup      []string          `json:"cgroup,omitempty"`      // directories of the parent's own cgroup, one a hierarchy
+	// UIDs and GIDs map the numbers of a user namespace of the pod's own; empty: the node's
+	// users are the pod's. Not with HostNetwork or HostIPC: a namespace must belong to it.
+	UIDs []IDMap `json:"uids,omitempty"`
+	GIDs []IDMap `json:"gids,omitempty"`
+}
+
+// IDMap says that Size numbers from Container on, as the pod sees them, are those from Host on at the node.
+type IDMap struct {
+	Container uint32 `json:"container"`
+	Host      uint32 `json:"host"`
+	Size      uint32 `json:"size"`
+}
+
+// OnHost is what a number of the pod is on the node; one that is not mapped is false.
+func OnHost(maps []IDMap, id uint32) (uint32, bool) {
+	for _, m := range maps {
+		if id >= m.Container && id-m.Container < m.Size {
+			return m.Host + id - m.Container, true
+		}
+	}
+	return 0, false
 }
 
 // PodState is what a serving parent says about itself, for adoption and inspection.
@@ -87,6 +108,19 @@ type Mount struct {
 	Propagation string `json:"propagation,omitempty"` // bind only: "private" (default), "rslave", "rshared"
 	Recursive   bool   `json:"recursiveReadonly,omitempty"`
 	Optional    bool   `json:"optional,omitempty"` // a failure is not the container's
+	// IDMapped shows the owners of a bind mount's files as the pod's numbers: who is 0 on disk is
+	// root in the pod. It means something only in a pod with a user namespace of its own.
+	IDMapped bool `json:"idMapped,omitempty"`
+	// Image, in a bind mount, is an image that is mounted at Source first.
+	Image *ImageMount `json:"image,omitempty"`
+}
+
+// ImageMount is an image used as a volume: its layers, mounted read-only in the
+// container's mount namespace only.
+type ImageMount struct {
+	LayersDir string   `json:"layersDir,omitempty"`
+	Layers    []string `json:"layers,omitempty"`  // topmost first; none: Source is a ready copy
+	SubPath   string   `json:"subPath,omitempty"` // what of it is mounted; links in it lead nowhere outside
 }
 
 // Device is a device node copied from the node's into the container.

@@ -62,8 +62,9 @@ func mountRoot(root *RootSpec) error {
 
 // source is a bind mount's origin, open, and whether it is a directory.
 type source struct {
-	fd  int
-	dir bool
+	fd    int
+	dir   bool
+	mount bool // fd is a mount already, which only needs its place
 }
 
 func openSources(mounts []Mount) ([]source, error) {
@@ -73,7 +74,7 @@ func openSources(mounts []Mount) ([]source, error) {
 		if m.Type != "bind" {
 			continue
 		}
-		fd, err := unix.Open(m.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
+		fd, err := openSource(&m)
 		if err != nil && m.Optional {
 			continue
 		}
@@ -84,9 +85,43 @@ func openSources(mounts []Mount) ([]source, error) {
 		if err := unix.Fstat(fd, &st); err != nil {
 			return nil, fmt.Errorf("mount source %s: %w", m.Source, err)
 		}
-		sources[i] = source{fd, st.Mode&unix.S_IFMT == unix.S_IFDIR}
+		sources[i] = source{fd: fd, dir: st.Mode&unix.S_IFMT == unix.S_IFDIR}
 	}
 	return sources, nil
+}
+
+func openSource(m *Mount) (fd int, err error) {
+	if m.Image == nil {
+		return unix.Open(m.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
+	}
+	if err := mountImage(m.Source, m.Image); err != nil {
+		return -1, err
+	}
+	return openInside(m.Source, m.Image.SubPath)
+}
+
+// mountImage mounts an image's layers at a directory, to be read only.
+func mountImage(at string, image *ImageMount) error {
+	if len(image.Layers) == 0 {
+		return nil
+	}
+	if err := unix.Chdir(image.LayersDir); err != nil {
+		return fmt.Errorf("layers: %w", err)
+	}
+	if len(image.Layers) == 1 { // an overlay has at least two
+		return unix.Mount(image.Layers[0], at, "", unix.MS_BIND, "")
+	}
+	return unix.Mount("overlay", at, "overlay", unix.MS_RDONLY, "lowerdir="+strings.Join(image.Layers, ":"))
+}
+
+// openInside opens a path below dir as if dir were "/": no link and no ".." leads out of it.
+func openInside(dir, path string) (fd int, err error) {
+	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil || path == "" {
+		return root, err
+	}
+	defer unix.Close(root)
+	return unix.Openat2(root, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
 }
 
 // pivotRoot makes path the root of the mount namespace. The old root stays
@@ -182,7 +217,8 @@ func mountOne(m *Mount, from source) error {
 // bind mounts an open file or directory. Flags and propagation need calls of
 // their own: the kernel ignores them in the one that binds.
 func bind(m *Mount, from source) error {
-	if err := unix.Mount("/proc/self/fd/"+strconv.Itoa(from.fd), m.Target, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+	err := place(m.Target, from)
+	if err != nil {
 		return err
 	}
 	unix.Close(from.fd)
@@ -198,6 +234,13 @@ func bind(m *Mount, from source) error {
 		return unix.MountSetattr(unix.AT_FDCWD, m.Target, unix.AT_RECURSIVE, attr)
 	}
 	return remount(m.Target, uintptr(m.Flags))
+}
+
+func place(target string, from source) error {
+	if from.mount {
+		return unix.MoveMount(from.fd, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	}
+	return unix.Mount("/proc/self/fd/"+strconv.Itoa(from.fd), target, "", unix.MS_BIND|unix.MS_REC, "")
 }
 
 // remount adds flags to a mount, and keeps those it has: dropping nosuid from a
