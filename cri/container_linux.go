@@ -99,7 +99,7 @@ func (c *CRI) makeContainer(k *container, b *specBuilder) error {
 }
 
 // StartContainer has the pod's parent make the container's process
-// (`cri/podparent/birth_linux.go:begin`). It answers when the command runs.
+// (`cri/podparent/birth_linux.go:Parent.begin`). It answers when the command runs.
 func (c *CRI) StartContainer(ctx context.Context, req *runtimeapi.StartContainerRequest) (*runtimeapi.StartContainerResponse, error) {
 	k, err := c.findContainer(req.ContainerId)
 	if err != nil {

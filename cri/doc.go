@@ -17,7 +17,7 @@
 //  2. CreateContainer: everything about the container is decided and written
 //     down as spec.json (`cri/spec_linux.go:specBuilder`). No process yet.
 //  3. StartContainer: the parent makes the process; the page to read is
-//     `cri/podparent/birth_linux.go:begin`.
+//     `cri/podparent/birth_linux.go:Parent.begin`.
 //  4. The parent writes the container's log, waits for its end, and writes the
 //     exit code to disk. It tells us, if we are there.
 //  5. StopPodSandbox gives back all that the pod holds of the node;
@@ -44,7 +44,7 @@
 //   - This package knows no Kubernetes object: no pod spec, no API server.
 //
 // Read first: `cri/cri_linux.go:CRI.Run`, `cri/sandbox_linux.go:CRI.RunPodSandbox`,
-// `cri/podparent/birth_linux.go:begin`.
+// `cri/podparent/birth_linux.go:Parent.begin`.
 //
 // # In Kubernetes
 //
@@ -52,7 +52,6 @@
 // RunPodSandbox, CreateContainer) or CRI-O, which call runc for what birth does,
 // and run a shim process for each pod, as podparent is here. Left out:
 // snapshotters other than overlay and copy, sandboxes as virtual machines,
-// runtime handlers, SELinux labels, user namespaces, checkpoints, image volumes,
-// NRI and CDI plugins. Without the shim's counterpart, a restart of the runtime
+// runtime handlers, SELinux labels, checkpoints, NRI and CDI plugins. Without the shim's counterpart, a restart of the runtime
 // would end every container of the node.
 package cri

@@ -33,6 +33,7 @@ import (
 	"hyperkube/kubelet/remote"
 	"hyperkube/kubelet/stats"
 	"hyperkube/kubelet/status"
+	"hyperkube/kubelet/userns"
 	"hyperkube/kubelet/volume"
 )
 
@@ -169,6 +170,7 @@ type Kubelet struct {
 	prober   *prober.Manager
 	status   *status.Manager
 	volumes  *volume.Manager
+	users    *userns.Manager
 	configs  *manager.Manager
 	secrets  *manager.Manager
 	tokens   *manager.TokenManager
@@ -232,6 +234,7 @@ func (kl *Kubelet) Run(ctx context.Context) (err error) {
 		}
 	}()
 	// Step 1: directories and runtime.
+	kl.users = userns.NewManager(userns.Config{PodsDir: kl.dirs.pods, MaxPods: kl.MaxPods, Supported: kl.state.supportsUserNamespaces})
 	if err := kl.dirs.make(); err != nil {
 		return fmt.Errorf("kubelet: making its directories: %w", err)
 	}

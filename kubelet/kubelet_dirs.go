@@ -9,6 +9,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // dirs is where things lie under RootDir:
@@ -118,3 +119,12 @@ func (kl *Kubelet) PodLogsDir(pod *v1.Pod) string {
 
 // SeccompProfileRoot is where Localhost profiles lie.
 func (kl *Kubelet) SeccompProfileRoot() string { return kl.dirs.seccomp }
+
+// GetOrCreateUserNamespaceMappings says which users of the node the pod's are.
+func (kl *Kubelet) GetOrCreateUserNamespaceMappings(pod *v1.Pod) (*runtimeapi.UserNamespace, error) {
+	handler := ""
+	if pod.Spec.RuntimeClassName != nil {
+		handler = *pod.Spec.RuntimeClassName
+	}
+	return kl.users.GetOrCreateUserNamespaceMappings(pod, handler)
+}

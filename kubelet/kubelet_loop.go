@@ -262,7 +262,9 @@ func (kl *Kubelet) cleanUpNode(ctx context.Context, gone func(types.UID) bool) {
 			logger.V(2).Info("Removing the directory of a pod that is gone", "podUID", uid)
 			if err := kl.volumes.TearDownPod(ctx, uid); err != nil {
 				logger.Error(err, "Removing the directory of a pod that is gone", "podUID", uid)
+				continue
 			}
+			kl.users.Release(uid)
 		}
 	}
 	kl.cgroups.RemoveOrphans(gone)

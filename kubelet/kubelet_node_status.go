@@ -48,6 +48,7 @@ type nodeState struct {
 	ready       error
 	known       bool // network and ready have been asked for
 	readOnlyRec bool
+	ownUsers    map[string]bool // by the name of the runtime's handler: whether pods may have users of their own
 	lastReport  time.Time
 	lastGC      time.Time
 	poke        chan struct{}
@@ -87,6 +88,13 @@ func (s *nodeState) recursiveReadOnlyMounts() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.readOnlyRec
+}
+
+// supportsUserNamespaces says whether the runtime's handler of this name gives pods users of their own.
+func (s *nodeState) supportsUserNamespaces(handler string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ownUsers[handler]
 }
 
 func (s *nodeState) gcDue(now time.Time, period time.Duration) bool {
@@ -404,10 +412,12 @@ func (kl *Kubelet) askRuntime(ctx context.Context, status *v1.NodeStatus) error 
 	kl.state.mu.Lock()
 	defer kl.state.mu.Unlock()
 	kl.state.network, kl.state.ready, kl.state.known = network, ready, true
+	kl.state.ownUsers = map[string]bool{}
 	for _, handler := range response.GetRuntimeHandlers() {
 		if handler.Name == "" {
 			kl.state.readOnlyRec = handler.GetFeatures().GetRecursiveReadOnlyMounts()
 		}
+		kl.state.ownUsers[handler.Name] = handler.GetFeatures().GetUserNamespaces()
 	}
 	return ready
 }

@@ -174,6 +174,7 @@ func (kl *Kubelet) SyncTerminatedPod(ctx context.Context, pod *v1.Pod, podStatus
 	if err := kl.volumes.TearDownPod(ctx, pod.UID); err != nil {
 		return err
 	}
+	kl.users.Release(pod.UID)
 	kl.configs.SetPod(pod.UID, pod.Namespace, nil)
 	kl.secrets.SetPod(pod.UID, pod.Namespace, nil)
 	kl.tokens.DeleteServiceAccountToken(pod.UID)
@@ -280,7 +281,8 @@ func (kl *Kubelet) pullSecrets(ctx context.Context, pod *v1.Pod) []v1.Secret {
 
 // GenerateRunContainerOptions makes what the kubelet adds to a container:
 // environment, mounts, hosts file, termination log.
-func (kl *Kubelet) GenerateRunContainerOptions(ctx context.Context, pod *v1.Pod, container *v1.Container, podIPs []string) (*kubecontainer.RunContainerOptions, error) {
+func (kl *Kubelet) GenerateRunContainerOptions(ctx context.Context, pod *v1.Pod, container *v1.Container, in kubecontainer.RunContainerInput) (*kubecontainer.RunContainerOptions, error) {
+	podIPs := in.PodIPs
 	hostname, domain := kl.GeneratePodHostNameAndDomain(pod)
 	if pod.Spec.HostNetwork {
 		podIPs = kl.state.hostIPs()
@@ -291,7 +293,7 @@ func (kl *Kubelet) GenerateRunContainerOptions(ctx context.Context, pod *v1.Pod,
 	}
 	// The hosts file names the pod by its short name too, also where its host name is the whole one.
 	short := strings.TrimSuffix(hostname, "."+domain)
-	mounts, err := kl.makeMounts(ctx, pod, container, hostsInput{hostname: short, domain: domain, podIPs: podIPs})
+	mounts, err := kl.makeMounts(ctx, pod, container, hostsInput{hostname: short, domain: domain, podIPs: podIPs}, in.ImageVolumes)
 	if err != nil {
 		return nil, err
 	}
@@ -304,7 +306,7 @@ type hostsInput struct {
 }
 
 // makeMounts resolves volumeMounts to paths of the node, and adds the kubelet's own.
-func (kl *Kubelet) makeMounts(ctx context.Context, pod *v1.Pod, container *v1.Container, hosts hostsInput) ([]*runtimeapi.Mount, error) {
+func (kl *Kubelet) makeMounts(ctx context.Context, pod *v1.Pod, container *v1.Container, hosts hostsInput, images map[string]*runtimeapi.ImageSpec) ([]*runtimeapi.Mount, error) {
 	mounted := kl.volumes.Mounted(pod.UID)
 	var mounts []*runtimeapi.Mount
 	hostsMounted := false
@@ -318,7 +320,7 @@ func (kl *Kubelet) makeMounts(ctx context.Context, pod *v1.Pod, container *v1.Co
 		if err != nil {
 			return nil, err
 		}
-		if subPath != "" {
+		if subPath != "" && images[mount.Name] == nil {
 			if hostPath, err = kl.volumes.SubPath(pod, container.Name, i, volume, subPath); err != nil {
 				return nil, err
 			}
@@ -328,6 +330,10 @@ func (kl *Kubelet) makeMounts(ctx context.Context, pod *v1.Pod, container *v1.Co
 			containerPath = filepath.Join("/", containerPath)
 		}
 		hostsMounted = hostsMounted || containerPath == hostsPath
+		if image := images[mount.Name]; image != nil {
+			mounts = append(mounts, &runtimeapi.Mount{ContainerPath: containerPath, Image: image, ImageSubPath: subPath, Readonly: true})
+			continue
+		}
 		mounts = append(mounts, &runtimeapi.Mount{
 			ContainerPath: containerPath, HostPath: hostPath, Readonly: mount.ReadOnly || volume.ReadOnly,
 			Propagation: propagation(mount.MountPropagation), RecursiveReadOnly: kl.recursiveReadOnly(mount),

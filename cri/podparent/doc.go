@@ -28,7 +28,9 @@
 //
 // Nouns: a PodSpec and a ContainerSpec are complete orders, made by cri; a
 // ContainerStatus is what became of one; an exec session is a process that
-// enters a container; a newborn is a child between clone and execve.
+// enters a container; a newborn is a child between clone and execve; a midwife is
+// the process that bears them where the pod has a user namespace of its own
+// (`cri/podparent/midwife_linux.go:settle`).
 //
 // Invariants:
 //   - No Kubernetes package, no net, no net/http, no TLS: the parent takes about
@@ -37,16 +39,14 @@
 //   - status.json is replaced as a whole and says the end before anyone is told.
 //   - The parent never looks into a directory of another pod.
 //
-// Read first: `cri/podparent/birth_linux.go:begin`, `cri/podparent/birth_linux.go:bear`,
+// Read first: `cri/podparent/birth_linux.go:Parent.begin`, `cri/podparent/birth_linux.go:bear`,
 // `cri/podparent/parent_linux.go:serve`.
 //
 // # In Kubernetes
 //
 // containerd's shim (containerd-shim-runc-v2) together with runc: the shim
 // stays, runc is started for each step (create, start, exec, delete) and reads
-// the OCI runtime specification, which ContainerSpec abbreviates. Left out: user
-// namespaces (the seam is `cri/podparent/birth_linux.go:cloneFlags`), checkpoints,
-// hooks, Intel RDT, terminals kept open across a restart of the client. Without the
+// the OCI runtime specification, which ContainerSpec abbreviates. Left out: checkpoints, hooks, Intel RDT, terminals kept open across a restart of the client. Without the
 // re-execution that runc and this package share, a Go program could not change
 // its namespaces: it has threads before main begins.
 package podparent

@@ -254,6 +254,13 @@ func fieldPath(pod *v1.Pod, name string) string {
 	return "spec.containers{" + name + "}"
 }
 
+// RunContainerInput is what the runtime manager knows when a container is to be made.
+type RunContainerInput struct {
+	PodIPs []string
+	// ImageVolumes are the images that are the container's volumes, pulled, by the volumes' names.
+	ImageVolumes map[string]*runtimeapi.ImageSpec
+}
+
 // RunContainerOptions is what the kubelet, not the pod spec, contributes to a container.
 type RunContainerOptions struct {
 	Envs     []*runtimeapi.KeyValue

@@ -58,39 +58,48 @@ func NewImageManager(runtime runtimeapi.ImageServiceClient, recorder record.Even
 	return &ImageManager{runtime: runtime, recorder: recorder, clock: c, backOff: backOff}
 }
 
-// EnsureImageExists applies the container's pull policy. The error is a *PullError.
-func (m *ImageManager) EnsureImageExists(ctx context.Context, pod *v1.Pod, container *v1.Container, secrets []v1.Secret, sandbox *runtimeapi.PodSandboxConfig) (Image, string, error) {
-	ref := kubecontainer.GenerateContainerRef(pod, container)
+// Request is one image that a pod needs, for a container or as a volume.
+type Request struct {
+	Pod        *v1.Pod
+	Ref        *v1.ObjectReference // whom the events are about: the container, or the pod for a volume
+	Image      string              // as the pod names it
+	PullPolicy v1.PullPolicy
+	Secrets    []v1.Secret
+	Sandbox    *runtimeapi.PodSandboxConfig
+}
+
+// EnsureImageExists applies the pull policy. The error is a *PullError.
+func (m *ImageManager) EnsureImageExists(ctx context.Context, r Request) (Image, string, error) {
 	fail := func(kind, reason, eventMessage string, err *PullError) (Image, string, error) {
-		m.recorder.Event(ref, kind, reason, eventMessage)
+		m.recorder.Event(r.Ref, kind, reason, eventMessage)
 		return Image{}, err.Message, err
 	}
-	name, err := applyDefaultImageTag(container.Image)
+	name, err := applyDefaultImageTag(r.Image)
 	if err != nil {
-		message := fmt.Sprintf("Failed to apply default image tag %q: %v", container.Image, err)
+		message := fmt.Sprintf("Failed to apply default image tag %q: %v", r.Image, err)
 		return fail(v1.EventTypeWarning, "InspectFailed", message, &PullError{Reason: kubecontainer.ErrInvalidImageName, Message: message})
 	}
-	spec := &runtimeapi.ImageSpec{Image: name, UserSpecifiedImage: container.Image}
+	spec := &runtimeapi.ImageSpec{Image: name, UserSpecifiedImage: r.Image}
 	present, err := m.imageStatus(ctx, spec)
 	if err != nil {
-		message := fmt.Sprintf("Failed to inspect image %q: %v", container.Image, err)
+		message := fmt.Sprintf("Failed to inspect image %q: %v", r.Image, err)
 		return fail(v1.EventTypeWarning, "InspectFailed", message, &PullError{Reason: kubecontainer.ErrImageInspect, Message: message})
 	}
-	if !shouldPullImage(container, present != nil) {
+	if !shouldPullImage(r.PullPolicy, present != nil) {
 		if present == nil {
-			message := fmt.Sprintf("Container image %q is not present with pull policy of Never", container.Image)
+			message := fmt.Sprintf("Container image %q is not present with pull policy of Never", r.Image)
 			return fail(v1.EventTypeWarning, "ErrImageNeverPull", message, &PullError{Reason: kubecontainer.ErrImageNeverPull, Message: message})
 		}
-		m.recorder.Eventf(ref, v1.EventTypeNormal, "Pulled", "Container image %q already present on machine and can be accessed by the pod", container.Image)
+		m.recorder.Eventf(r.Ref, v1.EventTypeNormal, "Pulled", "Container image %q already present on machine and can be accessed by the pod", r.Image)
 		return *present, "", nil
 	}
-	return m.pull(ctx, pullRequest{pod: pod, container: container, ref: ref, spec: spec, auths: credentials(name, secrets), sandbox: sandbox})
+	return m.pull(ctx, r, spec, credentials(name, r.Secrets))
 }
 
 // shouldPullImage is the pull policy. Always means asking the registry each time;
 // the runtime transfers only what is missing.
-func shouldPullImage(container *v1.Container, present bool) bool {
-	switch container.ImagePullPolicy {
+func shouldPullImage(policy v1.PullPolicy, present bool) bool {
+	switch policy {
 	case v1.PullNever:
 		return false
 	case v1.PullAlways:
@@ -99,40 +108,31 @@ func shouldPullImage(container *v1.Container, present bool) bool {
 	return !present
 }
 
-type pullRequest struct {
-	pod       *v1.Pod
-	container *v1.Container
-	ref       *v1.ObjectReference
-	spec      *runtimeapi.ImageSpec
-	auths     []*runtimeapi.AuthConfig
-	sandbox   *runtimeapi.PodSandboxConfig
-}
-
-func (m *ImageManager) pull(ctx context.Context, r pullRequest) (Image, string, error) {
-	key := string(r.pod.UID) + "_" + r.container.Image
-	image := r.container.Image
+func (m *ImageManager) pull(ctx context.Context, r Request, spec *runtimeapi.ImageSpec, auths []*runtimeapi.AuthConfig) (Image, string, error) {
+	key := string(r.Pod.UID) + "_" + r.Image
+	image := r.Image
 	if m.backOff.IsInBackOffSinceUpdate(key, m.clock.Now()) {
 		message := fmt.Sprintf("Back-off pulling image %q", image)
-		m.recorder.Event(r.ref, v1.EventTypeNormal, "BackOff", message)
-		m.recorder.Event(r.ref, v1.EventTypeWarning, "Failed", "Error: "+kubecontainer.ErrImagePullBackOff.Error())
+		m.recorder.Event(r.Ref, v1.EventTypeNormal, "BackOff", message)
+		m.recorder.Event(r.Ref, v1.EventTypeWarning, "Failed", "Error: "+kubecontainer.ErrImagePullBackOff.Error())
 		return Image{}, message, &PullError{Reason: kubecontainer.ErrImagePullBackOff, Message: message, RetryAt: m.lapses(key)}
 	}
-	m.recorder.Eventf(r.ref, v1.EventTypeNormal, "Pulling", "Pulling image %q", image)
+	m.recorder.Eventf(r.Ref, v1.EventTypeNormal, "Pulling", "Pulling image %q", image)
 	start := m.clock.Now()
-	if err := m.pullWithAny(ctx, r); err != nil {
-		m.recorder.Eventf(r.ref, v1.EventTypeWarning, "Failed", "Failed to pull image %q: %v", image, err)
-		m.recorder.Event(r.ref, v1.EventTypeWarning, "Failed", "Error: "+kubecontainer.ErrImagePull.Error())
+	if err := m.pullWithAny(ctx, &runtimeapi.PullImageRequest{Image: spec, SandboxConfig: r.Sandbox}, auths); err != nil {
+		m.recorder.Eventf(r.Ref, v1.EventTypeWarning, "Failed", "Failed to pull image %q: %v", image, err)
+		m.recorder.Event(r.Ref, v1.EventTypeWarning, "Failed", "Error: "+kubecontainer.ErrImagePull.Error())
 		m.backOff.Next(key, m.clock.Now())
 		m.retryAt.Store(key, m.clock.Now().Add(m.backOff.Get(key)))
 		return Image{}, err.Error(), &PullError{Reason: kubecontainer.ErrImagePull, Message: err.Error(), RetryAt: m.lapses(key)}
 	}
 	took := m.clock.Since(start).Truncate(time.Millisecond)
-	response, err := m.runtime.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: r.spec})
+	response, err := m.runtime.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: spec})
 	if err != nil || response.Image == nil {
 		message := fmt.Sprintf("Failed to inspect image %q after pulling it: %v", image, err)
 		return Image{}, message, &PullError{Reason: kubecontainer.ErrImageInspect, Message: message}
 	}
-	m.recorder.Eventf(r.ref, v1.EventTypeNormal, "Pulled", "Successfully pulled image %q in %v (%v including waiting). Image size: %v bytes.", image, took, took, response.Image.Size)
+	m.recorder.Eventf(r.Ref, v1.EventTypeNormal, "Pulled", "Successfully pulled image %q in %v (%v including waiting). Image size: %v bytes.", image, took, took, response.Image.Size)
 	m.backOff.GC()
 	m.retryAt.Delete(key)
 	return toImage(response.Image), "", nil
@@ -145,14 +145,13 @@ func (m *ImageManager) lapses(key string) time.Time {
 }
 
 // pullWithAny tries each credential that fits, or none at all if none does.
-func (m *ImageManager) pullWithAny(ctx context.Context, r pullRequest) error {
-	auths := r.auths
+func (m *ImageManager) pullWithAny(ctx context.Context, request *runtimeapi.PullImageRequest, auths []*runtimeapi.AuthConfig) error {
 	if len(auths) == 0 {
 		auths = []*runtimeapi.AuthConfig{nil}
 	}
 	var last error
-	for _, auth := range auths {
-		if _, last = m.runtime.PullImage(ctx, &runtimeapi.PullImageRequest{Image: r.spec, Auth: auth, SandboxConfig: r.sandbox}); last == nil {
+	for _, request.Auth = range auths {
+		if _, last = m.runtime.PullImage(ctx, request); last == nil {
 			return nil
 		}
 	}

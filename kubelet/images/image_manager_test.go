@@ -24,7 +24,7 @@ func TestShouldPullImage(t *testing.T) {
 		present bool
 		want    bool
 	}{{v1.PullAlways, true, true}, {v1.PullIfNotPresent, true, false}, {v1.PullIfNotPresent, false, true}, {v1.PullNever, false, false}} {
-		if got := shouldPullImage(&v1.Container{ImagePullPolicy: c.policy}, c.present); got != c.want {
+		if got := shouldPullImage(c.policy, c.present); got != c.want {
 			t.Errorf("%s, present %v: %v", c.policy, c.present, got)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	kubecontainer "hyperkube/kubelet/container"
 	"hyperkube/kubelet/envvars"
 	"hyperkube/kubelet/images"
 )
@@ -17,13 +18,14 @@ import (
 // containerInput is what differs from one start of a container to the next.
 type containerInput struct {
 	image        images.Image
+	imageVolumes map[string]*runtimeapi.ImageSpec // by the name of the volume
 	restartCount int
 	target       string // ephemeral containers: whose process namespace to join
 }
 
 // generateContainerConfig translates a container of a pod into CRI words.
 func (m *kubeGenericRuntimeManager) generateContainerConfig(ctx context.Context, s *containerStarter, container *v1.Container, in containerInput) (*runtimeapi.ContainerConfig, error) {
-	options, err := m.Helper.GenerateRunContainerOptions(ctx, s.pod, container, s.podIPs)
+	options, err := m.Helper.GenerateRunContainerOptions(ctx, s.pod, container, kubecontainer.RunContainerInput{PodIPs: s.podIPs, ImageVolumes: in.imageVolumes})
 	if err != nil {
 		return nil, err
 	}
@@ -55,11 +57,21 @@ func (m *kubeGenericRuntimeManager) generateContainerConfig(ctx context.Context,
 		Tty:         container.TTY,
 		Linux:       &runtimeapi.LinuxContainerConfig{Resources: containerResources(s.pod, container), SecurityContext: securityContext},
 	}
+	mapMounts(config)
 	config.Linux.Resources.OomScoreAdj = m.Helper.GetOOMScoreAdjust(s.pod, container)
 	if container.Lifecycle != nil && container.Lifecycle.StopSignal != nil {
 		config.StopSignal = runtimeapi.Signal(runtimeapi.Signal_value["SIGNAL_"+string(*container.Lifecycle.StopSignal)])
 	}
 	return config, nil
+}
+
+// mapMounts shows the owners of all files that are mounted as the pod's users: on
+// disk they are those that a pod without a user namespace of its own would have.
+func mapMounts(config *runtimeapi.ContainerConfig) {
+	users := config.Linux.SecurityContext.NamespaceOptions.GetUsernsOptions()
+	for _, mount := range config.Mounts {
+		mount.UidMappings, mount.GidMappings = users.GetUids(), users.GetGids()
+	}
 }
 
 // Weights and quotas of the kernel's CPU scheduler.
@@ -121,12 +133,15 @@ func MilliCPUToShares(milliCPU int64) int64 {
 // securityContext is the pod's and the container's together; the container's word counts.
 func (m *kubeGenericRuntimeManager) securityContext(s *containerStarter, container *v1.Container, in containerInput) (*runtimeapi.LinuxContainerSecurityContext, error) {
 	pod := s.pod
+	namespaces, err := m.namespacesForPod(pod)
+	if err != nil {
+		return nil, err
+	}
 	result := &runtimeapi.LinuxContainerSecurityContext{
-		NamespaceOptions: namespacesForPod(pod),
+		NamespaceOptions: namespaces,
 		MaskedPaths:      defaultMaskedPaths(),
 		ReadonlyPaths:    defaultReadonlyPaths(),
 	}
-	var err error
 	if result.Seccomp, err = m.seccompProfile(pod, container); err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"k8s.io/klog/v2"
 
 	kubecontainer "hyperkube/kubelet/container"
+	"hyperkube/kubelet/images"
 	"hyperkube/kubelet/lifecycle"
 	"hyperkube/kubelet/remote"
 )
@@ -25,7 +26,7 @@ const minimumGracePeriodInSeconds = 2
 
 // startContainer starts one container:
 //
-//  1. pull the image,
+//  1. pull the image, and the images that it mounts as volumes,
 //  2. create the container,
 //  3. start it,
 //  4. run its postStart hook; if that fails the container is killed.
@@ -33,8 +34,13 @@ const minimumGracePeriodInSeconds = 2
 // The error is one of the reasons of package container; the message is for people.
 func (m *kubeGenericRuntimeManager) startContainer(ctx context.Context, s *containerStarter, container *v1.Container, target string) (string, error) {
 	pod := s.pod
-	// Step 1: pull the image.
-	image, message, err := m.Images.EnsureImageExists(ctx, pod, container, s.pullSecrets, s.sandboxConfig)
+	// Step 1: pull the image, and the images that it mounts as volumes.
+	volumes, message, err := m.pullImageVolumes(ctx, s, container)
+	if err != nil {
+		return message, err
+	}
+	image, message, err := m.Images.EnsureImageExists(ctx, images.Request{Pod: pod, Ref: kubecontainer.GenerateContainerRef(pod, container),
+		Image: container.Image, PullPolicy: container.ImagePullPolicy, Secrets: s.pullSecrets, Sandbox: s.sandboxConfig})
 	if err != nil {
 		return message, err
 	}
@@ -46,7 +52,7 @@ func (m *kubeGenericRuntimeManager) startContainer(ctx context.Context, s *conta
 	} else {
 		restartCount = restartCountFromLogs(filepath.Join(s.sandboxConfig.LogDirectory, container.Name))
 	}
-	config, err := m.generateContainerConfig(ctx, s, container, containerInput{image: image, restartCount: restartCount, target: target})
+	config, err := m.generateContainerConfig(ctx, s, container, containerInput{image: image, imageVolumes: volumes, restartCount: restartCount, target: target})
 	if err != nil {
 		m.event(pod, container, v1.EventTypeWarning, "Failed", "Error: "+err.Error())
 		return err.Error(), kubecontainer.ErrCreateContainerConfig
@@ -82,6 +88,31 @@ func (m *kubeGenericRuntimeManager) startContainer(ctx context.Context, s *conta
 		return errors.Join(err, killErr).Error(), kubecontainer.ErrPostStartHook
 	}
 	return "", nil
+}
+
+// pullImageVolumes pulls the images that a container mounts as volumes (KEP-4639),
+// each at most once a sync, and returns them by the volumes' names. Their events
+// are the pod's; that the container waits for one is the container's.
+func (m *kubeGenericRuntimeManager) pullImageVolumes(ctx context.Context, s *containerStarter, container *v1.Container) (map[string]*runtimeapi.ImageSpec, string, error) {
+	found := map[string]*runtimeapi.ImageSpec{}
+	for _, volume := range s.pod.Spec.Volumes {
+		mounted := slices.ContainsFunc(container.VolumeMounts, func(m v1.VolumeMount) bool { return m.Name == volume.Name })
+		if volume.Image == nil || !mounted {
+			continue
+		}
+		pulled, done := s.imageVolumes[volume.Name]
+		if !done {
+			pulled.image, pulled.message, pulled.err = m.Images.EnsureImageExists(ctx, images.Request{Pod: s.pod, Ref: kubecontainer.GeneratePodRef(s.pod),
+				Image: volume.Image.Reference, PullPolicy: volume.Image.PullPolicy, Secrets: s.pullSecrets, Sandbox: s.sandboxConfig})
+			s.imageVolumes[volume.Name] = pulled
+		}
+		if pulled.err != nil {
+			m.event(s.pod, container, v1.EventTypeWarning, "Failed", "Error: "+pulled.message)
+			return nil, pulled.message, pulled.err
+		}
+		found[volume.Name] = &runtimeapi.ImageSpec{Image: pulled.image.Ref, UserSpecifiedImage: volume.Image.Reference}
+	}
+	return found, "", nil
 }
 
 // secretValues are those of the container's environment that come from Secrets, and perhaps some others.

@@ -28,7 +28,9 @@ import (
 type RuntimeHelper interface {
 	// GenerateRunContainerOptions makes environment, mounts and hosts file. An error
 	// here shows as CreateContainerConfigError.
-	GenerateRunContainerOptions(ctx context.Context, pod *v1.Pod, container *v1.Container, podIPs []string) (*kubecontainer.RunContainerOptions, error)
+	GenerateRunContainerOptions(ctx context.Context, pod *v1.Pod, container *v1.Container, in kubecontainer.RunContainerInput) (*kubecontainer.RunContainerOptions, error)
+	// GetOrCreateUserNamespaceMappings says which users of the node the pod's are.
+	GetOrCreateUserNamespaceMappings(pod *v1.Pod) (*runtimeapi.UserNamespace, error)
 	GetPodDNS(pod *v1.Pod) (*runtimeapi.DNSConfig, error)
 	GeneratePodHostNameAndDomain(pod *v1.Pod) (hostname, domain string)
 	// GetPodCgroupParent is the pod's cgroup as the runtime names it; empty when cgroups are not used.
@@ -128,7 +130,8 @@ func (m *kubeGenericRuntimeManager) SyncPod(ctx context.Context, pod *v1.Pod, po
 	} else if !m.killUnwanted(ctx, pod, actions, &result) { // Step 3: kill any containers that should not be running.
 		return result
 	}
-	start := containerStarter{m: m, pod: pod, podStatus: podStatus, pullSecrets: pullSecrets, result: &result, podIPs: podStatus.IPs, sandboxID: actions.SandboxID}
+	start := containerStarter{m: m, pod: pod, podStatus: podStatus, pullSecrets: pullSecrets, result: &result, podIPs: podStatus.IPs, sandboxID: actions.SandboxID,
+		imageVolumes: map[string]pulledVolume{}}
 	// Step 4: create the sandbox if necessary.
 	if actions.CreateSandbox {
 		logger.V(1).Info("SyncPod step 4: create the sandbox", "attempt", actions.Attempt)
@@ -189,6 +192,14 @@ type containerStarter struct {
 	podIPs        []string
 	sandboxID     string
 	sandboxConfig *runtimeapi.PodSandboxConfig
+	imageVolumes  map[string]pulledVolume // by the name of the volume
+}
+
+// pulledVolume is how the pull of an image that is a volume went.
+type pulledVolume struct {
+	image   images.Image
+	message string
+	err     error
 }
 
 // createSandbox is step 4, and learns the pod's addresses.

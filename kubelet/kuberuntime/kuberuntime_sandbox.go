@@ -46,13 +46,17 @@ func (m *kubeGenericRuntimeManager) generatePodSandboxConfig(pod *v1.Pod, attemp
 	if err != nil {
 		return nil, err
 	}
+	linux, err := m.generatePodSandboxLinuxConfig(pod)
+	if err != nil {
+		return nil, err
+	}
 	config := &runtimeapi.PodSandboxConfig{
 		Metadata:     &runtimeapi.PodSandboxMetadata{Name: pod.Name, Namespace: pod.Namespace, Uid: string(pod.UID), Attempt: attempt},
 		Labels:       newPodLabels(pod),
 		Annotations:  pod.Annotations,
 		DnsConfig:    dns,
 		LogDirectory: m.Helper.PodLogsDir(pod),
-		Linux:        m.generatePodSandboxLinuxConfig(pod),
+		Linux:        linux,
 	}
 	if !pod.Spec.HostNetwork {
 		config.Hostname, _ = m.Helper.GeneratePodHostNameAndDomain(pod)
@@ -89,13 +93,17 @@ func portMappings(container *v1.Container) []*runtimeapi.PortMapping {
 	return mappings
 }
 
-func (m *kubeGenericRuntimeManager) generatePodSandboxLinuxConfig(pod *v1.Pod) *runtimeapi.LinuxPodSandboxConfig {
+func (m *kubeGenericRuntimeManager) generatePodSandboxLinuxConfig(pod *v1.Pod) (*runtimeapi.LinuxPodSandboxConfig, error) {
+	namespaces, err := m.namespacesForPod(pod)
+	if err != nil {
+		return nil, err
+	}
 	config := &runtimeapi.LinuxPodSandboxConfig{
 		CgroupParent: m.Helper.GetPodCgroupParent(pod),
 		Sysctls:      map[string]string{},
 		SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{
 			Privileged:       podIsPrivileged(pod),
-			NamespaceOptions: namespacesForPod(pod),
+			NamespaceOptions: namespaces,
 			// The sandbox runs nothing of the pod's, so it always gets the default filter.
 			Seccomp: &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault},
 		},
@@ -120,7 +128,7 @@ func (m *kubeGenericRuntimeManager) generatePodSandboxLinuxConfig(pod *v1.Pod) *
 			config.SecurityContext.SelinuxOptions = seLinuxOptions(sc.SELinuxOptions)
 		}
 	}
-	return config
+	return config, nil
 }
 
 // podResources are the sums for the pod's cgroup.
@@ -144,11 +152,17 @@ func podIsPrivileged(pod *v1.Pod) bool {
 
 // namespacesForPod says which namespaces the pod shares with the node, and which
 // its containers share among themselves.
-func namespacesForPod(pod *v1.Pod) *runtimeapi.NamespaceOption {
+func (m *kubeGenericRuntimeManager) namespacesForPod(pod *v1.Pod) (*runtimeapi.NamespaceOption, error) {
+	users, err := m.Helper.GetOrCreateUserNamespaceMappings(pod)
+	if err != nil {
+		return nil, err
+	}
 	options := &runtimeapi.NamespaceOption{
 		Network: networkNamespaceForPod(pod),
 		Ipc:     runtimeapi.NamespaceMode_POD,
 		Pid:     runtimeapi.NamespaceMode_CONTAINER,
+
+		UsernsOptions: users,
 	}
 	if pod.Spec.HostIPC {
 		options.Ipc = runtimeapi.NamespaceMode_NODE
@@ -159,7 +173,7 @@ func namespacesForPod(pod *v1.Pod) *runtimeapi.NamespaceOption {
 	case pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace:
 		options.Pid = runtimeapi.NamespaceMode_POD
 	}
-	return options
+	return options, nil
 }
 
 func networkNamespaceForPod(pod *v1.Pod) runtimeapi.NamespaceMode {

@@ -83,6 +83,7 @@ func plugins(host Host, mounts mounter) []Plugin {
 	return []Plugin{
 		emptyDirPlugin{mounts},
 		hostPathPlugin{},
+		imagePlugin{},
 		configMapPlugin{host},
 		secretPlugin{host, mounts},
 		downwardAPIPlugin{host},
