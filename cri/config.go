@@ -40,6 +40,12 @@ type Config struct {
 	CgroupRoot string
 	// ImagesDir holds image archives (*.tar) that are loaded at start. Empty: none.
 	ImagesDir string
+	// Registries is a file with mirrors and what is special about registries
+	// (`cri/images/registries_linux.go:Registries`). It need not exist; a change
+	// counts from the next pull on.
+	Registries string
+	// RegistryMirrors are more mirrors: HOST=URL, or only URL for docker.io.
+	RegistryMirrors []string
 	// SelfExe is this program. It is started as argv[0] "podparent" and "box" when
 	// it does not carry those programs, and as the CNI plugins. Default: /proc/self/exe's target.
 	SelfExe string

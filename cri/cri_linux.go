@@ -169,6 +169,13 @@ func (c *CRI) prepareImages(ctx context.Context) error {
 	if c.images, err = images.Open(c.imageDir(), driver, c.layersInUse); err != nil {
 		return fmt.Errorf("image store: %w", err)
 	}
+	registries := func() (*images.Registries, error) {
+		return images.LoadRegistries(c.cfg.Registries, c.cfg.RegistryMirrors)
+	}
+	if _, err := registries(); err != nil {
+		return fmt.Errorf("registries: %w", err)
+	}
+	c.images.UseRegistries(registries)
 	bin := filepath.Join(c.cfg.Root, "bin")
 	parent, ok, err := embedded.Install("podparent", bin)
 	if err != nil {

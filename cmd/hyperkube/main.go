@@ -64,6 +64,7 @@ func commands() []command {
 		{name: "connections", summary: "who talks to whom by which protocol, and the open watches", run: runConnections},
 		{name: "routes", summary: "every route of the API and the function behind it", run: runRoutes},
 		{name: "source", summary: "print the code of FILE:LINE or SYMBOL, from this binary", run: runSource},
+		{name: "inspect", summary: "what a container is made of: inspect container ID", run: runInspect},
 		{name: "image", summary: "the runtime's images: load|ls|pull|rm", run: runImage},
 		{name: "certs", summary: "make the certificates and kubeconfig files", run: runCerts},
 		{name: "reset", summary: "remove everything of ours from this host", run: runReset},

@@ -37,7 +37,8 @@
 // containerd's content store, metadata database, snapshotters and unpacker. The
 // kubelet's image manager (pkg/kubelet/images) decides when to pull, and the image
 // garbage collector which images to remove. Left out: compressed layers kept
-// beside unpacked ones (an image cannot be pushed from here), lazy pulling,
-// signature policies, and mirrors. Without chain IDs, two images with a common
+// beside unpacked ones (an image cannot be pushed from here), lazy pulling, and
+// signature policies. Mirrors are written as k3s has them
+// (`cri/images/registries_linux.go:Registries`). Without chain IDs, two images with a common
 // base would store it twice.
 package images

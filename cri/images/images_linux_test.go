@@ -117,6 +117,7 @@ func open(t *testing.T, dir string, driver Driver) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(s.synced.Wait) // before the directory is removed
 	return s
 }
 

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -18,12 +15,10 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"golang.org/x/sync/errgroup"
+	"k8s.io/klog/v2"
 )
 
 const (
-	// parallelDownloads is how many layers of one image are fetched at a time.
-	parallelDownloads = 3
 	// pullStall is how long a registry may send nothing before a pull is given up.
 	pullStall = time.Minute
 	// dialPatience bounds one attempt to connect, so that an unreachable registry
@@ -33,15 +28,15 @@ const (
 
 // registryTransport is the library's, but for shorter waits for a connection.
 // It honours HTTP(S)_PROXY and NO_PROXY.
-func registryTransport() http.RoundTripper {
+func registryTransport() *http.Transport {
 	t := remote.DefaultTransport.(*http.Transport).Clone()
 	t.DialContext = (&net.Dialer{Timeout: dialPatience, KeepAlive: 30 * time.Second}).DialContext
 	return t
 }
 
-// Pull fetches an image from its registry:
+// Pull fetches an image from its registry or a mirror of it:
 //
-//	Step 1: the manifest, for this node's platform.
+//	Step 1: the manifest, for this node's platform, from the first place that has it.
 //	Step 2: the configuration, which names the layers' contents.
 //	Step 3: the layers that are not here yet, in parallel, checked against their digests.
 //	Step 4: unpack them from the lowest up, and list the image.
@@ -79,14 +74,8 @@ func (s *Store) pull(ctx context.Context, ref name.Reference, auth authn.AuthCon
 	defer cancel(nil)
 	stall := time.AfterFunc(pullStall, func() { cancel(fmt.Errorf("the registry has sent nothing for %s", pullStall)) })
 	defer stall.Stop()
-	platform := v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
-	options := []remote.Option{remote.WithContext(ctx), remote.WithPlatform(platform), remote.WithUserAgent("hyperkube"),
-		remote.WithTransport(registryTransport()), remote.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Steps: 2})}
-	if auth != (authn.AuthConfig{}) {
-		options = append(options, remote.WithAuth(authn.FromConfig(auth)))
-	}
 	// Step 1
-	desc, err := remote.Get(ref, options...)
+	desc, from, err := s.manifest(ctx, ref, auth)
 	if err != nil {
 		return nil, err
 	}
@@ -117,55 +106,52 @@ func (s *Store) pull(ctx context.Context, ref name.Reference, auth authn.AuthCon
 		return nil, err
 	}
 	// Step 3
-	dir, err := os.MkdirTemp(s.tempDir(), "pull-*")
+	fetch, err := s.newDownload(ctx, from, display(ref))
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
-	if err := s.fetch(src, layers, dir, func() { stall.Reset(pullStall) }); err != nil {
+	if err := fetch.layers(ctx, src, layers, func() { stall.Reset(pullStall) }); err != nil {
 		return nil, errors.Join(err, context.Cause(ctx))
 	}
 	stall.Stop()
 	// Step 4
-	return s.add(src)
+	img, err := s.add(src)
+	if err == nil {
+		s.dropPartials(layers)
+	}
+	return img, err
 }
 
-// fetch downloads the layers that are missing into dir, and calls progress as
-// bytes come.
-func (s *Store) fetch(src *source, layers []v1.Layer, dir string, progress func()) error {
-	var group errgroup.Group
-	group.SetLimit(parallelDownloads)
-	for i, layer := range layers {
-		path := filepath.Join(dir, fmt.Sprint(i))
-		src.layers[i].open = func() (io.ReadCloser, error) { return os.Open(path) }
-		if !s.hasLayer(src.chains[i]) {
-			group.Go(func() error { return download(layer, path, progress) })
+// manifest asks each place for the image, and returns what the first that has it
+// says. When none has, the registry's own answer counts, which comes last.
+func (s *Store) manifest(ctx context.Context, ref name.Reference, auth authn.AuthConfig) (*remote.Descriptor, place, error) {
+	registries, err := s.registries()
+	if err != nil {
+		return nil, place{}, err
+	}
+	places, err := registries.places(ref, auth)
+	if err != nil {
+		return nil, place{}, err
+	}
+	var failed []error
+	for _, from := range places {
+		options := []remote.Option{remote.WithContext(ctx), remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}),
+			remote.WithUserAgent("hyperkube"), remote.WithTransport(from.transport),
+			remote.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Steps: 2})}
+		if from.auth != (authn.AuthConfig{}) {
+			options = append(options, remote.WithAuth(authn.FromConfig(from.auth)))
 		}
+		desc, err := remote.Get(from.ref, options...)
+		if err == nil {
+			klog.FromContext(ctx).V(2).Info("Found an image", "image", display(ref), "mirror", from.mirror, "digest", desc.Digest)
+			return desc, from, nil
+		}
+		if from.mirror != "" {
+			err = fmt.Errorf("mirror %s: %w", from.mirror, err)
+		}
+		failed = append([]error{err}, failed...)
 	}
-	return group.Wait()
-}
-
-// download writes a layer to a file; the library compares it with its digest.
-func download(layer v1.Layer, path string, progress func()) error {
-	r, err := layer.Compressed()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, io.TeeReader(r, progressWriter(progress)))
-	return errors.Join(err, f.Close())
-}
-
-// progressWriter calls itself for every piece written to it.
-type progressWriter func()
-
-func (p progressWriter) Write(b []byte) (int, error) {
-	p()
-	return len(b), nil
+	return nil, place{}, errors.Join(failed...)
 }
 
 // offersPlatform says what an index offers when it has nothing for this node (R66).

@@ -23,14 +23,17 @@ type Store struct {
 	// inUse names the layers that containers stand on. They outlive their image.
 	inUse func() map[string]bool
 	pulls singleflight.Group
+	// registries is asked at each pull: a change of the file counts from the next one on.
+	registries func() (*Registries, error)
 
 	// mu guards images and their index file. unpack is held while layers are made
 	// or collected, so that a collection never takes a layer whose image is not listed yet.
-	mu     sync.Mutex
-	images map[string]*Image // by ID
-	unpack sync.RWMutex
-	making keyLock        // one maker for each layer
-	synced sync.WaitGroup // layers on their way to the disk
+	mu       sync.Mutex
+	images   map[string]*Image // by ID
+	unpack   sync.RWMutex
+	making   keyLock        // one maker for each layer
+	fetching keyLock        // one download for each blob
+	synced   sync.WaitGroup // layers on their way to the disk
 }
 
 // Image is one image, whatever it is called.
@@ -52,7 +55,8 @@ var ErrNotFound = errors.New("image not found")
 // left half-made.
 func Open(dir string, driver Driver, inUse func() map[string]bool) (*Store, error) {
 	s := &Store{dir: dir, driver: driver, inUse: inUse, images: map[string]*Image{}}
-	for _, d := range []string{s.LayersDir(), s.blobDir(), s.tempDir()} {
+	s.registries = func() (*Registries, error) { return &Registries{}, nil }
+	for _, d := range []string{s.LayersDir(), s.blobDir(), s.tempDir(), s.partialDir()} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, err
 		}
@@ -85,11 +89,15 @@ func Open(dir string, driver Driver, inUse func() map[string]bool) (*Store, erro
 	return s, s.Collect()
 }
 
+// UseRegistries has pulls ask where images really come from.
+func (s *Store) UseRegistries(ask func() (*Registries, error)) { s.registries = ask }
+
 // LayersDir is the directory that layer names are relative to.
-func (s *Store) LayersDir() string { return filepath.Join(s.dir, "layers-"+string(s.driver)) }
-func (s *Store) blobDir() string   { return filepath.Join(s.dir, "blobs") }
-func (s *Store) tempDir() string   { return filepath.Join(s.dir, "tmp") }
-func (s *Store) indexFile() string { return filepath.Join(s.dir, "images.json") }
+func (s *Store) LayersDir() string  { return filepath.Join(s.dir, "layers-"+string(s.driver)) }
+func (s *Store) blobDir() string    { return filepath.Join(s.dir, "blobs") }
+func (s *Store) tempDir() string    { return filepath.Join(s.dir, "tmp") }
+func (s *Store) partialDir() string { return filepath.Join(s.dir, "partial") }
+func (s *Store) indexFile() string  { return filepath.Join(s.dir, "images.json") }
 
 func (s *Store) blob(digest string) string {
 	return filepath.Join(s.blobDir(), strings.TrimPrefix(digest, "sha256:"))
