@@ -37,6 +37,12 @@ func (c *CRI) CreateContainer(ctx context.Context, req *runtimeapi.CreateContain
 	if config.GetMetadata().GetName() == "" {
 		return nil, status.Error(codes.InvalidArgument, "the container has no name")
 	}
+	if len(config.CDIDevices) > 0 {
+		return nil, status.Errorf(codes.Unimplemented, "CDI device %s: this runtime reads no CDI specifications; name the device's node, or use containerd or CRI-O", config.CDIDevices[0].GetName())
+	}
+	if err := s.checkContainerUsers(config.GetLinux().GetSecurityContext().GetNamespaceOptions()); err != nil {
+		return nil, err
+	}
 	img, err := c.images.Get(config.GetImage().GetImage())
 	if err != nil {
 		return nil, err

@@ -68,6 +68,17 @@ func (s *sandbox) idMaps() (uids, gids []podparent.IDMap) {
 	return idMaps(users.GetUids()), idMaps(users.GetGids())
 }
 
+// checkContainerUsers refuses a container with other users than its pod's: there is
+// one user namespace a pod.
+func (s *sandbox) checkContainerUsers(options *runtimeapi.NamespaceOption) error {
+	uids, gids := s.idMaps()
+	own := userNamespace(options)
+	if own != nil && (!slices.Equal(idMaps(own.Uids), uids) || !slices.Equal(idMaps(own.Gids), gids)) {
+		return status.Error(codes.InvalidArgument, "the container's user namespace is not its pod's")
+	}
+	return nil
+}
+
 // ownUsers says whether the pod has a user namespace of its own.
 func (s *sandbox) ownUsers() bool {
 	uids, _ := s.idMaps()

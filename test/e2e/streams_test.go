@@ -37,7 +37,7 @@ func TestStreams(t *testing.T) {
 	r.ready(t, "web", "reader")
 	for _, protocol := range webSockets {
 		t.Run("exec by "+protocol.name, func(t *testing.T) { execBy(t, r, protocol.env) })
-		t.Run("port-forward by "+protocol.name, func(t *testing.T) { portForwardBy(t, r, protocol.env) })
+		t.Run("port-forward by "+protocol.name, func(t *testing.T) { portForwardBy(t, r, "web", protocol.env) })
 	}
 	t.Run("attach", func(t *testing.T) {
 		cmd := r.command(nil, "attach", "-i", "reader")
@@ -98,8 +98,8 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
-func portForwardBy(t *testing.T, r *room, env []string) {
-	cmd := r.command(env, "port-forward", "pod/web", ":8080")
+func portForwardBy(t *testing.T, r *room, pod string, env []string) {
+	cmd := r.command(env, "port-forward", "pod/"+pod, ":8080")
 	output := &lockedBuffer{}
 	cmd.Stdout, cmd.Stderr = output, output
 	if err := cmd.Start(); err != nil {
@@ -118,7 +118,7 @@ func portForwardBy(t *testing.T, r *room, env []string) {
 		return nil
 	})
 	for range 3 {
-		if answer, err := get("http://" + port + "/"); err != nil || podIn(answer) != "web" {
+		if answer, err := get("http://" + port + "/"); err != nil || podIn(answer) != pod {
 			t.Errorf("answer %q, %v; %s", answer, err, output)
 		}
 	}
