@@ -3,6 +3,7 @@ package cri
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -114,6 +115,36 @@ func TestUsersOfItsOwnWithASharedPIDNamespace(t *testing.T) {
 	resp, err := n.ExecSync(ctx, &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: []string{"tool", "write", "/etc/x", "x"}})
 	if err != nil || resp.ExitCode == 0 {
 		t.Errorf("writing to a read-only root: %v %v", resp, err)
+	}
+}
+
+// Without the process that bears its others, a pod could be entered by nobody: its
+// sandbox is broken, and the kubelet makes another.
+func TestDeathOfTheMidwifeBreaksTheSandbox(t *testing.T) {
+	n := startNode(t)
+	n.needUserNS()
+	config := n.podConfig("p")
+	ownUsers(config, 11*65536)
+	pod := n.runPod(config)
+	id := n.run(pod, config, tools("stubborn"))
+	midwife := 0
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		args, _ := os.ReadFile(dir + "/cmdline")
+		if group, _ := os.ReadFile(dir + "/cgroup"); string(args) == "podparent\x00midwife\x00" && strings.Contains(string(group), pod) {
+			midwife, _ = strconv.Atoi(filepath.Base(dir))
+		}
+	}
+	if midwife == 0 {
+		t.Fatal("no midwife is seen")
+	}
+	unix.Kill(midwife, unix.SIGKILL)
+	n.eventually("the sandbox is not ready", func() bool {
+		resp, err := n.PodSandboxStatus(ctx, &runtimeapi.PodSandboxStatusRequest{PodSandboxId: pod})
+		return err == nil && resp.Status.State == runtimeapi.PodSandboxState_SANDBOX_NOTREADY
+	})
+	if st := n.ended(id); st.ExitCode == 0 {
+		t.Errorf("its container: %v", st)
 	}
 }
 

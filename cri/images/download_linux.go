@@ -41,6 +41,7 @@ type download struct {
 	total  int64
 	done   atomic.Int64
 	moved  func() // called for each piece that has come
+	files  []*os.File
 }
 
 // newDownload logs in to the registry for reading.
@@ -62,21 +63,25 @@ func (s *Store) newDownload(ctx context.Context, from place, image string) (*dow
 // on with where it stopped, now and in a later pull.
 func (d *download) layers(ctx context.Context, src *source, layers []v1.Layer, moved func()) error {
 	d.moved = moved
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallelDownloads)
-	defer d.report(ctx)()
+	digests := make([]v1.Hash, len(layers))
 	for i, layer := range layers {
-		digest, err := layer.Digest()
-		if err != nil {
+		var err error
+		if digests[i], err = layer.Digest(); err != nil {
 			return err
 		}
+		if size, err := layer.Size(); err == nil && !d.store.hasLayer(src.chains[i]) {
+			d.total += size
+		}
+	}
+	defer d.report(ctx)()
+	d.files = make([]*os.File, len(layers))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelDownloads)
+	for i, digest := range digests {
 		// Only a layer that vanishes between here and its unpacking is asked for without having been fetched.
 		src.layers[i].open = func() (io.ReadCloser, error) { return nil, fmt.Errorf("layer %s was not fetched", digest) }
 		if d.store.hasLayer(src.chains[i]) {
 			continue
-		}
-		if size, err := layer.Size(); err == nil {
-			d.total += size
 		}
 		group.Go(func() error {
 			f, err := d.blob(ctx, digest)
@@ -84,11 +89,21 @@ func (d *download) layers(ctx context.Context, src *source, layers []v1.Layer, m
 				return fmt.Errorf("layer %d of %d: %w", i+1, len(layers), err)
 			}
 			// Open as it is: another pull that has unpacked the same blob may remove its name.
+			d.files[i] = f
 			src.layers[i].open = func() (io.ReadCloser, error) { return f, nil }
 			return nil
 		})
 	}
 	return group.Wait()
+}
+
+// close closes the layers that were not unpacked.
+func (d *download) close() {
+	for _, f := range d.files {
+		if f != nil {
+			f.Close() // again, if it was unpacked
+		}
+	}
 }
 
 // report says in the log how far a long pull has come, until the function that it returns is called.

@@ -110,6 +110,7 @@ func (s *Store) pull(ctx context.Context, ref name.Reference, auth authn.AuthCon
 	if err != nil {
 		return nil, err
 	}
+	defer fetch.close()
 	if err := fetch.layers(ctx, src, layers, func() { stall.Reset(pullStall) }); err != nil {
 		return nil, errors.Join(err, context.Cause(ctx))
 	}

@@ -41,6 +41,10 @@ func serve(dir string, helper *midwife) error {
 	unix.CloseOnExec(readyFD)
 	p := &Parent{dir: dir, children: map[int]func(syscall.WaitStatus){}, containers: map[string]*container{},
 		watchers: map[*watcher]struct{}{}, stopped: make(chan struct{}), midwife: helper}
+	if helper != nil {
+		// Without it nothing can enter the pod any more. cri sees our end, ends the containers, and the pod is made anew.
+		p.children[helper.pid] = func(syscall.WaitStatus) { os.Exit(1) }
+	}
 	listener, err := p.prepare()
 	if err != nil {
 		fmt.Fprint(ready, err)
