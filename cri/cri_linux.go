@@ -37,15 +37,16 @@ type CRI struct {
 	runtimeapi.UnimplementedRuntimeServiceServer
 	runtimeapi.UnimplementedImageServiceServer
 
-	cfg       Config
-	cgroups   *cgroups.Host
-	images    *images.Store
-	network   *network.Network
-	parentExe string // the program that is a pod's parent
-	noUserNS  error  // why pods cannot have user namespaces of their own; nil if they can
-	streams   streaming.Server
-	events    *broadcaster
-	meter     *meter
+	cfg        Config
+	cgroups    *cgroups.Host
+	images     *images.Store
+	network    *network.Network
+	parentExe  string // the program that is a pod's parent
+	noUserNS   error  // why pods cannot have user namespaces of their own; nil if they can
+	streams    streaming.Server
+	webSockets *webSockets
+	events     *broadcaster
+	meter      *meter
 
 	mu         sync.RWMutex
 	sandboxes  map[string]*sandbox
@@ -238,7 +239,8 @@ func (c *CRI) serveStreams() (stop func(), err error) {
 		listener.Close()
 		return nil, err
 	}
-	server := &http.Server{Handler: c.streams}
+	c.webSockets = &webSockets{runtime: &streamRuntime{c}, next: c.streams}
+	server := &http.Server{Handler: c.webSockets}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	return func() {

@@ -398,6 +398,25 @@ func TestStreamingExecAttachAndPortForward(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "exit code 3") {
 		t.Errorf("exec with a terminal and an exit code: %v", err)
 	}
+	// Over WebSocket, as crictl and critest do it: input that ends, and an exit code.
+	resp, err = n.Exec(ctx, &runtimeapi.ExecRequest{ContainerId: id, Cmd: []string{"tool", "cat"}, Stdin: true, Stdout: true, Stderr: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Reset()
+	err = streamByWebSocket(t, resp.Url, remotecommand.StreamOptions{Stdin: strings.NewReader("through a WebSocket"), Stdout: &out, Stderr: io.Discard})
+	if err != nil || out.String() != "through a WebSocket" {
+		t.Errorf("exec over WebSocket: %q %v", out.String(), err)
+	}
+	if resp, err = n.Exec(ctx, &runtimeapi.ExecRequest{ContainerId: id, Cmd: []string{"tool", "exit", "4"}, Stdout: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err = streamByWebSocket(t, resp.Url, remotecommand.StreamOptions{Stdout: io.Discard}); err == nil || !strings.Contains(err.Error(), "exit code 4") {
+		t.Errorf("an exit code over WebSocket: %v", err)
+	}
+	if err = streamByWebSocket(t, resp.Url, remotecommand.StreamOptions{Stdout: io.Discard}); err == nil || strings.Contains(err.Error(), "exit code") {
+		t.Errorf("an address was good for twice: %v", err)
+	}
 	attach, err := n.Attach(ctx, &runtimeapi.AttachRequest{ContainerId: id, Stdin: true, Stdout: true, Stderr: true})
 	if err != nil {
 		t.Fatal(err)
@@ -429,6 +448,17 @@ func TestStreamingExecAttachAndPortForward(t *testing.T) {
 	if answer.StatusCode != 200 {
 		t.Errorf("forwarded: %v", answer)
 	}
+}
+
+func streamByWebSocket(t *testing.T, address string, options remotecommand.StreamOptions) error {
+	t.Helper()
+	executor, err := remotecommand.NewWebSocketExecutor(&rest.Config{}, "GET", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	return executor.StreamWithContext(limit, options)
 }
 
 func stream(t *testing.T, address string, options remotecommand.StreamOptions) error {

@@ -218,7 +218,8 @@ func (c *CRI) Exec(_ context.Context, req *runtimeapi.ExecRequest) (*runtimeapi.
 	if _, err := c.running(req.ContainerId); err != nil {
 		return nil, err
 	}
-	return c.streams.GetExec(req)
+	resp, err := c.streams.GetExec(req)
+	return c.rememberExec(req, resp, err)
 }
 
 // Attach prepares a connection to a running container's own input and output.
@@ -226,7 +227,8 @@ func (c *CRI) Attach(_ context.Context, req *runtimeapi.AttachRequest) (*runtime
 	if _, err := c.running(req.ContainerId); err != nil {
 		return nil, err
 	}
-	return c.streams.GetAttach(req)
+	resp, err := c.streams.GetAttach(req)
+	return c.rememberAttach(req, resp, err)
 }
 
 // PortForward prepares connections to ports of a pod.
