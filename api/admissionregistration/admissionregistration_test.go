@@ -2,16 +2,22 @@
 package admissionregistration_test
 
 import (
+	"reflect"
 	"testing"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
+	"hyperkube/api/admissionregistration/match"
 	"hyperkube/api/admissionregistration/policy"
 	"hyperkube/api/admissionregistration/webhook"
 	"hyperkube/api/rule/ruletest"
 )
+
+// anything compiles: what CEL says of expressions is tested where they are compiled.
+func anything(match.Expression) field.ErrorList { return nil }
 
 func rule(resources ...string) admissionregistrationv1.RuleWithOperations {
 	return admissionregistrationv1.RuleWithOperations{
@@ -66,7 +72,7 @@ func TestWebhook(t *testing.T) {
 			}}}
 			webhook.SetDefaultsMutating(c)
 			test.change(&c.Webhooks[0])
-			ruletest.Expect(t, webhook.ValidateMutating(c), test.want...)
+			ruletest.Expect(t, webhook.ValidateMutating(c, anything), test.want...)
 		})
 	}
 }
@@ -118,7 +124,7 @@ func TestPolicy(t *testing.T) {
 			}}
 			policy.SetDefaultsValidating(p)
 			test.change(p)
-			ruletest.Expect(t, policy.ValidateValidating(p), test.want...)
+			ruletest.Expect(t, policy.ValidateValidating(p, anything), test.want...)
 		})
 	}
 }
@@ -142,5 +148,59 @@ func TestMutation(t *testing.T) {
 		},
 	}}
 	policy.SetDefaultsMutating(p)
-	ruletest.Expect(t, policy.ValidateMutating(p), "spec.mutations[1].jsonPatch: Required value", "spec.mutations[1].applyConfiguration: Invalid value", "spec.mutations[2].patchType: Required value", "spec.reinvocationPolicy: Required value")
+	ruletest.Expect(t, policy.ValidateMutating(p, anything), "spec.mutations[1].jsonPatch: Required value", "spec.mutations[1].applyConfiguration: Invalid value", "spec.mutations[2].patchType: Required value", "spec.reinvocationPolicy: Required value")
+}
+
+// What each place lets an expression name and give, and when it is checked again.
+func TestExpressions(t *testing.T) {
+	type object = admissionregistrationv1.ValidatingAdmissionPolicy
+	p := &object{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
+		MatchConstraints: &admissionregistrationv1.MatchResources{ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: rule("pods")}}},
+		MatchConditions:  []admissionregistrationv1.MatchCondition{{Name: "c", Expression: " cond "}},
+		Variables:        []admissionregistrationv1.Variable{{Name: "v", Expression: "var"}},
+		Validations:      []admissionregistrationv1.Validation{{Expression: "valid", MessageExpression: "message"}},
+		AuditAnnotations: []admissionregistrationv1.AuditAnnotation{{Key: "k", ValueExpression: " audit "}},
+	}}
+	policy.SetDefaultsValidating(p)
+	var seen []match.Expression
+	record := func(e match.Expression) field.ErrorList {
+		seen = append(seen, e)
+		return nil
+	}
+	expect := func(want ...match.Expression) {
+		t.Helper()
+		for i := range seen {
+			seen[i].Path = nil
+		}
+		if !reflect.DeepEqual(seen, want) {
+			t.Errorf("got %+v\nwant %+v", seen, want)
+		}
+		seen = nil
+	}
+	cond := match.Expression{Text: "cond", Result: match.Bool, Authorizer: true, Alone: true}
+	variable := match.Expression{Text: "var", Authorizer: true, Variable: "v"}
+	valid := match.Expression{Text: "valid", Result: match.Bool, Authorizer: true}
+	message := match.Expression{Text: "message", Result: match.String}
+	audit := match.Expression{Text: "audit", Shown: " audit ", Result: match.StringOrNull, Authorizer: true}
+	ruletest.Expect(t, policy.ValidateValidating(p, record))
+	expect(cond, variable, valid, message, audit)
+
+	changed := p.DeepCopy()
+	changed.Spec.Validations[0].Expression = "new"
+	ruletest.Expect(t, policy.ValidateValidatingUpdate(changed, p, record))
+	valid.Text = "new"
+	variable.Stored, message.Stored, audit.Stored = true, true, true
+	expect(variable, valid, message, audit)
+
+	changed = p.DeepCopy()
+	changed.Spec.ParamKind = &admissionregistrationv1.ParamKind{APIVersion: "v1", Kind: "ConfigMap"}
+	ruletest.Expect(t, policy.ValidateValidatingUpdate(changed, p, record))
+	for _, e := range seen {
+		if !e.Params || !e.Stored {
+			t.Errorf("%+v", e)
+		}
+	}
+	if len(seen) != 5 {
+		t.Errorf("conditions are checked again when parameters come: %d expressions", len(seen))
+	}
 }

@@ -21,6 +21,8 @@ var differences = map[string]string{
 	"-apiextensions.k8s.io/v1 customresourcedefinitions/status": "as above",
 	"-apiregistration.k8s.io/v1 apiservices":                    "as above",
 	"-apiregistration.k8s.io/v1 apiservices/status":             "as above",
+	"+resource.k8s.io/v1 devicetaintrules":                      "new in 1.37 (GA, DRADeviceTaintRules)",
+	"+resource.k8s.io/v1 devicetaintrules/status":               "as above",
 }
 
 // Issue 4: every built-in resource and subresource, by upstream's names, verbs, short names and categories.

@@ -139,8 +139,8 @@ func validateResources(resources []string, path *field.Path) field.ErrorList {
 
 const maxConditions = 64
 
-// ValidateConditions checks the conditions beside the rules. Their expressions are not compiled.
-func ValidateConditions(conditions []admissionregistrationv1.MatchCondition, path *field.Path) field.ErrorList {
+// ValidateConditions checks the conditions beside the rules.
+func ValidateConditions(conditions []admissionregistrationv1.MatchCondition, check Checker, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if len(conditions) > maxConditions {
 		errs = append(errs, field.TooMany(path, len(conditions), maxConditions))
@@ -148,8 +148,10 @@ func ValidateConditions(conditions []admissionregistrationv1.MatchCondition, pat
 	seen := sets.New[string]()
 	for i, c := range conditions {
 		at := path.Index(i)
-		if strings.TrimSpace(c.Expression) == "" {
+		if expression := strings.TrimSpace(c.Expression); expression == "" {
 			errs = append(errs, field.Required(at.Child("expression"), ""))
+		} else {
+			errs = append(errs, check.Check(Expression{Text: expression, Path: at.Child("expression"), Result: Bool, Authorizer: true, Alone: true})...)
 		}
 		if c.Name == "" {
 			errs = append(errs, field.Required(at.Child("name"), ""))

@@ -1,7 +1,7 @@
-// Package policy is what is true of the admission policies, validating and mutating, and of their bindings. Expressions are taken
-// as text: nothing here compiles CEL.
+// Package policy is what is true of the admission policies, validating and mutating, and of their bindings. What is wrong with an
+// expression is asked of a match.Compile; here stands what each place expects of it.
 //
-// In Kubernetes: pkg/apis/admissionregistration (v1/defaults.go, validation/validation.go), which compiles and types each expression.
+// In Kubernetes: pkg/apis/admissionregistration (v1/defaults.go, validation/validation.go).
 package policy
 
 import (
@@ -11,12 +11,14 @@ import (
 	"strings"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/util/jsonpath"
 	"k8s.io/utils/ptr"
 
 	"hyperkube/api/admissionregistration/match"
@@ -58,35 +60,108 @@ func SetDefaultsMatch(m *admissionregistrationv1.MatchResources) {
 const maxAuditAnnotations, maxAnnotationExpression = 20, 5 * 1024
 
 // ValidateValidating checks a ValidatingAdmissionPolicy on its own.
-func ValidateValidating(p *admissionregistrationv1.ValidatingAdmissionPolicy) field.ErrorList {
+func ValidateValidating(p *admissionregistrationv1.ValidatingAdmissionPolicy, compile match.Compile) field.ErrorList {
+	return validateValidating(p, nil, compile)
+}
+
+// ValidateValidatingUpdate checks one that was another before.
+func ValidateValidatingUpdate(p, old *admissionregistrationv1.ValidatingAdmissionPolicy, compile match.Compile) field.ErrorList {
+	return validateValidating(p, old, compile)
+}
+
+func validateValidating(p, old *admissionregistrationv1.ValidatingAdmissionPolicy, compile match.Compile) field.ErrorList {
 	spec, path := &p.Spec, field.NewPath("spec")
+	check := match.Checker{Compile: compile, Params: spec.ParamKind != nil, Before: expressionsOf(old)}
 	errs := validateShared(spec.FailurePolicy, spec.ParamKind, spec.MatchConstraints, path)
-	errs = append(errs, match.ValidateConditions(spec.MatchConditions, path.Child("matchConditions"))...)
-	errs = append(errs, validateVariables(spec.Variables, path.Child("variables"))...)
+	if old == nil || conditionsChanged(spec.ParamKind, old.Spec.ParamKind, spec.MatchConditions, old.Spec.MatchConditions) {
+		errs = append(errs, match.ValidateConditions(spec.MatchConditions, check, path.Child("matchConditions"))...)
+	}
+	errs = append(errs, validateVariables(spec.Variables, check, path.Child("variables"))...)
 	if len(spec.Validations) == 0 && len(spec.AuditAnnotations) == 0 {
 		const message = "validations or auditAnnotations must contain at least one item"
 		return append(errs, field.Required(path.Child("validations"), message), field.Required(path.Child("auditAnnotations"), message))
 	}
 	for i := range spec.Validations {
-		errs = append(errs, validateValidation(&spec.Validations[i], path.Child("validations").Index(i))...)
+		errs = append(errs, validateValidation(&spec.Validations[i], check, path.Child("validations").Index(i))...)
 	}
-	return append(errs, validateAuditAnnotations(p.Name, spec.AuditAnnotations, path.Child("auditAnnotations"))...)
+	return append(errs, validateAuditAnnotations(p.Name, spec.AuditAnnotations, check, path.Child("auditAnnotations"))...)
+}
+
+// conditionsChanged: conditions that stay as they are, on parameters that stay what they are, are not checked again.
+func conditionsChanged(params, oldParams *admissionregistrationv1.ParamKind, conditions, old []admissionregistrationv1.MatchCondition) bool {
+	return !equality.Semantic.DeepEqual(params, oldParams) || !equality.Semantic.DeepEqual(conditions, old)
+}
+
+// expressionsOf are all expressions of a policy; nil has none.
+func expressionsOf(p *admissionregistrationv1.ValidatingAdmissionPolicy) sets.Set[string] {
+	all := sets.New[string]()
+	if p == nil {
+		return all
+	}
+	for _, c := range p.Spec.MatchConditions {
+		all.Insert(strings.TrimSpace(c.Expression))
+	}
+	for _, v := range p.Spec.Variables {
+		all.Insert(v.Expression)
+	}
+	for _, v := range p.Spec.Validations {
+		all.Insert(v.Expression, v.MessageExpression)
+	}
+	for _, a := range p.Spec.AuditAnnotations {
+		all.Insert(a.ValueExpression)
+	}
+	return all
 }
 
 // ValidateMutating checks a MutatingAdmissionPolicy on its own.
-func ValidateMutating(p *admissionregistrationv1.MutatingAdmissionPolicy) field.ErrorList {
+func ValidateMutating(p *admissionregistrationv1.MutatingAdmissionPolicy, compile match.Compile) field.ErrorList {
+	return validateMutating(p, nil, compile)
+}
+
+// ValidateMutatingUpdate checks one that was another before.
+func ValidateMutatingUpdate(p, old *admissionregistrationv1.MutatingAdmissionPolicy, compile match.Compile) field.ErrorList {
+	return validateMutating(p, old, compile)
+}
+
+func validateMutating(p, old *admissionregistrationv1.MutatingAdmissionPolicy, compile match.Compile) field.ErrorList {
 	spec, path := &p.Spec, field.NewPath("spec")
+	check := match.Checker{Compile: compile, Params: spec.ParamKind != nil, Before: mutationsOf(old)}
 	errs := validateShared(spec.FailurePolicy, spec.ParamKind, spec.MatchConstraints, path)
-	errs = append(errs, match.ValidateConditions(spec.MatchConditions, path.Child("matchConditions"))...)
-	errs = append(errs, validateVariables(spec.Variables, path.Child("variables"))...)
+	if old == nil || conditionsChanged(spec.ParamKind, old.Spec.ParamKind, spec.MatchConditions, old.Spec.MatchConditions) {
+		errs = append(errs, match.ValidateConditions(spec.MatchConditions, check, path.Child("matchConditions"))...)
+	}
+	errs = append(errs, validateVariables(spec.Variables, check, path.Child("variables"))...)
 	if len(spec.Mutations) == 0 {
 		errs = append(errs, field.Required(path.Child("mutations"), "mutations must contain at least one item"))
 	}
 	for i := range spec.Mutations {
-		errs = append(errs, validateMutation(&spec.Mutations[i], path.Child("mutations").Index(i))...)
+		errs = append(errs, validateMutation(&spec.Mutations[i], check, path.Child("mutations").Index(i))...)
 	}
 	return append(errs, rule.Supported(spec.ReinvocationPolicy, path.Child("reinvocationPolicy"),
 		admissionregistrationv1.IfNeededReinvocationPolicy, admissionregistrationv1.NeverReinvocationPolicy)...)
+}
+
+// mutationsOf are all expressions of a policy; nil has none.
+func mutationsOf(p *admissionregistrationv1.MutatingAdmissionPolicy) sets.Set[string] {
+	all := sets.New[string]()
+	if p == nil {
+		return all
+	}
+	for _, c := range p.Spec.MatchConditions {
+		all.Insert(strings.TrimSpace(c.Expression))
+	}
+	for _, v := range p.Spec.Variables {
+		all.Insert(v.Expression)
+	}
+	for _, m := range p.Spec.Mutations {
+		if m.ApplyConfiguration != nil {
+			all.Insert(m.ApplyConfiguration.Expression)
+		}
+		if m.JSONPatch != nil {
+			all.Insert(m.JSONPatch.Expression)
+		}
+	}
+	return all
 }
 
 func validateShared(failure *admissionregistrationv1.FailurePolicyType, params *admissionregistrationv1.ParamKind, resources *admissionregistrationv1.MatchResources, path *field.Path) field.ErrorList {
@@ -180,7 +255,7 @@ var (
 		"let", "loop", "package", "namespace", "return", "var", "void", "while")
 )
 
-func validateVariables(variables []admissionregistrationv1.Variable, path *field.Path) field.ErrorList {
+func validateVariables(variables []admissionregistrationv1.Variable, check match.Checker, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i, v := range variables {
 		at := path.Index(i)
@@ -190,22 +265,25 @@ func validateVariables(variables []admissionregistrationv1.Variable, path *field
 		case !identifier.MatchString(v.Name) || reserved.Has(v.Name):
 			errs = append(errs, field.Invalid(at.Child("name"), v.Name, "name is not a valid CEL identifier"))
 		}
-		errs = append(errs, validateExpression(v.Expression, at.Child("expression"))...)
+		errs = append(errs, validateExpression(match.Expression{Text: v.Expression, Path: at.Child("expression"), Authorizer: true, Variable: v.Name}, check)...)
 	}
 	return errs
 }
 
-func validateExpression(expression string, path *field.Path) field.ErrorList {
-	if strings.TrimSpace(expression) == "" {
-		return field.ErrorList{field.Required(path, "expression is not specified")}
+func validateExpression(e match.Expression, check match.Checker) field.ErrorList {
+	if strings.TrimSpace(e.Text) == "" {
+		return field.ErrorList{field.Required(e.Path, "expression is not specified")}
 	}
-	return nil
+	return check.Check(e)
 }
 
-func validateValidation(v *admissionregistrationv1.Validation, path *field.Path) field.ErrorList {
-	errs := validateExpression(v.Expression, path.Child("expression"))
-	if v.MessageExpression != "" && strings.TrimSpace(v.MessageExpression) == "" {
-		errs = append(errs, field.Invalid(path.Child("messageExpression"), v.MessageExpression, "must be non-empty if specified"))
+func validateValidation(v *admissionregistrationv1.Validation, check match.Checker, path *field.Path) field.ErrorList {
+	errs := validateExpression(match.Expression{Text: v.Expression, Path: path.Child("expression"), Result: match.Bool, Authorizer: true}, check)
+	if at := path.Child("messageExpression"); v.MessageExpression != "" && strings.TrimSpace(v.MessageExpression) == "" {
+		errs = append(errs, field.Invalid(at, v.MessageExpression, "must be non-empty if specified"))
+	} else if v.MessageExpression != "" {
+		// A message is for everybody who is refused: it cannot ask what they may do.
+		errs = append(errs, check.Check(match.Expression{Text: v.MessageExpression, Path: at, Result: match.String})...)
 	}
 	if message := strings.TrimSpace(v.Message); v.Message != "" && message == "" {
 		errs = append(errs, field.Invalid(path.Child("message"), v.Message, "message must be non-empty if specified"))
@@ -219,7 +297,7 @@ func validateValidation(v *admissionregistrationv1.Validation, path *field.Path)
 	return errs
 }
 
-func validateAuditAnnotations(policy string, annotations []admissionregistrationv1.AuditAnnotation, path *field.Path) field.ErrorList {
+func validateAuditAnnotations(policy string, annotations []admissionregistrationv1.AuditAnnotation, check match.Checker, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if len(annotations) > maxAuditAnnotations {
 		errs = append(errs, field.Invalid(path, annotations, fmt.Sprintf("must not have more than %d auditAnnotations", maxAuditAnnotations)))
@@ -232,39 +310,56 @@ func validateAuditAnnotations(policy string, annotations []admissionregistration
 		} else {
 			errs = append(errs, rule.QualifiedName(policy+"/"+a.Key, at.Child("key"))...)
 		}
-		switch expression := strings.TrimSpace(a.ValueExpression); {
-		case expression == "":
-			errs = append(errs, field.Required(at.Child("valueExpression"), "valueExpression is not specified"))
-		case len(expression) > maxAnnotationExpression:
-			errs = append(errs, field.Required(at.Child("valueExpression"), fmt.Sprintf("must not exceed %d bytes in length", maxAnnotationExpression)))
+		at, value := at.Child("valueExpression"), strings.TrimSpace(a.ValueExpression)
+		switch {
+		case value == "":
+			errs = append(errs, field.Required(at, "valueExpression is not specified"))
+		case len(value) > maxAnnotationExpression:
+			errs = append(errs, field.Required(at, fmt.Sprintf("must not exceed %d bytes in length", maxAnnotationExpression)))
+		default:
+			errs = append(errs, check.Check(match.Expression{Text: value, Shown: a.ValueExpression, Path: at, Result: match.StringOrNull, Authorizer: true})...)
 		}
 		if seen.Has(a.Key) {
-			errs = append(errs, field.Duplicate(at.Child("key"), a.Key))
+			errs = append(errs, field.Duplicate(path.Index(i).Child("key"), a.Key))
 		}
 		seen.Insert(a.Key)
 	}
 	return errs
 }
 
-func validateMutation(m *admissionregistrationv1.Mutation, path *field.Path) field.ErrorList {
+// form is one of the two ways in which a mutation may be written.
+type form struct {
+	kind       admissionregistrationv1.PatchType
+	name       string
+	result     match.Result
+	there      bool
+	expression string
+}
+
+func formsOf(m *admissionregistrationv1.Mutation) []form {
+	apply := form{kind: admissionregistrationv1.PatchTypeApplyConfiguration, name: "applyConfiguration", result: match.ApplyConfiguration}
+	if m.ApplyConfiguration != nil {
+		apply.there, apply.expression = true, m.ApplyConfiguration.Expression
+	}
+	patch := form{kind: admissionregistrationv1.PatchTypeJSONPatch, name: "jsonPatch", result: match.JSONPatch}
+	if m.JSONPatch != nil {
+		patch.there, patch.expression = true, m.JSONPatch.Expression
+	}
+	return []form{apply, patch}
+}
+
+func validateMutation(m *admissionregistrationv1.Mutation, check match.Checker, path *field.Path) field.ErrorList {
 	errs := rule.Supported(m.PatchType, path.Child("patchType"), admissionregistrationv1.PatchTypeApplyConfiguration, admissionregistrationv1.PatchTypeJSONPatch)
-	for _, member := range []struct {
-		kind       admissionregistrationv1.PatchType
-		name       string
-		there      bool
-		expression func() string
-	}{
-		{admissionregistrationv1.PatchTypeApplyConfiguration, "applyConfiguration", m.ApplyConfiguration != nil, func() string { return m.ApplyConfiguration.Expression }},
-		{admissionregistrationv1.PatchTypeJSONPatch, "jsonPatch", m.JSONPatch != nil, func() string { return m.JSONPatch.Expression }},
-	} {
-		at, mine := path.Child(member.name), member.kind == m.PatchType
+	for _, f := range formsOf(m) {
+		at, mine := path.Child(f.name), f.kind == m.PatchType
 		switch {
-		case mine && !member.there:
-			errs = append(errs, field.Required(at, fmt.Sprintf("must be specified when patchType is %s", member.kind)))
+		case mine && !f.there:
+			errs = append(errs, field.Required(at, fmt.Sprintf("must be specified when patchType is %s", f.kind)))
 		case mine:
-			errs = append(errs, validateExpression(member.expression(), at.Child("expression"))...)
-		case member.there:
-			errs = append(errs, field.Invalid(at, "{"+member.name+"}", fmt.Sprintf("must not be specified when patchType is %s", m.PatchType)))
+			e := match.Expression{Text: f.expression, Path: at.Child("expression"), Result: f.result, Authorizer: true, Patch: true}
+			errs = append(errs, validateExpression(e, check)...)
+		case f.there:
+			errs = append(errs, field.Invalid(at, "{"+f.name+"}", fmt.Sprintf("must not be specified when patchType is %s", m.PatchType)))
 		}
 	}
 	return errs
@@ -280,7 +375,11 @@ func ValidateStatus(p *admissionregistrationv1.ValidatingAdmissionPolicy) field.
 	for i, w := range p.Status.TypeChecking.ExpressionWarnings {
 		at := path.Child("typeChecking", "expressionWarnings").Index(i)
 		errs = append(errs, rule.NonEmpty(w.Warning, at.Child("warning"))...)
-		errs = append(errs, rule.NonEmpty(strings.TrimSpace(w.FieldRef), at.Child("fieldRef"))...)
+		ref := strings.TrimSpace(w.FieldRef)
+		errs = append(errs, rule.NonEmpty(ref, at.Child("fieldRef"))...)
+		if err := jsonpath.New("spec").Parse("{" + ref + "}"); ref != "" && err != nil {
+			errs = append(errs, field.Invalid(at.Child("fieldRef"), ref, fmt.Sprintf("invalid JSONPath: %v", err)))
+		}
 	}
 	return errs
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -92,21 +93,31 @@ func setDefaults(hooks []hook) {
 }
 
 // ValidateValidating checks a configuration on its own.
-func ValidateValidating(c *admissionregistrationv1.ValidatingWebhookConfiguration) field.ErrorList {
-	return validate(validating(c))
+func ValidateValidating(c *admissionregistrationv1.ValidatingWebhookConfiguration, compile match.Compile) field.ErrorList {
+	return validate(validating(c), nil, compile)
+}
+
+// ValidateValidatingUpdate checks a configuration that was another before.
+func ValidateValidatingUpdate(c, old *admissionregistrationv1.ValidatingWebhookConfiguration, compile match.Compile) field.ErrorList {
+	return validate(validating(c), validating(old), compile)
 }
 
 // ValidateMutating checks a configuration on its own.
-func ValidateMutating(c *admissionregistrationv1.MutatingWebhookConfiguration) field.ErrorList {
-	return validate(mutating(c))
+func ValidateMutating(c *admissionregistrationv1.MutatingWebhookConfiguration, compile match.Compile) field.ErrorList {
+	return validate(mutating(c), nil, compile)
 }
 
-func validate(hooks []hook) field.ErrorList {
+// ValidateMutatingUpdate checks a configuration that was another before.
+func ValidateMutatingUpdate(c, old *admissionregistrationv1.MutatingWebhookConfiguration, compile match.Compile) field.ErrorList {
+	return validate(mutating(c), mutating(old), compile)
+}
+
+func validate(hooks, old []hook, compile match.Compile) field.ErrorList {
 	var errs field.ErrorList
-	names := sets.New[string]()
+	names, check := sets.New[string](), checker(hooks, old, compile)
 	for i, h := range hooks {
 		path := field.NewPath("webhooks").Index(i)
-		errs = append(errs, h.validate(path)...)
+		errs = append(errs, h.validate(check, path)...)
 		if h.name != "" && names.Has(h.name) {
 			errs = append(errs, field.Duplicate(path.Child("name"), h.name))
 		}
@@ -115,7 +126,22 @@ func validate(hooks []hook) field.ErrorList {
 	return errs
 }
 
-func (h hook) validate(path *field.Path) field.ErrorList {
+// checker checks conditions; nil where no webhook's have changed, so that whoever changes something else need not mend them.
+func checker(hooks, old []hook, compile match.Compile) *match.Checker {
+	same := func(a, b hook) bool { return equality.Semantic.DeepEqual(a.conditions, b.conditions) }
+	if len(old) > 0 && slices.EqualFunc(hooks, old, same) {
+		return nil
+	}
+	before := sets.New[string]()
+	for _, h := range old {
+		for _, c := range h.conditions {
+			before.Insert(strings.TrimSpace(c.Expression))
+		}
+	}
+	return &match.Checker{Compile: compile, Before: before}
+}
+
+func (h hook) validate(check *match.Checker, path *field.Path) field.ErrorList {
 	errs := validation.IsFullyQualifiedName(path.Child("name"), h.name)
 	for i := range h.rules {
 		errs = append(errs, match.ValidateRule(&h.rules[i], path.Child("rules").Index(i))...)
@@ -141,7 +167,9 @@ func (h hook) validate(path *field.Path) field.ErrorList {
 		}
 	}
 	errs = append(errs, validateClientConfig(h.clientConfig, path.Child("clientConfig"))...)
-	errs = append(errs, match.ValidateConditions(h.conditions, path.Child("matchConditions"))...)
+	if check != nil {
+		errs = append(errs, match.ValidateConditions(h.conditions, *check, path.Child("matchConditions"))...)
+	}
 	return append(errs, validateReviewVersions(h.reviewVersions, path.Child("admissionReviewVersions"))...)
 }
 

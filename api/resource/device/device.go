@@ -1,183 +1,126 @@
-// Package device is what the kinds of dynamic resource allocation have in common: names, selectors, driver configuration, taints
-// and tolerations; and a DeviceClass, which is made of nothing else. CEL expressions are taken as text.
+// Package device is what the kinds of dynamic resource allocation have in common: selectors, driver configuration, names, taints
+// and tolerations; and a DeviceClass, which is made of nothing else.
 //
-// In Kubernetes: pkg/apis/resource/validation/validation.go.
+// Much of what these kinds must be is declared at their types: sizes of lists, formats, words, which fields are required. For
+// these, k8s.io/api brings a generated validation (Validate_DeviceClassSpec …), the same that upstream runs; Declared takes from
+// it what is in force. Here, and in the packages beside, stands what it does not know. A list that is too long is reported by it
+// and not looked at further.
+//
+// In Kubernetes: pkg/apis/resource/validation/validation.go, which still says again what is declared.
 package device
 
 import (
+	"context"
 	"encoding/json"
-	"strings"
 
 	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/operation"
+	"k8s.io/apimachinery/pkg/api/validate"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-
-	"hyperkube/api/rule"
 )
 
+// Compile says what is wrong with an expression that selects devices. stored: the object had it before. It is the apiserver's:
+// api/ knows where expressions stand, not CEL.
+type Compile func(expression string, stored bool, path *field.Path) field.ErrorList
+
+// options are the features that generated validation asks for; none of them is on by default.
+var options = map[string]bool{"DRAPartitionableDevicesType": false}
+
+// Declared runs a generated validation: of a new object where old is nil, else of an update, of which it checks what has changed.
+func Declared[T any](
+	generated func(context.Context, operation.Operation, *field.Path, *T, *T) field.ErrorList, obj, old *T, path *field.Path,
+) field.ErrorList {
+	op := operation.Operation{Type: operation.Create, Options: options}
+	if old != nil {
+		op.Type = operation.Update
+	}
+	ctx := context.Background()
+	return validate.FilterEnforcedDeclarativeErrors(ctx, generated(ctx, op, path, obj, old), true)
+}
+
 // ValidateClass checks a DeviceClass on its own.
-func ValidateClass(c *resourcev1.DeviceClass) field.ErrorList {
+func ValidateClass(c *resourcev1.DeviceClass, compile Compile) field.ErrorList {
+	return validateClass(&c.Spec, nil, compile)
+}
+
+// ValidateClassUpdate checks one that was another before.
+func ValidateClassUpdate(c, old *resourcev1.DeviceClass, compile Compile) field.ErrorList {
+	return validateClass(&c.Spec, &old.Spec, compile)
+}
+
+func validateClass(spec, old *resourcev1.DeviceClassSpec, compile Compile) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := ValidateSelectors(c.Spec.Selectors, path.Child("selectors"))
-	errs = append(errs, AtMost(len(c.Spec.Config), resourcev1.DeviceConfigMaxSize, path.Child("config"))...)
-	for i := range c.Spec.Config {
-		errs = append(errs, ValidateConfiguration(&c.Spec.Config[i].DeviceConfiguration, path.Child("config").Index(i))...)
-	}
-	return errs
+	// Lists that are exactly as before were accepted under the rules of their time.
+	storedSelectors := old != nil && equality.Semantic.DeepEqual(spec.Selectors, old.Selectors)
+	storedConfig := old != nil && equality.Semantic.DeepEqual(spec.Config, old.Config)
+	errs := ValidateSelectors(spec.Selectors, storedSelectors, compile, path.Child("selectors"))
+	errs = append(errs, Items(spec.Config, resourcev1.DeviceConfigMaxSize, path.Child("config"),
+		func(c *resourcev1.DeviceClassConfiguration, at *field.Path) field.ErrorList {
+			return ValidateConfiguration(&c.DeviceConfiguration, storedConfig, at)
+		})...)
+	return append(errs, Declared(resourcev1.Validate_DeviceClassSpec, spec, old, path)...)
 }
 
-// AtMost bounds the length of a list.
-func AtMost(n, most int, path *field.Path) field.ErrorList {
-	if n > most {
-		return field.ErrorList{field.TooMany(path, n, most)}
+// Items checks each item of a list, unless there are too many.
+func Items[T any](list []T, most int, path *field.Path, check func(item *T, at *field.Path) field.ErrorList) field.ErrorList {
+	if len(list) > most {
+		return nil
 	}
-	return nil
-}
-
-// ValidateDriver asks for a driver's name, which is formed as a CSI driver's.
-func ValidateDriver(name string, path *field.Path) field.ErrorList {
-	errs := rule.NonEmpty(name, path)
-	if len(name) > resourcev1.DriverNameMaxLength {
-		errs = append(errs, field.TooLong(path, "", resourcev1.DriverNameMaxLength))
-	}
-	if name == "" {
-		return errs
-	}
-	return append(errs, rule.All(validation.IsDNS1123Subdomain(strings.ToLower(name)), path, name)...)
-}
-
-// ValidatePool asks for a pool's name: subdomains with slashes between them.
-func ValidatePool(name string, path *field.Path) field.ErrorList {
-	errs := rule.NonEmpty(name, path)
-	if len(name) > resourcev1.PoolNameMaxLength {
-		errs = append(errs, field.TooLong(path, "", resourcev1.PoolNameMaxLength))
-	}
-	if name == "" {
-		return errs
-	}
-	for _, part := range strings.Split(name, "/") {
-		errs = append(errs, rule.DNSSubdomain(part, path)...)
-	}
-	return errs
-}
-
-// ValidateQualifiedName asks for a C identifier, which may have a domain before it ("memory", "example.com/memory").
-func ValidateQualifiedName(name string, path *field.Path) field.ErrorList {
-	if name == "" {
-		return field.ErrorList{field.Required(path, "name required")}
-	}
-	domain, id, found := strings.Cut(name, "/")
 	var errs field.ErrorList
-	switch {
-	case !found:
-		id = domain
-	case domain == "":
-		errs = append(errs, field.Invalid(path, "", "the domain must not be empty"))
-	default:
-		if len(domain) > resourcev1.DeviceMaxDomainLength {
-			errs = append(errs, field.TooLong(path, "", resourcev1.DeviceMaxDomainLength))
-		}
-		errs = append(errs, rule.DNSSubdomain(domain, path)...)
-	}
-	if id == "" {
-		return append(errs, field.Invalid(path, "", "the name must not be empty"))
-	}
-	if len(id) > resourcev1.DeviceMaxIDLength {
-		errs = append(errs, field.TooLong(path, "", resourcev1.DeviceMaxIDLength))
-	}
-	return append(errs, rule.All(validation.IsCIdentifier(id), path, id)...)
-}
-
-// ValidateFullyQualifiedName is ValidateQualifiedName, and there must be a domain.
-func ValidateFullyQualifiedName(name string, path *field.Path) field.ErrorList {
-	errs := ValidateQualifiedName(name, path)
-	if name != "" && !strings.Contains(name, "/") {
-		errs = append(errs, field.Invalid(path, name, "must include a domain"))
+	for i := range list {
+		errs = append(errs, check(&list[i], path.Index(i))...)
 	}
 	return errs
 }
 
 // ValidateSelectors checks which devices are asked for.
-func ValidateSelectors(selectors []resourcev1.DeviceSelector, path *field.Path) field.ErrorList {
-	errs := AtMost(len(selectors), resourcev1.DeviceSelectorsMaxSize, path)
-	for i, s := range selectors {
-		at := path.Index(i).Child("cel")
-		switch {
-		case s.CEL == nil:
-			errs = append(errs, field.Required(at, ""))
-		case strings.TrimSpace(s.CEL.Expression) == "":
-			errs = append(errs, field.Required(at.Child("expression"), ""))
-		case len(s.CEL.Expression) > resourcev1.CELSelectorExpressionMaxLength:
-			errs = append(errs, field.TooLong(at.Child("expression"), "", resourcev1.CELSelectorExpressionMaxLength))
+func ValidateSelectors(selectors []resourcev1.DeviceSelector, stored bool, compile Compile, path *field.Path) field.ErrorList {
+	return Items(selectors, resourcev1.DeviceSelectorsMaxSize, path, func(s *resourcev1.DeviceSelector, at *field.Path) field.ErrorList {
+		at = at.Child("cel")
+		if s.CEL == nil {
+			return field.ErrorList{field.Required(at, "")}
 		}
-	}
-	return errs
+		at = at.Child("expression")
+		if len(s.CEL.Expression) > resourcev1.CELSelectorExpressionMaxLength {
+			return field.ErrorList{field.TooLong(at, "", resourcev1.CELSelectorExpressionMaxLength)}
+		}
+		return compile(s.CEL.Expression, stored, at)
+	})
 }
 
-// ValidateConfiguration checks what is handed to a driver.
-func ValidateConfiguration(c *resourcev1.DeviceConfiguration, path *field.Path) field.ErrorList {
+// ValidateConfiguration checks what is handed to a driver. What is stored may be longer than is allowed now.
+func ValidateConfiguration(c *resourcev1.DeviceConfiguration, stored bool, path *field.Path) field.ErrorList {
 	at := path.Child("opaque")
 	if c.Opaque == nil {
 		return field.ErrorList{field.Required(at, "")}
 	}
-	return append(ValidateDriver(c.Opaque.Driver, at.Child("driver")), ValidateObject(c.Opaque.Parameters, at.Child("parameters"), resourcev1.OpaqueParametersMaxLength)...)
+	most := resourcev1.OpaqueParametersMaxLength
+	if stored {
+		most = len(c.Opaque.Parameters.Raw)
+	}
+	return ValidateObject(c.Opaque.Parameters, at.Child("parameters"), most)
 }
 
 // ValidateObject asks for a JSON object of at most so many bytes. Its value is not shown: it may be secret.
 func ValidateObject(raw runtime.RawExtension, path *field.Path, most int) field.ErrorList {
 	const omitted = "<value omitted>"
-	if len(raw.Raw) == 0 {
+	switch n := len(raw.Raw); {
+	case n == 0:
 		return field.ErrorList{field.Required(path, "")}
-	}
-	var errs field.ErrorList
-	if len(raw.Raw) > most {
-		errs = append(errs, field.TooLong(path, "", most))
+	case n > most:
+		return field.ErrorList{field.TooLong(path, "", most)}
 	}
 	var value any
 	if err := json.Unmarshal(raw.Raw, &value); err != nil {
-		return append(errs, field.Invalid(path, omitted, "error parsing data as JSON: "+err.Error()))
+		return field.ErrorList{field.Invalid(path, omitted, "error parsing data as JSON: "+err.Error())}
 	}
 	switch value.(type) {
 	case map[string]any:
-		return errs
+		return nil
 	case nil:
-		return append(errs, field.Required(path, ""))
+		return field.ErrorList{field.Required(path, "")}
 	}
-	return append(errs, field.Invalid(path, omitted, "must be a valid JSON object"))
-}
-
-var effects = []resourcev1.DeviceTaintEffect{resourcev1.DeviceTaintEffectNoExecute, resourcev1.DeviceTaintEffectNoSchedule, resourcev1.DeviceTaintEffectNone}
-
-// ValidateTaint checks a taint of a device.
-func ValidateTaint(t *resourcev1.DeviceTaint, path *field.Path) field.ErrorList {
-	errs := rule.QualifiedName(t.Key, path.Child("key"))
-	errs = append(errs, rule.All(validation.IsValidLabelValue(t.Value), path.Child("value"), t.Value)...)
-	return append(errs, rule.Supported(t.Effect, path.Child("effect"), effects...)...)
-}
-
-// ValidateTolerations checks which taints a request puts up with.
-func ValidateTolerations(list []resourcev1.DeviceToleration, path *field.Path) field.ErrorList {
-	errs := AtMost(len(list), resourcev1.DeviceTolerationsMaxLength, path)
-	for i, t := range list {
-		at := path.Index(i)
-		if t.Key != "" {
-			errs = append(errs, rule.QualifiedName(t.Key, at.Child("key"))...)
-		}
-		switch t.Operator {
-		case resourcev1.DeviceTolerationOpExists:
-			if t.Value != "" {
-				errs = append(errs, field.Invalid(at.Child("value"), t.Value, "must be empty for operator `Exists`"))
-			}
-		case resourcev1.DeviceTolerationOpEqual:
-			errs = append(errs, rule.All(validation.IsValidLabelValue(t.Value), at.Child("value"), t.Value)...)
-			if t.Key == "" {
-				errs = append(errs, field.Invalid(at.Child("operator"), t.Operator, "operator must be Exists when `key` is empty"))
-			}
-		default:
-			errs = append(errs, rule.Supported(t.Operator, at.Child("operator"), resourcev1.DeviceTolerationOpEqual, resourcev1.DeviceTolerationOpExists)...)
-		}
-		errs = append(errs, rule.SupportedOrEmpty(t.Effect, at.Child("effect"), effects...)...)
-	}
-	return errs
+	return field.ErrorList{field.Invalid(path, omitted, "must be a valid JSON object")}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	resourcev1 "k8s.io/api/resource/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -44,9 +45,22 @@ func setDefaults(mode *resourcev1.DeviceAllocationMode, count *int64, toleration
 	}
 }
 
+// DropAlpha takes out the fields of features that are off: nobody would act on them.
+func DropAlpha(spec *resourcev1.ResourceClaimSpec) {
+	for i := range spec.Devices.Requests {
+		r := &spec.Devices.Requests[i]
+		if r.Exactly != nil {
+			r.Exactly.DerivedAttributes = nil
+		}
+		for j := range r.FirstAvailable {
+			r.FirstAvailable[j].DerivedAttributes = nil
+		}
+	}
+}
+
 // Validate checks a claim on its own.
-func Validate(c *resourcev1.ResourceClaim) field.ErrorList {
-	return ValidateSpec(&c.Spec, field.NewPath("spec"))
+func Validate(c *resourcev1.ResourceClaim, compile device.Compile) field.ErrorList {
+	return ValidateSpec(&c.Spec, compile, field.NewPath("spec"))
 }
 
 // ValidateUpdate: a driver may already have looked at the claim.
@@ -55,8 +69,11 @@ func ValidateUpdate(c, old *resourcev1.ResourceClaim) field.ErrorList {
 }
 
 // ValidateTemplate checks a ResourceClaimTemplate on its own.
-func ValidateTemplate(t *resourcev1.ResourceClaimTemplate) field.ErrorList {
-	return ValidateSpec(&t.Spec.Spec, field.NewPath("spec", "spec"))
+func ValidateTemplate(t *resourcev1.ResourceClaimTemplate, compile device.Compile) field.ErrorList {
+	path := field.NewPath("spec")
+	errs := metav1validation.ValidateLabels(t.Spec.Labels, path.Child("metadata", "labels"))
+	errs = append(errs, apivalidation.ValidateAnnotations(t.Spec.Annotations, path.Child("metadata", "annotations"))...)
+	return append(errs, ValidateSpec(&t.Spec.Spec, compile, path.Child("spec"))...)
 }
 
 // ValidateTemplateUpdate: claims made of one template are alike.
@@ -77,37 +94,25 @@ func names(claim *resourcev1.DeviceClaim) sets.Set[string] {
 }
 
 // ValidateSpec checks what is asked for.
-func ValidateSpec(spec *resourcev1.ResourceClaimSpec, path *field.Path) field.ErrorList {
-	claim, path := &spec.Devices, path.Child("devices")
-	requests, known := path.Child("requests"), names(claim)
-	errs := device.AtMost(len(claim.Requests), resourcev1.DeviceRequestsMaxSize, requests)
-	seen := sets.New[string]()
-	for i := range claim.Requests {
-		errs = append(errs, validateRequest(&claim.Requests[i], requests.Index(i))...)
-		errs = append(errs, once(seen, claim.Requests[i].Name, requests.Index(i))...)
-	}
-	errs = append(errs, device.AtMost(len(claim.Constraints), resourcev1.DeviceConstraintsMaxSize, path.Child("constraints"))...)
-	for i := range claim.Constraints {
-		errs = append(errs, validateConstraint(&claim.Constraints[i], known, path.Child("constraints").Index(i))...)
-	}
-	errs = append(errs, device.AtMost(len(claim.Config), resourcev1.DeviceConfigMaxSize, path.Child("config"))...)
-	for i := range claim.Config {
-		at := path.Child("config").Index(i)
-		errs = append(errs, validateReferences(claim.Config[i].Requests, known, at.Child("requests"))...)
-		errs = append(errs, device.ValidateConfiguration(&claim.Config[i].DeviceConfiguration, at)...)
-	}
-	return errs
+func ValidateSpec(spec *resourcev1.ResourceClaimSpec, compile device.Compile, path *field.Path) field.ErrorList {
+	claim, at, known := &spec.Devices, path.Child("devices"), names(&spec.Devices)
+	errs := device.Items(claim.Requests, resourcev1.DeviceRequestsMaxSize, at.Child("requests"),
+		func(r *resourcev1.DeviceRequest, at *field.Path) field.ErrorList {
+			return validateRequest(r, compile, at)
+		})
+	errs = append(errs, device.Items(claim.Constraints, resourcev1.DeviceConstraintsMaxSize, at.Child("constraints"),
+		func(c *resourcev1.DeviceConstraint, at *field.Path) field.ErrorList {
+			return validateConstraint(c, known, at)
+		})...)
+	errs = append(errs, device.Items(claim.Config, resourcev1.DeviceConfigMaxSize, at.Child("config"),
+		func(c *resourcev1.DeviceClaimConfiguration, at *field.Path) field.ErrorList {
+			errs := validateReferences(c.Requests, known, at.Child("requests"))
+			return append(errs, device.ValidateConfiguration(&c.DeviceConfiguration, false, at)...)
+		})...)
+	return append(errs, device.Declared(resourcev1.Validate_ResourceClaimSpec, spec, nil, path)...)
 }
 
-func once(seen sets.Set[string], name string, path *field.Path) field.ErrorList {
-	if seen.Has(name) {
-		return field.ErrorList{field.Duplicate(path, name)}
-	}
-	seen.Insert(name)
-	return nil
-}
-
-func validateRequest(r *resourcev1.DeviceRequest, path *field.Path) field.ErrorList {
+func validateRequest(r *resourcev1.DeviceRequest, compile device.Compile, path *field.Path) field.ErrorList {
 	errs := rule.DNSLabel(r.Name, path.Child("name"))
 	const oneOf = "exactly one of `exactly` or `firstAvailable` is required"
 	switch {
@@ -116,125 +121,66 @@ func validateRequest(r *resourcev1.DeviceRequest, path *field.Path) field.ErrorL
 	case r.Exactly != nil && len(r.FirstAvailable) > 0:
 		return append(errs, field.Invalid(path, nil, oneOf+", but multiple fields are set"))
 	case r.Exactly != nil:
-		return append(errs, validateExactly(r.Exactly, path.Child("exactly"))...)
+		return append(errs, validateExactly(r.Exactly, compile, path.Child("exactly"))...)
 	}
-	at := path.Child("firstAvailable")
-	errs = append(errs, device.AtMost(len(r.FirstAvailable), resourcev1.FirstAvailableDeviceRequestMaxSize, at)...)
-	seen := sets.New[string]()
-	for i, s := range r.FirstAvailable {
-		errs = append(errs, rule.DNSLabel(s.Name, at.Index(i).Child("name"))...)
-		errs = append(errs, once(seen, s.Name, at.Index(i))...)
-		// An alternative says the same as the only one does, but for administrative access.
-		same := resourcev1.ExactDeviceRequest{DeviceClassName: s.DeviceClassName, Selectors: s.Selectors, AllocationMode: s.AllocationMode,
-			Count: s.Count, Tolerations: s.Tolerations, Capacity: s.Capacity, DerivedAttributes: s.DerivedAttributes}
-		errs = append(errs, validateExactly(&same, at.Index(i))...)
-	}
-	return errs
+	return append(errs, device.Items(r.FirstAvailable, resourcev1.FirstAvailableDeviceRequestMaxSize, path.Child("firstAvailable"),
+		func(s *resourcev1.DeviceSubRequest, at *field.Path) field.ErrorList {
+			errs := rule.DNSLabel(s.Name, at.Child("name"))
+			errs = append(errs, device.ValidateSelectors(s.Selectors, false, compile, at.Child("selectors"))...)
+			errs = append(errs, validateCount(s.AllocationMode, s.Count, at.Child("count"))...)
+			return append(errs, device.ValidateTolerations(s.Tolerations, at.Child("tolerations"))...)
+		})...)
 }
 
-func validateExactly(r *resourcev1.ExactDeviceRequest, path *field.Path) field.ErrorList {
-	errs := rule.NonEmpty(r.DeviceClassName, path.Child("deviceClassName"))
+func validateExactly(r *resourcev1.ExactDeviceRequest, compile device.Compile, path *field.Path) field.ErrorList {
+	class := path.Child("deviceClassName")
+	errs := rule.NonEmpty(r.DeviceClassName, class)
 	if r.DeviceClassName != "" {
-		errs = append(errs, rule.DNSSubdomain(r.DeviceClassName, path.Child("deviceClassName"))...)
+		errs = append(errs, rule.DNSSubdomain(r.DeviceClassName, class)...)
 	}
-	errs = append(errs, device.ValidateSelectors(r.Selectors, path.Child("selectors"))...)
-	switch r.AllocationMode {
-	case resourcev1.DeviceAllocationModeAll:
-		if r.Count != 0 {
-			errs = append(errs, field.Invalid(path.Child("count"), r.Count, fmt.Sprintf("must not be specified when allocationMode is '%s'", r.AllocationMode)))
-		}
-	case resourcev1.DeviceAllocationModeExactCount:
-		errs = append(errs, rule.Positive(r.Count, path.Child("count"))...)
-	default:
-		errs = append(errs, field.NotSupported(path.Child("allocationMode"), r.AllocationMode,
-			[]resourcev1.DeviceAllocationMode{resourcev1.DeviceAllocationModeAll, resourcev1.DeviceAllocationModeExactCount}))
-	}
-	if r.Capacity != nil {
-		for name := range r.Capacity.Requests {
-			errs = append(errs, device.ValidateQualifiedName(string(name), path.Child("capacity", "requests").Key(string(name)))...)
-		}
-	}
+	errs = append(errs, device.ValidateSelectors(r.Selectors, false, compile, path.Child("selectors"))...)
+	errs = append(errs, validateCount(r.AllocationMode, r.Count, path.Child("count"))...)
 	return append(errs, device.ValidateTolerations(r.Tolerations, path.Child("tolerations"))...)
 }
 
+func validateCount(mode resourcev1.DeviceAllocationMode, count int64, path *field.Path) field.ErrorList {
+	switch {
+	case mode == resourcev1.DeviceAllocationModeAll && count != 0:
+		return field.ErrorList{field.Invalid(path, count, fmt.Sprintf("must not be specified when allocationMode is '%s'", mode))}
+	case mode == resourcev1.DeviceAllocationModeExactCount:
+		return rule.Positive(count, path)
+	}
+	return nil
+}
+
+const unknownRequest = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"
+
 func validateReferences(list []string, known sets.Set[string], path *field.Path) field.ErrorList {
-	errs := device.AtMost(len(list), resourcev1.DeviceRequestsMaxSize, path)
-	seen := sets.New[string]()
-	for i, name := range list {
-		for _, part := range strings.SplitN(name, "/", 2) {
-			errs = append(errs, rule.DNSLabel(part, path.Index(i))...)
-		}
-		if !known.Has(name) {
-			errs = append(errs, field.Invalid(path.Index(i), name, "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"))
-		}
-		errs = append(errs, once(seen, name, path.Index(i))...)
+	return device.Items(list, resourcev1.DeviceRequestsMaxSize, path, func(name *string, at *field.Path) field.ErrorList {
+		return validateReference(*name, known, at)
+	})
+}
+
+func validateReference(name string, known sets.Set[string], path *field.Path) field.ErrorList {
+	parts := strings.Split(name, "/")
+	if len(parts) > 2 {
+		return field.ErrorList{field.Invalid(path, name, unknownRequest)}
+	}
+	var errs field.ErrorList
+	for _, part := range parts {
+		errs = append(errs, rule.DNSLabel(part, path)...)
+	}
+	if !known.Has(name) {
+		errs = append(errs, field.Invalid(path, name, unknownRequest))
 	}
 	return errs
 }
 
 func validateConstraint(c *resourcev1.DeviceConstraint, known sets.Set[string], path *field.Path) field.ErrorList {
 	errs := validateReferences(c.Requests, known, path.Child("requests"))
-	switch {
-	case c.MatchAttribute != nil:
-		return append(errs, device.ValidateFullyQualifiedName(string(*c.MatchAttribute), path.Child("matchAttribute"))...)
-	case c.DistinctAttribute != nil:
-		return append(errs, device.ValidateFullyQualifiedName(string(*c.DistinctAttribute), path.Child("distinctAttribute"))...)
-	}
-	return append(errs, field.Required(path.Child("matchAttribute"), ""))
-}
-
-// ValidateStatusUpdate checks what scheduler and drivers write: an allocation is made once, for requests that there are; what
-// is not allocated is reserved for nobody.
-func ValidateStatusUpdate(c, old *resourcev1.ResourceClaim) field.ErrorList {
-	path, status, known := field.NewPath("status"), &c.Status, names(&c.Spec.Devices)
-	var errs field.ErrorList
-	if allocation := status.Allocation; allocation != nil {
-		results := path.Child("allocation", "devices", "results")
-		errs = append(errs, device.AtMost(len(allocation.Devices.Results), resourcev1.AllocationResultsMaxSize, results)...)
-		for i, r := range allocation.Devices.Results {
-			at := results.Index(i)
-			if !known.Has(r.Request) {
-				errs = append(errs, field.Invalid(at.Child("request"), r.Request, "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"))
-			}
-			errs = append(errs, device.ValidateDriver(r.Driver, at.Child("driver"))...)
-			errs = append(errs, device.ValidatePool(r.Pool, at.Child("pool"))...)
-			errs = append(errs, rule.DNSLabel(r.Device, at.Child("device"))...)
-		}
-		if old.Status.Allocation != nil {
-			errs = append(errs, rule.Immutable(*allocation, *old.Status.Allocation, path.Child("allocation"))...)
-		}
-	} else if len(status.ReservedFor) > 0 {
-		errs = append(errs, field.Forbidden(path.Child("reservedFor"), "may not be specified when `allocated` is not set"))
-	}
-	errs = append(errs, validateReservedFor(c, old, path.Child("reservedFor"))...)
-	for i, d := range status.Devices {
-		at := path.Child("devices").Index(i)
-		errs = append(errs, device.ValidateDriver(d.Driver, at.Child("driver"))...)
-		errs = append(errs, device.ValidatePool(d.Pool, at.Child("pool"))...)
-		errs = append(errs, rule.DNSLabel(d.Device, at.Child("device"))...)
-		errs = append(errs, metav1validation.ValidateConditions(d.Conditions, at.Child("conditions"))...)
-	}
-	return errs
-}
-
-func validateReservedFor(c, old *resourcev1.ResourceClaim, path *field.Path) field.ErrorList {
-	list := c.Status.ReservedFor
-	errs := device.AtMost(len(list), resourcev1.ResourceClaimReservedForMaxSize, path)
-	seen, before := sets.New[string](), sets.New[string]()
-	for _, r := range old.Status.ReservedFor {
-		before.Insert(string(r.UID))
-	}
-	more := false
-	for i, r := range list {
-		at := path.Index(i)
-		errs = append(errs, rule.NonEmpty(r.Resource, at.Child("resource"))...)
-		errs = append(errs, rule.NonEmpty(r.Name, at.Child("name"))...)
-		errs = append(errs, rule.NonEmpty(string(r.UID), at.Child("uid"))...)
-		errs = append(errs, once(seen, string(r.UID), at.Child("uid"))...)
-		more = more || !before.Has(string(r.UID))
-	}
-	if more && c.DeletionTimestamp != nil {
-		errs = append(errs, field.Forbidden(path, "new entries may not be added while `deallocationRequested` or `deletionTimestamp` are set"))
+	if c.MatchAttribute == nil && c.DistinctAttribute == nil {
+		// Upstream's words, which fit two fields better than none.
+		errs = append(errs, field.Required(path, `exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields are set`))
 	}
 	return errs
 }

@@ -4,14 +4,19 @@
 package resourceslice
 
 import (
-	"regexp"
+	"fmt"
+	"slices"
+	"strings"
 
+	v1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
+	"hyperkube/api/core/pod"
 	"hyperkube/api/resource/device"
 	"hyperkube/api/rule"
 )
@@ -19,147 +24,181 @@ import (
 // StampTaints gives taints that came without one their time.
 func StampTaints(s *resourcev1.ResourceSlice, now metav1.Time) {
 	for i := range s.Spec.Devices {
-		taints := s.Spec.Devices[i].Taints
-		for j := range taints {
-			if taints[j].TimeAdded == nil {
-				taints[j].TimeAdded = &now
-			}
+		for j := range s.Spec.Devices[i].Taints {
+			device.StampTaint(&s.Spec.Devices[i].Taints[j], now)
+		}
+	}
+}
+
+// DropAlpha takes out the fields of features that are off: nobody would act on them. Of an attribute that was a list, nothing
+// stays, which validation refuses.
+func DropAlpha(s *resourcev1.ResourceSlice) {
+	s.Spec.SkipNodeOperations = nil
+	for i := range s.Spec.Devices {
+		d := &s.Spec.Devices[i]
+		d.NodeAllocatableResources = nil
+		for j := range d.ConsumesCounters {
+			d.ConsumesCounters[j].CompatibilityGroups = nil
+		}
+		for name, a := range d.Attributes {
+			a.IntValues, a.BoolValues, a.StringValues, a.VersionValues = nil, nil, nil, nil
+			d.Attributes[name] = a
 		}
 	}
 }
 
 // Validate checks a slice on its own.
-func Validate(s *resourcev1.ResourceSlice) field.ErrorList {
-	spec, path := &s.Spec, field.NewPath("spec")
-	errs := device.ValidateDriver(spec.Driver, path.Child("driver"))
-	errs = append(errs, device.ValidatePool(spec.Pool.Name, path.Child("pool", "name"))...)
-	errs = append(errs, rule.Positive(spec.Pool.ResourceSliceCount, path.Child("pool", "resourceSliceCount"))...)
-	if spec.Pool.Generation < 0 {
-		errs = append(errs, field.Invalid(path.Child("pool", "generation"), spec.Pool.Generation, "must be greater than or equal to zero"))
+func Validate(s *resourcev1.ResourceSlice) field.ErrorList { return validate(&s.Spec, nil) }
+
+// ValidateUpdate: whose devices these are, and at which node, stays.
+func ValidateUpdate(s, old *resourcev1.ResourceSlice) field.ErrorList {
+	return validate(&s.Spec, &old.Spec)
+}
+
+func validate(spec, old *resourcev1.ResourceSliceSpec) field.ErrorList {
+	path := field.NewPath("spec")
+	errs := rule.DriverName(spec.Driver, path.Child("driver"))
+	errs = append(errs, validatePool(&spec.Pool, path.Child("pool"))...)
+	if old != nil {
+		errs = append(errs, rule.Immutable(spec.Pool.Name, old.Pool.Name, path.Child("pool", "name"))...)
+		errs = append(errs, rule.Immutable(spec.Driver, old.Driver, path.Child("driver"))...)
+		errs = append(errs, rule.Immutable(spec.NodeName, old.NodeName, path.Child("nodeName"))...)
 	}
 	errs = append(errs, validatePlace(spec, path)...)
-	errs = append(errs, device.AtMost(len(spec.Devices), resourcev1.ResourceSliceMaxDevices, path.Child("devices"))...)
-	seen := sets.New[string]()
+	if spec.SharedCounters != nil && spec.Devices != nil {
+		errs = append(errs, field.Invalid(path, "", "only one of `sharedCounters` or `devices` is allowed"))
+	}
+	errs = append(errs, validateDevices(spec, old, path.Child("devices"))...)
+	return append(errs, device.Declared(resourcev1.Validate_ResourceSliceSpec, spec, old, path)...)
+}
+
+func validatePool(pool *resourcev1.ResourcePool, path *field.Path) field.ErrorList {
+	errs := device.ValidatePool(pool.Name, path.Child("name"))
+	errs = append(errs, rule.Positive(pool.ResourceSliceCount, path.Child("resourceSliceCount"))...)
+	if pool.Generation < 0 {
+		errs = append(errs, field.Invalid(path.Child("generation"), pool.Generation, "must be greater than or equal to zero"))
+	}
+	return errs
+}
+
+// place says where devices are: a slice's, or one device's.
+type place struct {
+	nodeName *string
+	selector *v1.NodeSelector
+	allNodes *bool
+	// emptyName is what a node name without a name is told.
+	emptyName string
+}
+
+// validate returns which of the ways of saying it are used.
+func (p place) validate(path *field.Path) (used []string, errs field.ErrorList) {
+	if name := p.nodeName; name != nil && *name == "" {
+		errs = append(errs, field.Invalid(path.Child("nodeName"), *name, p.emptyName))
+	} else if name != nil {
+		used = append(used, "`nodeName`")
+		errs = append(errs, rule.DNSSubdomain(*name, path.Child("nodeName"))...)
+	}
+	if p.selector != nil {
+		used = append(used, "`nodeSelector`")
+		errs = append(errs, pod.ValidateNodeSelector(p.selector, path.Child("nodeSelector"))...)
+	}
+	named, wrong := validateFlag(p.allNodes, path.Child("allNodes"), "`allNodes`")
+	return append(used, named...), append(errs, wrong...)
+}
+
+// validateFlag: a flag that is there is true.
+func validateFlag(flag *bool, path *field.Path, name string) (used []string, errs field.ErrorList) {
+	switch {
+	case flag == nil:
+		return nil, nil
+	case *flag:
+		return []string{name}, nil
+	}
+	return nil, field.ErrorList{field.Invalid(path, false, "must be either unset or set to true")}
+}
+
+// validatePlace: the devices are at a node, at nodes, everywhere, or each says where.
+func validatePlace(spec *resourcev1.ResourceSliceSpec, path *field.Path) field.ErrorList {
+	p := place{spec.NodeName, spec.NodeSelector, spec.AllNodes, "must be either unset or set to a non-empty string"}
+	used, errs := p.validate(path)
+	if s := spec.NodeSelector; s != nil && len(s.NodeSelectorTerms) != 1 {
+		// With one term each, the selectors of slices whose devices are allocated together can be merged.
+		errs = append(errs, field.Invalid(path.Child("nodeSelector", "nodeSelectorTerms"), s.NodeSelectorTerms, "must have exactly one node selector term"))
+	}
+	named, wrong := validateFlag(spec.PerDeviceNodeSelection, path.Child("perDeviceNodeSelection"), "`perDeviceNodeSelection`")
+	used, errs = append(used, named...), append(errs, wrong...)
+	const oneOf = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"
+	switch len(used) {
+	case 0:
+		return append(errs, field.Required(path, oneOf))
+	case 1:
+		return errs
+	}
+	return append(errs, field.Invalid(path, "{"+strings.Join(used, ", ")+"}", oneOf+", but multiple fields are set"))
+}
+
+// validateDevicePlace: a device says where it is if the slice leaves that to each.
+func validateDevicePlace(d *resourcev1.Device, each bool, path *field.Path) field.ErrorList {
+	if !each {
+		if d.NodeName != nil || d.NodeSelector != nil || d.AllNodes != nil {
+			return field.ErrorList{field.Invalid(path, nil, "`nodeName`, `nodeSelector` and `allNodes` can only be set if `perDeviceNodeSelection` is set to true in the ResourceSlice spec")}
+		}
+		return nil
+	}
+	used, errs := place{d.NodeName, d.NodeSelector, d.AllNodes, "must not be empty"}.validate(path)
+	const oneOf = "exactly one of `nodeName`, `nodeSelector`, or `allNodes` is required when `perDeviceNodeSelection` is set to true in the ResourceSlice spec"
+	switch len(used) {
+	case 0:
+		return append(errs, field.Required(path, oneOf))
+	case 1:
+		return errs
+	}
+	return append(errs, field.Invalid(path, "{"+strings.Join(used, ", ")+"}", oneOf))
+}
+
+func validateDevices(spec, old *resourcev1.ResourceSliceSpec, path *field.Path) field.ErrorList {
+	most := resourcev1.ResourceSliceMaxDevices
+	if slices.ContainsFunc(spec.Devices, func(d resourcev1.Device) bool { return len(d.Taints) > 0 || len(d.ConsumesCounters) > 0 }) {
+		most = resourcev1.ResourceSliceMaxDevicesWithAdvancedFeatures
+	}
+	if n := len(spec.Devices); n > most {
+		return field.ErrorList{field.TooMany(path, n, most)}
+	}
+	before := map[string]*resourcev1.Device{}
+	if old != nil {
+		for i := range old.Devices {
+			before[old.Devices[i].Name] = &old.Devices[i]
+		}
+	}
+	var errs field.ErrorList
 	for i := range spec.Devices {
-		at, d := path.Child("devices").Index(i), &spec.Devices[i]
-		errs = append(errs, validateDevice(d, at)...)
+		d := &spec.Devices[i]
+		errs = append(errs, validateDevice(d, before[d.Name], ptr.Deref(spec.PerDeviceNodeSelection, false), path.Index(i))...)
+	}
+	seen := sets.New[string]()
+	for i, d := range spec.Devices {
 		if seen.Has(d.Name) {
-			errs = append(errs, field.Duplicate(at, d.Name))
+			errs = append(errs, field.Duplicate(path.Index(i), d.Name))
 		}
 		seen.Insert(d.Name)
 	}
 	return errs
 }
 
-// validatePlace: the devices are at a node, at nodes, everywhere, or each says where.
-func validatePlace(spec *resourcev1.ResourceSliceSpec, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	set := 0
-	if name := spec.NodeName; name != nil {
-		set++
-		if *name == "" {
-			errs = append(errs, field.Invalid(path.Child("nodeName"), *name, "must be either unset or set to a non-empty string"))
-		} else {
-			errs = append(errs, rule.DNSSubdomain(*name, path.Child("nodeName"))...)
-		}
-	}
-	if selector := spec.NodeSelector; selector != nil {
-		set++
-		if n := len(selector.NodeSelectorTerms); n != 1 {
-			errs = append(errs, field.Invalid(path.Child("nodeSelector", "nodeSelectorTerms"), selector.NodeSelectorTerms, "must have exactly one node selector term"))
-		}
-	}
-	for name, flag := range map[string]*bool{"allNodes": spec.AllNodes, "perDeviceNodeSelection": spec.PerDeviceNodeSelection} {
-		if flag == nil {
-			continue
-		}
-		set++
-		if !*flag {
-			errs = append(errs, field.Invalid(path.Child(name), false, "must be either unset or set to true"))
-		}
-	}
-	const oneOf = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"
-	switch {
-	case set == 0:
-		errs = append(errs, field.Required(path, oneOf))
-	case set > 1:
-		errs = append(errs, field.Invalid(path, nil, oneOf+", but multiple fields are set"))
-	}
-	return errs
-}
-
-// semantic is a version by semver.org 2.0.0.
-var semantic = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$`)
-
-func validateDevice(d *resourcev1.Device, path *field.Path) field.ErrorList {
+func validateDevice(d, old *resourcev1.Device, each bool, path *field.Path) field.ErrorList {
 	errs := rule.DNSLabel(d.Name, path.Child("name"))
 	if n := len(d.Attributes) + len(d.Capacity); n > resourcev1.ResourceSliceMaxAttributesAndCapacitiesPerDevice {
-		errs = append(errs, field.Invalid(path, n, "the total number of attributes and capacities must not exceed 32"))
+		errs = append(errs, field.Invalid(path, n, fmt.Sprintf("the total number of attributes and capacities must not exceed %d", resourcev1.ResourceSliceMaxAttributesAndCapacitiesPerDevice)))
 	}
-	for name, value := range d.Attributes {
-		at := path.Child("attributes").Key(string(name))
-		errs = append(errs, device.ValidateQualifiedName(string(name), at)...)
-		errs = append(errs, validateAttribute(&value, at)...)
-	}
-	for name := range d.Capacity {
-		errs = append(errs, device.ValidateQualifiedName(string(name), path.Child("capacity").Key(string(name)))...)
-	}
-	errs = append(errs, device.AtMost(len(d.Taints), resourcev1.DeviceTaintsMaxLength, path.Child("taints"))...)
-	for i := range d.Taints {
-		errs = append(errs, device.ValidateTaint(&d.Taints[i], path.Child("taints").Index(i))...)
-	}
-	errs = append(errs, device.AtMost(len(d.BindingConditions), resourcev1.BindingConditionsMaxSize, path.Child("bindingConditions"))...)
-	return append(errs, device.AtMost(len(d.BindingFailureConditions), resourcev1.BindingFailureConditionsMaxSize, path.Child("bindingFailureConditions"))...)
-}
-
-// validateAttribute: a value of one type.
-func validateAttribute(a *resourcev1.DeviceAttribute, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	texts := func(name string, list []string, check func(string) string) {
-		for _, text := range list {
-			if len(text) > resourcev1.DeviceAttributeMaxValueLength {
-				errs = append(errs, field.TooLong(path.Child(name), "", resourcev1.DeviceAttributeMaxValueLength))
-			} else if message := check(text); message != "" {
-				errs = append(errs, field.Invalid(path.Child(name), text, message))
-			}
+	errs = append(errs, validateAttributes(d.Attributes, path.Child("attributes"))...)
+	errs = append(errs, validateCapacities(d.Capacity, ptr.Deref(d.AllowMultipleAllocations, false), path.Child("capacity"))...)
+	if old == nil || !equality.Semantic.DeepEqual(d.Taints, old.Taints) {
+		at := path.Child("taints")
+		if n := len(d.Taints); n > resourcev1.DeviceTaintsMaxLength {
+			errs = append(errs, field.TooMany(at, n, resourcev1.DeviceTaintsMaxLength))
 		}
+		errs = append(errs, device.Items(d.Taints, resourcev1.DeviceTaintsMaxLength, at, device.ValidateTaint)...)
 	}
-	anyText := func(string) string { return "" }
-	version := func(text string) string {
-		if semantic.MatchString(text) {
-			return ""
-		}
-		return "must be a string compatible with semver.org spec 2.0.0"
-	}
-	texts("string", []string{ptr.Deref(a.StringValue, "")}, anyText)
-	texts("strings", a.StringValues, anyText)
-	if a.VersionValue != nil {
-		texts("version", []string{*a.VersionValue}, version)
-	}
-	texts("versions", a.VersionValues, version)
-	set := 0
-	for _, there := range []bool{a.IntValue != nil, a.BoolValue != nil, a.StringValue != nil, a.VersionValue != nil,
-		len(a.IntValues) > 0, len(a.BoolValues) > 0, len(a.StringValues) > 0, len(a.VersionValues) > 0} {
-		if there {
-			set++
-		}
-	}
-	switch {
-	case set == 0:
-		errs = append(errs, field.Required(path, "exactly one value must be specified"))
-	case set > 1:
-		errs = append(errs, field.Invalid(path, a, "exactly one value must be specified"))
-	}
-	return errs
-}
-
-// ValidateUpdate: whose devices these are, and where, stays.
-func ValidateUpdate(s, old *resourcev1.ResourceSlice) field.ErrorList {
-	path := field.NewPath("spec")
-	errs := Validate(s)
-	errs = append(errs, rule.Immutable(s.Spec.Driver, old.Spec.Driver, path.Child("driver"))...)
-	errs = append(errs, rule.Immutable(s.Spec.Pool.Name, old.Spec.Pool.Name, path.Child("pool", "name"))...)
-	errs = append(errs, rule.Immutable(s.Spec.NodeName, old.Spec.NodeName, path.Child("nodeName"))...)
-	errs = append(errs, rule.Immutable(s.Spec.NodeSelector, old.Spec.NodeSelector, path.Child("nodeSelector"))...)
-	return append(errs, rule.Immutable(s.Spec.AllNodes, old.Spec.AllNodes, path.Child("allNodes"))...)
+	errs = append(errs, validateDevicePlace(d, each, path)...)
+	return append(errs, device.ValidateBinding(d.BindingConditions, d.BindingFailureConditions, path)...)
 }

@@ -13,6 +13,7 @@ import (
 
 	"hyperkube/api/admissionregistration/policy"
 	"hyperkube/api/admissionregistration/webhook"
+	"hyperkube/apiserver/cel"
 	"hyperkube/apiserver/registry"
 	"hyperkube/apiserver/registry/column"
 	"hyperkube/apiserver/registry/typed"
@@ -42,7 +43,10 @@ func validatingWebhooks() registry.Resource {
 	r.Strategy = typed.Strategy[*object]{
 		OnCreate: func(c *object) { c.Generation = 1 },
 		OnUpdate: func(c, old *object) { typed.Bump(c, c.Webhooks, old.Webhooks) },
-		Check:    webhook.ValidateValidating,
+		Check:    func(c *object) field.ErrorList { return webhook.ValidateValidating(c, cel.Admission(false)) },
+		CheckUpdate: func(c, old *object) field.ErrorList {
+			return webhook.ValidateValidatingUpdate(c, old, cel.Admission(false))
+		},
 	}
 	r.Table = typed.Table(func(c *object) []any { return []any{c.Name, int64(len(c.Webhooks)), column.Since(c.CreationTimestamp)} }, webhookColumns...)
 	return r
@@ -57,7 +61,10 @@ func mutatingWebhooks() registry.Resource {
 	r.Strategy = typed.Strategy[*object]{
 		OnCreate: func(c *object) { c.Generation = 1 },
 		OnUpdate: func(c, old *object) { typed.Bump(c, c.Webhooks, old.Webhooks) },
-		Check:    webhook.ValidateMutating,
+		Check:    func(c *object) field.ErrorList { return webhook.ValidateMutating(c, cel.Admission(false)) },
+		CheckUpdate: func(c, old *object) field.ErrorList {
+			return webhook.ValidateMutatingUpdate(c, old, cel.Admission(false))
+		},
 	}
 	r.Table = typed.Table(func(c *object) []any { return []any{c.Name, int64(len(c.Webhooks)), column.Since(c.CreationTimestamp)} }, webhookColumns...)
 	return r
@@ -79,7 +86,12 @@ func validatingPolicies() registry.Resource {
 			p.Status = old.Status
 			typed.Bump(p, p.Spec, old.Spec)
 		},
-		Check: policy.ValidateValidating,
+		Check: func(p *object) field.ErrorList {
+			return policy.ValidateValidating(p, cel.Admission(len(p.Spec.Variables) > 0))
+		},
+		CheckUpdate: func(p, old *object) field.ErrorList {
+			return policy.ValidateValidatingUpdate(p, old, cel.Admission(len(p.Spec.Variables) > 0))
+		},
 	}
 	r.StatusStrategy = typed.Strategy[*object]{
 		OnUpdate: func(p, old *object) {
@@ -108,7 +120,12 @@ func mutatingPolicies() registry.Resource {
 	r.Strategy = typed.Strategy[*object]{
 		OnCreate: func(p *object) { p.Generation = 1 },
 		OnUpdate: func(p, old *object) { typed.Bump(p, p.Spec, old.Spec) },
-		Check:    policy.ValidateMutating,
+		Check: func(p *object) field.ErrorList {
+			return policy.ValidateMutating(p, cel.Admission(len(p.Spec.Variables) > 0))
+		},
+		CheckUpdate: func(p, old *object) field.ErrorList {
+			return policy.ValidateMutatingUpdate(p, old, cel.Admission(len(p.Spec.Variables) > 0))
+		},
 	}
 	r.Table = typed.Table(func(p *object) []any {
 		return []any{p.Name, int64(len(p.Spec.Mutations)), paramKind(p.Spec.ParamKind), column.Since(p.CreationTimestamp)}

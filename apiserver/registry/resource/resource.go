@@ -12,11 +12,13 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	"hyperkube/api/resource/device"
 	"hyperkube/api/resource/resourceclaim"
 	"hyperkube/api/resource/resourceslice"
+	"hyperkube/apiserver/cel"
 	"hyperkube/apiserver/registry"
 	"hyperkube/apiserver/registry/column"
 	"hyperkube/apiserver/registry/typed"
@@ -24,7 +26,7 @@ import (
 
 // Resources is the table of resource.k8s.io/v1.
 func Resources(env *registry.Env) []registry.Resource {
-	return []registry.Resource{deviceClasses(), resourceClaims(), resourceClaimTemplates(), resourceSlices(env)}
+	return []registry.Resource{deviceClasses(), deviceTaintRules(env), resourceClaims(env), resourceClaimTemplates(env), resourceSlices(env)}
 }
 
 func kind(name string) schema.GroupVersionKind { return resourcev1.SchemeGroupVersion.WithKind(name) }
@@ -38,35 +40,75 @@ func deviceClasses() registry.Resource {
 		Strategy: typed.Strategy[*object]{
 			OnCreate: func(c *object) { c.Generation = 1 },
 			OnUpdate: func(c, old *object) { typed.Bump(c, c.Spec, old.Spec) },
-			Check:    device.ValidateClass,
+			Check:    func(c *object) field.ErrorList { return device.ValidateClass(c, cel.Device) },
+			CheckUpdate: func(c, old *object) field.ErrorList {
+				return device.ValidateClassUpdate(c, old, cel.Device)
+			},
 		},
 		Table: typed.Table(func(c *object) []any { return []any{c.Name, column.Since(c.CreationTimestamp)} }, column.Name(), column.Age()),
 	}
 }
 
-func resourceClaims() registry.Resource {
+func deviceTaintRules(env *registry.Env) registry.Resource {
+	type object = resourcev1.DeviceTaintRule
+	now := func() metav1.Time { return metav1.NewTime(env.Clock.Now()) }
+	return registry.Resource{
+		Name: "devicetaintrules", Singular: "devicetaintrule", Kind: kind("DeviceTaintRule"), ClusterScoped: true,
+		New:     func() runtime.Object { return &object{} },
+		NewList: func() runtime.Object { return &resourcev1.DeviceTaintRuleList{} },
+		Strategy: typed.Strategy[*object]{
+			Conditional: true,
+			OnCreate: func(r *object) {
+				r.Status, r.Generation = resourcev1.DeviceTaintRuleStatus{}, 1
+				device.StampTaint(&r.Spec.Taint, now())
+			},
+			OnUpdate: func(r, old *object) {
+				r.Status = old.Status
+				device.RestampTaint(&r.Spec.Taint, &old.Spec.Taint, now())
+				typed.Bump(r, r.Spec, old.Spec)
+			},
+			Check:       func(r *object) field.ErrorList { return device.ValidateTaintRule(r, nil) },
+			CheckUpdate: device.ValidateTaintRule,
+		},
+		StatusStrategy: typed.Strategy[*object]{
+			Conditional: true,
+			OnUpdate: func(r, old *object) {
+				r.Spec = old.Spec
+				metav1.ResetObjectMetaForStatus(r, old)
+			},
+			CheckUpdate: device.ValidateTaintRuleStatus,
+		},
+		Table: typed.Table(func(r *object) []any { return []any{r.Name, column.Since(r.CreationTimestamp)} }, column.Name(), column.Age()),
+	}
+}
+
+func resourceClaims(env *registry.Env) registry.Resource {
 	type object = resourcev1.ResourceClaim
 	return registry.Resource{
 		Name: "resourceclaims", Singular: "resourceclaim", Kind: kind("ResourceClaim"), ReturnDeletedObject: true,
 		New:     func() runtime.Object { return &object{} },
 		NewList: func() runtime.Object { return &resourcev1.ResourceClaimList{} },
 		Default: typed.Default(func(c *object) { resourceclaim.SetDefaults(&c.Spec) }),
-		Strategy: typed.Strategy[*object]{
-			OnCreate:    func(c *object) { c.Status = resourcev1.ResourceClaimStatus{} },
+		Strategy: claimStrategy{env, typed.Strategy[*object]{
+			OnCreate: func(c *object) {
+				c.Status = resourcev1.ResourceClaimStatus{}
+				resourceclaim.DropAlpha(&c.Spec)
+			},
 			OnUpdate:    func(c, old *object) { c.Status = old.Status },
-			Check:       resourceclaim.Validate,
+			Check:       func(c *object) field.ErrorList { return resourceclaim.Validate(c, cel.Device) },
 			CheckUpdate: resourceclaim.ValidateUpdate,
-		},
-		StatusStrategy: typed.Strategy[*object]{
+		}},
+		StatusStrategy: claimStatusStrategy{env, typed.Strategy[*object]{
 			OnUpdate: func(c, old *object) {
 				c.Spec = old.Spec
 				// Finalizers may change with the status: who allocates protects what it has allocated.
 				finalizers := c.Finalizers
 				metav1.ResetObjectMetaForStatus(c, old)
 				c.Finalizers = finalizers
+				resourceclaim.DropDeallocated(c, old)
 			},
 			CheckUpdate: resourceclaim.ValidateStatusUpdate,
-		},
+		}},
 		Table: typed.Table(func(c *object) []any { return []any{c.Name, state(c), column.Since(c.CreationTimestamp)} },
 			column.Name(), column.Text("State", "A summary of the current state (allocated, pending, reserved, etc.)."), column.Age()),
 	}
@@ -88,16 +130,18 @@ func state(c *resourcev1.ResourceClaim) string {
 	return strings.Join(words, ",")
 }
 
-func resourceClaimTemplates() registry.Resource {
+func resourceClaimTemplates(env *registry.Env) registry.Resource {
 	type object = resourcev1.ResourceClaimTemplate
 	return registry.Resource{
 		Name: "resourceclaimtemplates", Singular: "resourceclaimtemplate", Kind: kind("ResourceClaimTemplate"), ReturnDeletedObject: true,
 		New:     func() runtime.Object { return &object{} },
 		NewList: func() runtime.Object { return &resourcev1.ResourceClaimTemplateList{} },
 		Default: typed.Default(func(t *object) { resourceclaim.SetDefaults(&t.Spec.Spec) }),
-		Strategy: typed.Strategy[*object]{
-			Check: resourceclaim.ValidateTemplate, CheckUpdate: resourceclaim.ValidateTemplateUpdate,
-		},
+		Strategy: templateStrategy{env, typed.Strategy[*object]{
+			OnCreate:    func(t *object) { resourceclaim.DropAlpha(&t.Spec.Spec) },
+			Check:       func(t *object) field.ErrorList { return resourceclaim.ValidateTemplate(t, cel.Device) },
+			CheckUpdate: resourceclaim.ValidateTemplateUpdate,
+		}},
 		Table: typed.Table(func(t *object) []any { return []any{t.Name, column.Since(t.CreationTimestamp)} }, column.Name(), column.Age()),
 	}
 }
@@ -111,9 +155,11 @@ func resourceSlices(env *registry.Env) registry.Resource {
 		Strategy: typed.Strategy[*object]{
 			OnCreate: func(s *object) {
 				s.Generation = 1
+				resourceslice.DropAlpha(s)
 				resourceslice.StampTaints(s, metav1.NewTime(env.Clock.Now()))
 			},
 			OnUpdate: func(s, old *object) {
+				resourceslice.DropAlpha(s)
 				resourceslice.StampTaints(s, metav1.NewTime(env.Clock.Now()))
 				typed.Bump(s, s.Spec, old.Spec)
 			},
@@ -121,7 +167,11 @@ func resourceSlices(env *registry.Env) registry.Resource {
 			CheckUpdate: resourceslice.ValidateUpdate,
 		},
 		Fields: typed.Fields(func(s *object) fields.Set {
-			return fields.Set{resourcev1.ResourceSliceSelectorNodeName: ptr.Deref(s.Spec.NodeName, ""), resourcev1.ResourceSliceSelectorDriver: s.Spec.Driver}
+			return fields.Set{
+				resourcev1.ResourceSliceSelectorNodeName: ptr.Deref(s.Spec.NodeName, ""),
+				resourcev1.ResourceSliceSelectorDriver:   s.Spec.Driver,
+				resourcev1.ResourceSliceSelectorPoolName: s.Spec.Pool.Name,
+			}
 		}),
 		Selects: func(label string) (string, error) {
 			switch label {
