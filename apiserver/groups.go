@@ -41,6 +41,7 @@ import (
 	"hyperkube/apiserver/registry/resource"
 	"hyperkube/apiserver/registry/scheduling"
 	registrystorage "hyperkube/apiserver/registry/storage"
+	"hyperkube/apiserver/registry/storagemigration"
 	"hyperkube/apiserver/request"
 	"hyperkube/apiserver/storage"
 )
@@ -68,6 +69,7 @@ func groups(env *registry.Env) [][]registry.Resource {
 		registryflowcontrol.Resources(env),
 		admissionregistration.Resources(env),
 		resource.Resources(env),
+		storagemigration.Resources(env),
 	}
 }
 

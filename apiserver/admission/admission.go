@@ -117,6 +117,7 @@ func New(cfg Config) (*Chain, error) {
 		runtimeclass.New(cfg.RuntimeClasses),
 		certificates.NewApproval(cfg.Authorizer),
 		certificates.NewSigning(cfg.Authorizer),
+		certificates.NewAttest(cfg.Authorizer),
 		certificates.NewSubjectRestriction(),
 		defaultingressclass.New(cfg.IngressClasses),
 		podtopologylabels.New(cfg.Nodes),

@@ -52,7 +52,7 @@ func TestOrder(t *testing.T) {
 	}
 	if got, want := strings.Join(names, " "), "NamespaceLifecycle LimitRanger ServiceAccount NodeRestriction TaintNodesByCondition PodSecurity Priority "+
 		"DefaultTolerationSeconds DefaultStorageClass StorageObjectInUseProtection PersistentVolumeClaimResize RuntimeClass CertificateApproval "+
-		"CertificateSigning CertificateSubjectRestriction DefaultIngressClass PodTopologyLabels ResourceQuota"; got != want {
+		"CertificateSigning ClusterTrustBundleAttest CertificateSubjectRestriction DefaultIngressClass PodTopologyLabels ResourceQuota"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

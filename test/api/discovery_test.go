@@ -17,12 +17,17 @@ import (
 // differences from upstream's v1.36 discovery, each with its reason. "-": upstream has it, and we do not. "+": we have it, and
 // v1.36 did not.
 var differences = map[string]string{
-	"-apiextensions.k8s.io/v1 customresourcedefinitions":        "extension is a part of its own, still to come",
-	"-apiextensions.k8s.io/v1 customresourcedefinitions/status": "as above",
-	"-apiregistration.k8s.io/v1 apiservices":                    "as above",
-	"-apiregistration.k8s.io/v1 apiservices/status":             "as above",
-	"+resource.k8s.io/v1 devicetaintrules":                      "new in 1.37 (GA, DRADeviceTaintRules)",
-	"+resource.k8s.io/v1 devicetaintrules/status":               "as above",
+	"-apiextensions.k8s.io/v1 customresourcedefinitions":          "extension is a part of its own, still to come",
+	"-apiextensions.k8s.io/v1 customresourcedefinitions/status":   "as above",
+	"-apiregistration.k8s.io/v1 apiservices":                      "as above",
+	"-apiregistration.k8s.io/v1 apiservices/status":               "as above",
+	"+certificates.k8s.io/v1 clustertrustbundles":                 "new in 1.37: GA, and so served by default",
+	"+certificates.k8s.io/v1 podcertificaterequests":              "as above",
+	"+certificates.k8s.io/v1 podcertificaterequests/status":       "as above",
+	"+storagemigration.k8s.io/v1 storageversionmigrations":        "as above",
+	"+storagemigration.k8s.io/v1 storageversionmigrations/status": "as above",
+	"+resource.k8s.io/v1 devicetaintrules":                        "as above",
+	"+resource.k8s.io/v1 devicetaintrules/status":                 "as above",
 }
 
 // Issue 4: every built-in resource and subresource, by upstream's names, verbs, short names and categories.

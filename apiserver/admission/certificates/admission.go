@@ -42,16 +42,59 @@ func NewSigning(authorizer func() request.Authorizer) plugin.Plugin {
 		Name:       "CertificateSigning",
 		Operations: []request.Operation{request.Update},
 		Validate: func(ctx context.Context, a *request.AdmissionAttributes) error {
-			old, csr := requests(a, "status")
-			if old == nil || bytes.Equal(old.Status.Certificate, csr.Status.Certificate) && apiequality.Semantic.DeepEqual(old.Status.Conditions, csr.Status.Conditions) {
+			signer := signed(a)
+			if signer == "" || isAuthorizedForSignerName(ctx, authorizer(), a.User, "sign", signer) {
 				return nil
 			}
-			if isAuthorizedForSignerName(ctx, authorizer(), a.User, "sign", old.Spec.SignerName) {
-				return nil
-			}
-			return plugin.Forbidden(a, fmt.Errorf("user not permitted to sign requests with signerName %q", old.Spec.SignerName))
+			return plugin.Forbidden(a, fmt.Errorf("user not permitted to sign requests with signerName %q", signer))
 		},
 	}
+}
+
+// signed is the signer in whose name a request is answered; "": none is.
+func signed(a *request.AdmissionAttributes) string {
+	if old, csr := requests(a, "status"); old != nil {
+		if !bytes.Equal(old.Status.Certificate, csr.Status.Certificate) || !apiequality.Semantic.DeepEqual(old.Status.Conditions, csr.Status.Conditions) {
+			return old.Spec.SignerName
+		}
+	}
+	old, ok := a.OldObject.(*certificatesv1.PodCertificateRequest)
+	pcr, pcrOK := a.Object.(*certificatesv1.PodCertificateRequest)
+	if ok && pcrOK && a.Subresource == "status" && !apiequality.Semantic.DeepEqual(old.Status, pcr.Status) {
+		return old.Spec.SignerName
+	}
+	return ""
+}
+
+// NewAttest makes the plugin that asks for the right to say whom a signer's clients should trust.
+//
+// In Kubernetes: plugin/pkg/admission/certificates/ctbattest.
+func NewAttest(authorizer func() request.Authorizer) plugin.Plugin {
+	return plugin.Plugin{
+		Name:       "ClusterTrustBundleAttest",
+		Operations: []request.Operation{request.Create, request.Update},
+		Validate: func(ctx context.Context, a *request.AdmissionAttributes) error {
+			bundle, ok := a.Object.(*certificatesv1.ClusterTrustBundle)
+			if !ok || a.Subresource != "" || bundle.Spec.SignerName == "" || onlyCollected(bundle, a.OldObject) {
+				return nil
+			}
+			if isAuthorizedForSignerName(ctx, authorizer(), a.User, "attest", bundle.Spec.SignerName) {
+				return nil
+			}
+			return plugin.Forbidden(a, fmt.Errorf("user not permitted to attest for signerName %q", bundle.Spec.SignerName))
+		},
+	}
+}
+
+// onlyCollected: nothing is changed but what the garbage collector changes.
+func onlyCollected(bundle *certificatesv1.ClusterTrustBundle, old any) bool {
+	before, ok := old.(*certificatesv1.ClusterTrustBundle)
+	if !ok || before == nil {
+		return false
+	}
+	after := bundle.DeepCopy()
+	after.OwnerReferences, after.Finalizers, after.ManagedFields = before.OwnerReferences, before.Finalizers, before.ManagedFields
+	return apiequality.Semantic.DeepEqual(after, before)
 }
 
 // NewSubjectRestriction makes the plugin that keeps client certificates out of system:masters, which no role could take back.

@@ -55,6 +55,7 @@ var packages = []string{
 	"k8s.io/api/scheduling/v1",
 	"k8s.io/api/scheduling/v1alpha3", // batch/v1 refers to it
 	"k8s.io/api/storage/v1",
+	"k8s.io/api/storagemigration/v1",
 	"k8s.io/apimachinery/pkg/api/resource",
 	"k8s.io/apimachinery/pkg/apis/meta/v1",
 	"k8s.io/apimachinery/pkg/runtime",

@@ -25,7 +25,7 @@ import (
 
 // Resources is the table of certificates.k8s.io/v1.
 func Resources(env *registry.Env) []registry.Resource {
-	return []registry.Resource{signingRequests(env)}
+	return []registry.Resource{signingRequests(env), clusterTrustBundles(), podCertificateRequests(env)}
 }
 
 func kind(name string) schema.GroupVersionKind {

@@ -3,6 +3,7 @@ package typed_test
 import (
 	"context"
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -21,6 +22,19 @@ const jobTemplate = `{spec: {restartPolicy: Never, containers: [{name: a, image:
 const hookRule = `{operations: [CREATE], apiGroups: [""], apiVersions: [v1], resources: [pods]}`
 const hook = `{name: a.example.com, clientConfig: {service: {namespace: a, name: a}}, sideEffects: None, admissionReviewVersions: [v1], rules: [` + hookRule + `]}`
 const workload = `selector: {matchLabels: {app: a}}, template: ` + podTemplate
+
+// stub is an empty PKCS#10 request, authority a certificate that may sign others.
+const stub = `MIG7MGICAQAwADBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABHcmxw4CRxg33dBiC/h21G9DMpNu02QD/T9A+ctglSpSHjJR93aeS38yQnzOK/rFWy+SZdiQe3wbxKw06cew3YygADAKBggqhkjOPQQDAgNJADBGAiEA9f2sSYjsqjtwlnxG61hV79eNN1Q1isieZyQUZgPZEI8CIQDcwG84+Qe1Vm5z/ViGMH6rlEa/TqBsvV3+1Vy7Aq8W1Q==`
+const authority = `-----BEGIN CERTIFICATE-----
+MIIBOzCB4aADAgECAgEBMAoGCCqGSM49BAMCMAwxCjAIBgNVBAMTAWEwIBcNMjMx
+MTE0MjIxMzIwWhgPMjA5NjEwMDIwNzA2NDBaMAwxCjAIBgNVBAMTAWEwWTATBgcq
+hkjOPQIBBggqhkjOPQMBBwNCAAR3JscOAkcYN93QYgv4dtRvQzKTbtNkA/0/QPnL
+YJUqUh4yUfd2nkt/MkJ8ziv6xVsvkmXYkHt8G8SsNOnHsN2MozIwMDAPBgNVHRMB
+Af8EBTADAQH/MB0GA1UdDgQWBBRfsoNskkQfu4vMCnY/k24ujMDDODAKBggqhkjO
+PQQDAgNJADBGAiEAr6UueNUNiRJBobsWCTP/dWIysiCzH+N4bcSzqKgl2fACIQCu
+PFqNwKNuZ8e/lEhRFJiLDZNXKlgX4u4RV1NQ1y3OiQ==
+-----END CERTIFICATE-----
+`
 
 // kinds are the least manifest of each resource, as a client may write it.
 var kinds = []struct {
@@ -77,6 +91,9 @@ var kinds = []struct {
 	{"resource.k8s.io", "v1", "resourceclaims", "ResourceClaim", false, `spec: {devices: {requests: [{name: a, exactly: {deviceClassName: a}}]}}`},
 	{"resource.k8s.io", "v1", "resourceclaimtemplates", "ResourceClaimTemplate", false, `spec: {spec: {devices: {requests: [{name: a, firstAvailable: [{name: b, deviceClassName: a}]}]}}}`},
 	{"resource.k8s.io", "v1", "resourceslices", "ResourceSlice", true, `spec: {driver: example.com, nodeName: n1, pool: {name: a, resourceSliceCount: 1}, devices: [{name: d, attributes: {a: {int: 5}}}]}`},
+	{"storagemigration.k8s.io", "v1", "storageversionmigrations", "StorageVersionMigration", true, `spec: {resource: {resource: pods}}`},
+	{"certificates.k8s.io", "v1", "podcertificaterequests", "PodCertificateRequest", false, `spec: {signerName: example.com/a, podName: p, podUID: u, serviceAccountName: s, serviceAccountUID: u, nodeName: n1, nodeUID: u, stubPKCS10Request: ` + stub + `}`},
+	{"certificates.k8s.io", "v1", "clustertrustbundles", "ClusterTrustBundle", true, `spec: {trustBundle: ` + strconv.Quote(authority) + `}`},
 	{"node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", true, `handler: a`},
 	{"coordination.k8s.io", "v1", "leases", "Lease", false, `spec: {holderIdentity: a}`},
 	{"discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", false, `addressType: IPv4, endpoints: [{addresses: [10.0.0.1]}], ports: [{port: 80}]`},
