@@ -61,9 +61,17 @@ var selectable = map[schema.GroupVersionResource]struct {
 		object: "{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, metadata: {name: x}, spec: {signerName: example.com/s, usages: [client auth], request: " + certificateRequest + "}}",
 		fields: map[string]string{"spec.signerName": "example.com/s"},
 	},
+	{Group: "certificates.k8s.io", Version: "v1", Resource: "clustertrustbundles"}: {
+		object: "{apiVersion: certificates.k8s.io/v1, kind: ClusterTrustBundle, metadata: {name: 'example.com:s:x'}, spec: {signerName: example.com/s, trustBundle: \"" + authority + "\"}}",
+		fields: map[string]string{"spec.signerName": "example.com/s"},
+	},
+	{Group: "certificates.k8s.io", Version: "v1", Resource: "podcertificaterequests"}: {
+		object: "{apiVersion: certificates.k8s.io/v1, kind: PodCertificateRequest, metadata: {name: x}, spec: {signerName: example.com/s, podName: p, podUID: u, serviceAccountName: s, serviceAccountUID: u, nodeName: n1, nodeUID: u, stubPKCS10Request: " + stub + "}}",
+		fields: map[string]string{"spec.signerName": "example.com/s", "spec.podName": "p", "spec.nodeName": "n1"},
+	},
 	{Group: "resource.k8s.io", Version: "v1", Resource: "resourceslices"}: {
 		object: "{apiVersion: resource.k8s.io/v1, kind: ResourceSlice, metadata: {name: x}, spec: {driver: d.example.com, nodeName: n1, pool: {name: p, generation: 1, resourceSliceCount: 1}, devices: [{name: e}]}}",
-		fields: map[string]string{"spec.driver": "d.example.com", "spec.nodeName": "n1"}, refusal: "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: %s",
+		fields: map[string]string{"spec.driver": "d.example.com", "spec.nodeName": "n1", "spec.pool.name": "p"}, refusal: "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: %s",
 	},
 	{Version: "v1", Resource: "events"}: {
 		object: "{apiVersion: v1, kind: Event, metadata: {name: x}, involvedObject: {kind: Pod, namespace: default, name: p, uid: u, apiVersion: v1, resourceVersion: '7', fieldPath: 'spec.containers{c}'}, reason: R, type: Normal, reportingComponent: c, source: {component: s}}",
@@ -82,6 +90,12 @@ var selectable = map[schema.GroupVersionResource]struct {
 }
 
 const certificateRequest = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlIV01IOENBUUF3SFRFTk1Bc0dBMVVFQXd3RWFtRnVaVEVNTUFvR0ExVUVDZ3dEWkdWMk1Ga3dFd1lIS29aSQp6ajBDQVFZSUtvWkl6ajBEQVFjRFFnQUUwTm9maFplbXRKSVVqQXg1VXNKaThvSEZDdSt2bkZvTkJZWFhJcWNGClZmRkZVMWdBMHZtZ0FBVEJZTnR6cmlybVhtcDg3SFEyY3BReUF2YzhTY3h4NHFBQU1Bb0dDQ3FHU000OUJBTUMKQTBjQU1FUUNJQ2Z5WHBKbnZVUHcwY2pQRm1RNEhPTTVmQ3ZDZmNzS0xoZ1VleEJsa3Btc0FpQXlMdkVwVW11MwpVd3pYYkIxN2o1UGtFbHNJNjdJS2VBZ3A1Rm9qUyttNk1nPT0KLS0tLS1FTkQgQ0VSVElGSUNBVEUgUkVRVUVTVC0tLS0tCg=="
+
+// stub is an empty PKCS#10 request, authority a certificate that may sign others.
+const (
+	stub      = "MIG7MGICAQAwADBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABHcmxw4CRxg33dBiC/h21G9DMpNu02QD/T9A+ctglSpSHjJR93aeS38yQnzOK/rFWy+SZdiQe3wbxKw06cew3YygADAKBggqhkjOPQQDAgNJADBGAiEA9f2sSYjsqjtwlnxG61hV79eNN1Q1isieZyQUZgPZEI8CIQDcwG84+Qe1Vm5z/ViGMH6rlEa/TqBsvV3+1Vy7Aq8W1Q=="
+	authority = `-----BEGIN CERTIFICATE-----\nMIIBOzCB4aADAgECAgEBMAoGCCqGSM49BAMCMAwxCjAIBgNVBAMTAWEwIBcNMjMx\nMTE0MjIxMzIwWhgPMjA5NjEwMDIwNzA2NDBaMAwxCjAIBgNVBAMTAWEwWTATBgcq\nhkjOPQIBBggqhkjOPQMBBwNCAAR3JscOAkcYN93QYgv4dtRvQzKTbtNkA/0/QPnL\nYJUqUh4yUfd2nkt/MkJ8ziv6xVsvkmXYkHt8G8SsNOnHsN2MozIwMDAPBgNVHRMB\nAf8EBTADAQH/MB0GA1UdDgQWBBRfsoNskkQfu4vMCnY/k24ujMDDODAKBggqhkjO\nPQQDAgNJADBGAiEAr6UueNUNiRJBobsWCTP/dWIysiCzH+N4bcSzqKgl2fACIQCu\nPFqNwKNuZ8e/lEhRFJiLDZNXKlgX4u4RV1NQ1y3OiQ==\n-----END CERTIFICATE-----\n`
+)
 
 // Every kind is selected by name, those that upstream gives more fields by these, in lists, watches and deletions alike; any
 // other label is refused in upstream's words.

@@ -175,7 +175,7 @@ func resourceSlices(env *registry.Env) registry.Resource {
 		}),
 		Selects: func(label string) (string, error) {
 			switch label {
-			case "metadata.name", resourcev1.ResourceSliceSelectorNodeName, resourcev1.ResourceSliceSelectorDriver:
+			case "metadata.name", resourcev1.ResourceSliceSelectorNodeName, resourcev1.ResourceSliceSelectorDriver, resourcev1.ResourceSliceSelectorPoolName:
 				return label, nil
 			}
 			return "", fmt.Errorf("field label not supported for %s: %s", resourcev1.SchemeGroupVersion.WithKind("ResourceSlice"), label)
