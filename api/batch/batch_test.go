@@ -157,7 +157,8 @@ func TestScheduleNext(t *testing.T) {
 		"5,10 8-9 * * *":   "2026-01-31 08:05",
 		"0 0 1 * *":        "2026-02-01 00:00",
 		"0 12 * * mon-Wed": "2026-02-02 12:00",
-		"0 0 * * 7":        "2026-02-01 00:00",
+		"0 0 * * 0":        "2026-02-01 00:00",
+		"0 0 */2 * 6":      "2026-01-31 00:00", // a step restricts: an odd day or a Saturday
 		"0 0 13 * 5":       "2026-02-06 00:00", // both restricted: a 13th or a Friday
 		"0 0 29 2 *":       "2028-02-29 00:00",
 		"30 4 1/10 jun *":  "2026-06-01 04:30",
@@ -177,7 +178,7 @@ func TestScheduleNext(t *testing.T) {
 	if err != nil || !never.Next(from).IsZero() {
 		t.Errorf("the 30th of February: %v", err)
 	}
-	for _, text := range []string{"", "60 * * * *", "* * 0 * *", "*/0 * * * *", "5-1 * * * *", "a * * * *", "@never", "@every x", "* * * * * *"} {
+	for _, text := range []string{"", "60 * * * *", "* * 0 * *", "*/0 * * * *", "5-1 * * * *", "a * * * *", "@never", "@every x", "* * * * * *", "0 0 * * 7"} {
 		if _, err := cronjob.ParseSchedule(text); err == nil {
 			t.Errorf("%q was understood", text)
 		}

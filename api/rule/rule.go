@@ -9,10 +9,12 @@ package rule
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -101,7 +103,19 @@ func OneOf[T ~string](value T, path *field.Path, words ...T) field.ErrorList {
 
 // Immutable asks that a field has not changed.
 func Immutable(value, old any, path *field.Path) field.ErrorList {
-	return apivalidation.ValidateImmutableField(value, old, path)
+	if equality.Semantic.DeepEqual(value, old) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path, shown(value), apivalidation.FieldImmutableErrorMsg)}
+}
+
+// shown is Untagged of what has fields, and anything else as it is.
+func shown(value any) any {
+	switch reflect.ValueOf(value).Kind() {
+	case reflect.Struct, reflect.Pointer, reflect.Slice:
+		return Untagged(value)
+	}
+	return value
 }
 
 // PortNumOrName asks for a port number or the name of a port.

@@ -4,7 +4,14 @@
 package daemonset
 
 import (
+	"maps"
+	"strconv"
+
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
@@ -39,28 +46,39 @@ func SetDefaults(ds *appsv1.DaemonSet) {
 // Validate checks a daemon set on its own.
 func Validate(ds *appsv1.DaemonSet) field.ErrorList {
 	spec, path := &ds.Spec, field.NewPath("spec")
-	errs := pod.ValidateReplicas(nil, spec.MinReadySeconds, path)
-	errs = append(errs, pod.ValidateSelectorAndTemplate(spec.Selector, &spec.Template, "daemonset", path)...)
+	errs := metav1validation.ValidateLabelSelector(spec.Selector, metav1validation.LabelSelectorValidationOptions{}, path.Child("selector"))
+	// A missing selector finds no pod, so it is refused here.
+	if selector, err := metav1.LabelSelectorAsSelector(spec.Selector); err == nil && !selector.Matches(labels.Set(spec.Template.Labels)) {
+		errs = append(errs, field.Invalid(path.Child("template", "metadata", "labels"), spec.Template.Labels, "`selector` does not match template `labels`"))
+	}
+	if s := spec.Selector; s != nil && len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
+		errs = append(errs, field.Invalid(path.Child("selector"), s, "empty selector is invalid for daemonset"))
+	}
+	errs = append(errs, pod.ValidatePodTemplateSpec(&spec.Template, path.Child("template"))...)
+	errs = append(errs, pod.ValidateNeverEnding(&spec.Template.Spec, "DaemonSet", path.Child("template", "spec"))...)
+	errs = append(errs, rule.NonNegative(int64(spec.MinReadySeconds), path.Child("minReadySeconds"))...)
+	errs = append(errs, validateStrategy(&spec.UpdateStrategy, path.Child("updateStrategy"))...)
 	if n := spec.RevisionHistoryLimit; n != nil {
 		errs = append(errs, rule.NonNegative(int64(*n), path.Child("revisionHistoryLimit"))...)
 	}
-	return append(errs, validateStrategy(&spec.UpdateStrategy, path.Child("updateStrategy"))...)
+	return errs
 }
 
 func validateStrategy(s *appsv1.DaemonSetUpdateStrategy, path *field.Path) field.ErrorList {
-	errs := rule.Supported(s.Type, path.Child("type"), appsv1.RollingUpdateDaemonSetStrategyType, appsv1.OnDeleteDaemonSetStrategyType)
-	if s.Type != appsv1.RollingUpdateDaemonSetStrategyType {
-		return errs
+	switch {
+	case s.Type == appsv1.OnDeleteDaemonSetStrategyType:
+		return nil
+	case s.Type != appsv1.RollingUpdateDaemonSetStrategyType:
+		return field.ErrorList{field.NotSupported(path, rule.Untagged(s), []appsv1.DaemonSetUpdateStrategyType{appsv1.RollingUpdateDaemonSetStrategyType, appsv1.OnDeleteDaemonSetStrategyType})}
+	case s.RollingUpdate == nil:
+		return field.ErrorList{field.Required(path.Child("rollingUpdate"), "")}
 	}
 	path = path.Child("rollingUpdate")
-	if s.RollingUpdate == nil {
-		return append(errs, field.Required(path, ""))
-	}
 	unavailable, surge := ptr.Deref(s.RollingUpdate.MaxUnavailable, intstr.IntOrString{}), ptr.Deref(s.RollingUpdate.MaxSurge, intstr.IntOrString{})
-	for name, n := range map[string]intstr.IntOrString{"maxUnavailable": unavailable, "maxSurge": surge} {
-		errs = append(errs, rule.IntOrPercent(n, path.Child(name))...)
-		errs = append(errs, rule.NotMoreThan100Percent(n, path.Child(name))...)
-	}
+	errs := rule.IntOrPercent(unavailable, path.Child("maxUnavailable"))
+	errs = append(errs, rule.IntOrPercent(surge, path.Child("maxSurge"))...)
+	errs = append(errs, rule.NotMoreThan100Percent(unavailable, path.Child("maxUnavailable"))...)
+	errs = append(errs, rule.NotMoreThan100Percent(surge, path.Child("maxSurge"))...)
 	// Of a pod per node either the old one goes first or the new one comes first.
 	switch hasUnavailable, hasSurge := nonZero(unavailable), nonZero(surge); {
 	case hasUnavailable && hasSurge:
@@ -80,25 +98,57 @@ func nonZero(n intstr.IntOrString) bool {
 
 // ValidateUpdate: a changed selector would disown the pods that run.
 func ValidateUpdate(ds, old *appsv1.DaemonSet) field.ErrorList {
-	return append(Validate(ds), rule.Immutable(ds.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))...)
+	return append(rule.Immutable(ds.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector")), Validate(ds)...)
 }
 
 // ValidateStatusUpdate checks the numbers a controller reports.
 func ValidateStatusUpdate(ds, old *appsv1.DaemonSet) field.ErrorList {
 	s, path := &ds.Status, field.NewPath("status")
-	errs := rule.NonNegative(s.ObservedGeneration, path.Child("observedGeneration"))
-	for name, n := range map[string]int32{
-		"currentNumberScheduled": s.CurrentNumberScheduled, "numberMisscheduled": s.NumberMisscheduled,
-		"desiredNumberScheduled": s.DesiredNumberScheduled, "numberReady": s.NumberReady,
-		"updatedNumberScheduled": s.UpdatedNumberScheduled, "numberAvailable": s.NumberAvailable,
-		"numberUnavailable": s.NumberUnavailable,
-	} {
-		errs = append(errs, rule.NonNegative(int64(n), path.Child(name))...)
+	errs := rule.NonNegativeCounts(path, rule.Count{Field: "currentNumberScheduled", N: int64(s.CurrentNumberScheduled)},
+		rule.Count{Field: "numberMisscheduled", N: int64(s.NumberMisscheduled)}, rule.Count{Field: "desiredNumberScheduled", N: int64(s.DesiredNumberScheduled)},
+		rule.Count{Field: "numberReady", N: int64(s.NumberReady)}, rule.Count{Field: "observedGeneration", N: s.ObservedGeneration},
+		rule.Count{Field: "updatedNumberScheduled", N: int64(s.UpdatedNumberScheduled)}, rule.Count{Field: "numberAvailable", N: int64(s.NumberAvailable)},
+		rule.Count{Field: "numberUnavailable", N: int64(s.NumberUnavailable)}, rule.Count{Field: "collisionCount", N: int64(ptr.Deref(s.CollisionCount, 0))})
+	return append(errs, rule.NotDecremented(s.CollisionCount, old.Status.CollisionCount, path.Child("collisionCount"))...)
+}
+
+// SetTemplateGeneration counts the templates in an annotation, where the days before ControllerRevisions left the count;
+// old is nil at a create. Nobody else can set it later on.
+func SetTemplateGeneration(ds, old *appsv1.DaemonSet) {
+	n := templateGeneration(ds)
+	if old != nil {
+		n = templateGeneration(old)
+		if TemplateChanged(ds, old) {
+			n++
+		}
 	}
-	return errs
+	annotations := maps.Clone(ds.Annotations)
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[appsv1.DeprecatedTemplateGeneration] = strconv.FormatInt(max(n, 1), 10)
+	ds.Annotations = annotations
+}
+
+func templateGeneration(ds *appsv1.DaemonSet) int64 {
+	n, _ := strconv.ParseInt(ds.Annotations[appsv1.DeprecatedTemplateGeneration], 10, 64)
+	return n
+}
+
+// TemplateChanged: the pods are to be others.
+func TemplateChanged(ds, old *appsv1.DaemonSet) bool {
+	return !equality.Semantic.DeepEqual(ds.Spec.Template, old.Spec.Template)
 }
 
 // Warnings are those of the pods.
 func Warnings(ds *appsv1.DaemonSet) []string {
 	return pod.WarningsForTemplate(&ds.Spec.Template, field.NewPath("spec", "template"))
+}
+
+// WarningsOnUpdate: whoever changed something else has not written the template.
+func WarningsOnUpdate(ds, old *appsv1.DaemonSet) []string {
+	if !TemplateChanged(ds, old) {
+		return nil
+	}
+	return Warnings(ds)
 }

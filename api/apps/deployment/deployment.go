@@ -46,9 +46,10 @@ func SetDefaults(d *appsv1.Deployment) {
 // Validate checks a deployment on its own.
 func Validate(d *appsv1.Deployment) field.ErrorList {
 	spec, path := &d.Spec, field.NewPath("spec")
-	errs := pod.ValidateReplicas(spec.Replicas, spec.MinReadySeconds, path)
-	errs = append(errs, pod.ValidateSelectorAndTemplate(spec.Selector, &spec.Template, "deployment", path)...)
+	errs := rule.NonNegative(int64(ptr.Deref(spec.Replicas, 0)), path.Child("replicas"))
+	errs = append(errs, pod.ValidateSelectorAndTemplate(spec.Selector, &spec.Template, path)...)
 	errs = append(errs, validateStrategy(&spec.Strategy, path.Child("strategy"))...)
+	errs = append(errs, rule.NonNegative(int64(spec.MinReadySeconds), path.Child("minReadySeconds"))...)
 	if n := spec.RevisionHistoryLimit; n != nil {
 		errs = append(errs, rule.NonNegative(int64(*n), path.Child("revisionHistoryLimit"))...)
 	}
@@ -62,19 +63,20 @@ func Validate(d *appsv1.Deployment) field.ErrorList {
 }
 
 func validateStrategy(s *appsv1.DeploymentStrategy, path *field.Path) field.ErrorList {
-	errs := rule.Supported(s.Type, path.Child("type"), appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType)
 	switch s.Type {
 	case appsv1.RecreateDeploymentStrategyType:
 		if s.RollingUpdate != nil {
-			errs = append(errs, field.Forbidden(path.Child("rollingUpdate"), "may not be specified when strategy `type` is 'Recreate'"))
+			return field.ErrorList{field.Forbidden(path.Child("rollingUpdate"), "may not be specified when strategy `type` is 'Recreate'")}
 		}
 	case appsv1.RollingUpdateDeploymentStrategyType:
 		if s.RollingUpdate == nil {
-			return append(errs, field.Required(path.Child("rollingUpdate"), "this should be defaulted and never be nil"))
+			return field.ErrorList{field.Required(path.Child("rollingUpdate"), "this should be defaulted and never be nil")}
 		}
-		errs = append(errs, validateRollingUpdate(s.RollingUpdate, path.Child("rollingUpdate"))...)
+		return validateRollingUpdate(s.RollingUpdate, path.Child("rollingUpdate"))
+	default:
+		return field.ErrorList{field.NotSupported(path, rule.Untagged(s), []appsv1.DeploymentStrategyType{appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType})}
 	}
-	return errs
+	return nil
 }
 
 func validateRollingUpdate(r *appsv1.RollingUpdateDeployment, path *field.Path) field.ErrorList {
@@ -102,32 +104,22 @@ func ValidateUpdate(d, old *appsv1.Deployment) field.ErrorList {
 // ValidateStatusUpdate checks that the numbers a controller reports fit each other.
 func ValidateStatusUpdate(d, old *appsv1.Deployment) field.ErrorList {
 	s, path := &d.Status, field.NewPath("status")
-	errs := rule.NonNegative(s.ObservedGeneration, path.Child("observedGeneration"))
-	errs = append(errs, rule.NonNegative(int64(s.Replicas), path.Child("replicas"))...)
-	errs = append(errs, rule.NonNegative(int64(s.UpdatedReplicas), path.Child("updatedReplicas"))...)
-	errs = append(errs, rule.NonNegative(int64(s.ReadyReplicas), path.Child("readyReplicas"))...)
-	errs = append(errs, rule.NonNegative(int64(s.AvailableReplicas), path.Child("availableReplicas"))...)
-	errs = append(errs, rule.NonNegative(int64(s.UnavailableReplicas), path.Child("unavailableReplicas"))...)
-	const more = "cannot be greater than status.replicas"
-	if s.UpdatedReplicas > s.Replicas {
-		errs = append(errs, field.Invalid(path.Child("updatedReplicas"), s.UpdatedReplicas, more))
-	}
-	if s.ReadyReplicas > s.Replicas {
-		errs = append(errs, field.Invalid(path.Child("readyReplicas"), s.ReadyReplicas, more))
-	}
-	if s.AvailableReplicas > s.Replicas {
-		errs = append(errs, field.Invalid(path.Child("availableReplicas"), s.AvailableReplicas, more))
-	}
-	if s.AvailableReplicas > s.ReadyReplicas {
-		errs = append(errs, field.Invalid(path.Child("availableReplicas"), s.AvailableReplicas, "cannot be greater than readyReplicas"))
-	}
-	if s.CollisionCount != nil && ptr.Deref(old.Status.CollisionCount, 0) > *s.CollisionCount {
-		errs = append(errs, field.Invalid(path.Child("collisionCount"), *s.CollisionCount, "cannot be decremented"))
-	}
-	return errs
+	updated, ready := rule.Count{Field: "updatedReplicas", N: int64(s.UpdatedReplicas)}, rule.Count{Field: "readyReplicas", N: int64(s.ReadyReplicas)}
+	available := rule.Count{Field: "availableReplicas", N: int64(s.AvailableReplicas)}
+	errs := rule.NonNegativeCounts(path, rule.Count{Field: "observedGeneration", N: s.ObservedGeneration}, rule.Count{Field: "replicas", N: int64(s.Replicas)},
+		updated, ready, available, rule.Count{Field: "unavailableReplicas", N: int64(s.UnavailableReplicas)},
+		rule.Count{Field: "terminatingReplicas", N: int64(ptr.Deref(s.TerminatingReplicas, 0))}, rule.Count{Field: "collisionCount", N: int64(ptr.Deref(s.CollisionCount, 0))})
+	errs = append(errs, rule.CountsAtMost(path, int64(s.Replicas), "status.replicas", updated, ready, available)...)
+	errs = append(errs, rule.CountsAtMost(path, int64(s.ReadyReplicas), "readyReplicas", available)...)
+	return append(errs, rule.NotDecremented(s.CollisionCount, old.Status.CollisionCount, path.Child("collisionCount"))...)
 }
 
-// Warnings are those of the pods.
+// Warnings are those of the name, and of the pods.
 func Warnings(d *appsv1.Deployment) []string {
+	return append(pod.WarnWorkloadName(d.Name), WarningsOnUpdate(d)...)
+}
+
+// WarningsOnUpdate: its name cannot be helped any more.
+func WarningsOnUpdate(d *appsv1.Deployment) []string {
 	return pod.WarningsForTemplate(&d.Spec.Template, field.NewPath("spec", "template"))
 }

@@ -37,7 +37,7 @@ func TestValidate(t *testing.T) {
 		"other labels":      {func(s *appsv1.DeploymentSpec) { s.Template.Labels = nil }, []string{"spec.template.metadata.labels: Invalid value … `selector` does not match template `labels`"}},
 		"the pod's own":     {func(s *appsv1.DeploymentSpec) { s.Template.Spec.Containers[0].Name = "" }, []string{"spec.template.spec.containers[0].name: Required value"}},
 		"recreate, rolling": {func(s *appsv1.DeploymentSpec) { s.Strategy.Type = appsv1.RecreateDeploymentStrategyType }, []string{"spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"}},
-		"strategy":          {func(s *appsv1.DeploymentSpec) { s.Strategy.Type = "x" }, []string{"spec.strategy.type: Unsupported value"}},
+		"strategy":          {func(s *appsv1.DeploymentSpec) { s.Strategy.Type = "x" }, []string{`spec.strategy: Unsupported value: {"Type":"x","RollingUpdate":{"MaxUnavailable":"25%","MaxSurge":"25%"}}: supported values: "Recreate", "RollingUpdate"`}},
 		"no room":           {rolling(intstr.FromInt32(0), intstr.FromString("0%")), []string{"spec.strategy.rollingUpdate.maxUnavailable: Invalid value … may not be 0 when `maxSurge` is 0"}},
 		"too much":          {rolling(intstr.FromString("110%"), intstr.FromInt32(1)), []string{"spec.strategy.rollingUpdate.maxUnavailable: Invalid value … must not be greater than 100%"}},
 		"no percent":        {rolling(intstr.FromString("x"), intstr.FromInt32(1)), []string{"spec.strategy.rollingUpdate.maxUnavailable: Invalid value … a valid percent string must be a numeric string followed by an ending '%'"}},

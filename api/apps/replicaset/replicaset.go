@@ -23,8 +23,9 @@ func SetDefaults(rs *appsv1.ReplicaSet) {
 // Validate checks a replica set on its own.
 func Validate(rs *appsv1.ReplicaSet) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := pod.ValidateReplicas(rs.Spec.Replicas, rs.Spec.MinReadySeconds, path)
-	return append(errs, pod.ValidateSelectorAndTemplate(rs.Spec.Selector, &rs.Spec.Template, "replicaset", path)...)
+	errs := rule.NonNegative(int64(ptr.Deref(rs.Spec.Replicas, 0)), path.Child("replicas"))
+	errs = append(errs, rule.NonNegative(int64(rs.Spec.MinReadySeconds), path.Child("minReadySeconds"))...)
+	return append(errs, pod.ValidateSelectorAndTemplate(rs.Spec.Selector, &rs.Spec.Template, path)...)
 }
 
 // ValidateUpdate: a changed selector would disown the pods that run.
@@ -35,25 +36,20 @@ func ValidateUpdate(rs, old *appsv1.ReplicaSet) field.ErrorList {
 // ValidateStatusUpdate checks that the numbers a controller reports fit each other.
 func ValidateStatusUpdate(rs, old *appsv1.ReplicaSet) field.ErrorList {
 	s, path := &rs.Status, field.NewPath("status")
-	errs := rule.NonNegative(int64(s.Replicas), path.Child("replicas"))
-	errs = append(errs, rule.NonNegative(int64(s.FullyLabeledReplicas), path.Child("fullyLabeledReplicas"))...)
-	errs = append(errs, rule.NonNegative(int64(s.ReadyReplicas), path.Child("readyReplicas"))...)
-	errs = append(errs, rule.NonNegative(int64(s.AvailableReplicas), path.Child("availableReplicas"))...)
-	errs = append(errs, rule.NonNegative(s.ObservedGeneration, path.Child("observedGeneration"))...)
-	const more = "cannot be greater than status.replicas"
-	if s.FullyLabeledReplicas > s.Replicas {
-		errs = append(errs, field.Invalid(path.Child("fullyLabeledReplicas"), s.FullyLabeledReplicas, more))
-	}
-	if s.ReadyReplicas > s.Replicas {
-		errs = append(errs, field.Invalid(path.Child("readyReplicas"), s.ReadyReplicas, more))
-	}
-	if s.AvailableReplicas > s.ReadyReplicas {
-		errs = append(errs, field.Invalid(path.Child("availableReplicas"), s.AvailableReplicas, "cannot be greater than readyReplicas"))
-	}
-	return errs
+	labeled, ready := rule.Count{Field: "fullyLabeledReplicas", N: int64(s.FullyLabeledReplicas)}, rule.Count{Field: "readyReplicas", N: int64(s.ReadyReplicas)}
+	available := rule.Count{Field: "availableReplicas", N: int64(s.AvailableReplicas)}
+	errs := rule.NonNegativeCounts(path, rule.Count{Field: "replicas", N: int64(s.Replicas)}, labeled, ready, available,
+		rule.Count{Field: "observedGeneration", N: s.ObservedGeneration}, rule.Count{Field: "terminatingReplicas", N: int64(ptr.Deref(s.TerminatingReplicas, 0))})
+	errs = append(errs, rule.CountsAtMost(path, int64(s.Replicas), "status.replicas", labeled, ready, available)...)
+	return append(errs, rule.CountsAtMost(path, int64(s.ReadyReplicas), "readyReplicas", available)...)
 }
 
-// Warnings are those of the pods.
+// Warnings are those of the name, and of the pods.
 func Warnings(rs *appsv1.ReplicaSet) []string {
+	return append(pod.WarnWorkloadName(rs.Name), WarningsOnUpdate(rs)...)
+}
+
+// WarningsOnUpdate: its name cannot be helped any more.
+func WarningsOnUpdate(rs *appsv1.ReplicaSet) []string {
 	return pod.WarningsForTemplate(&rs.Spec.Template, field.NewPath("spec", "template"))
 }

@@ -55,19 +55,13 @@ func ValidateUpdate(c, old *batchv1.CronJob) field.ErrorList { return validateSp
 func validateSpec(spec, old *batchv1.CronJobSpec) field.ErrorList {
 	path := field.NewPath("spec")
 	errs := validateSchedule(spec, old != nil && strings.Contains(old.Schedule, "TZ"), path.Child("schedule"))
+	if n := spec.StartingDeadlineSeconds; n != nil {
+		errs = append(errs, rule.NonNegative(*n, path.Child("startingDeadlineSeconds"))...)
+	}
 	if old == nil || !ptr.Equal(spec.TimeZone, old.TimeZone) {
 		errs = append(errs, validateTimeZone(spec.TimeZone, path.Child("timeZone"))...)
 	}
 	errs = append(errs, rule.Supported(spec.ConcurrencyPolicy, path.Child("concurrencyPolicy"), batchv1.AllowConcurrent, batchv1.ForbidConcurrent, batchv1.ReplaceConcurrent)...)
-	if n := spec.StartingDeadlineSeconds; n != nil {
-		errs = append(errs, rule.NonNegative(*n, path.Child("startingDeadlineSeconds"))...)
-	}
-	if n := spec.SuccessfulJobsHistoryLimit; n != nil {
-		errs = append(errs, rule.NonNegative(int64(*n), path.Child("successfulJobsHistoryLimit"))...)
-	}
-	if n := spec.FailedJobsHistoryLimit; n != nil {
-		errs = append(errs, rule.NonNegative(int64(*n), path.Child("failedJobsHistoryLimit"))...)
-	}
 	at := path.Child("jobTemplate", "spec")
 	errs = append(errs, job.ValidateSpec(&spec.JobTemplate.Spec, at)...)
 	// Each job makes a selector of its own.
@@ -75,7 +69,13 @@ func validateSpec(spec, old *batchv1.CronJobSpec) field.ErrorList {
 		errs = append(errs, field.Invalid(at.Child("selector"), s, "`selector` will be auto-generated"))
 	}
 	if ptr.Deref(spec.JobTemplate.Spec.ManualSelector, false) {
-		errs = append(errs, field.NotSupported(at.Child("manualSelector"), "true", []string{"nil", "false"}))
+		errs = append(errs, field.NotSupported(at.Child("manualSelector"), spec.JobTemplate.Spec.ManualSelector, []string{"nil", "false"}))
+	}
+	if n := spec.SuccessfulJobsHistoryLimit; n != nil {
+		errs = append(errs, rule.NonNegative(int64(*n), path.Child("successfulJobsHistoryLimit"))...)
+	}
+	if n := spec.FailedJobsHistoryLimit; n != nil {
+		errs = append(errs, rule.NonNegative(int64(*n), path.Child("failedJobsHistoryLimit"))...)
 	}
 	return errs
 }
@@ -84,18 +84,38 @@ func validateSchedule(spec *batchv1.CronJobSpec, allowTZ bool, path *field.Path)
 	if spec.Schedule == "" {
 		return field.ErrorList{field.Required(path, "")}
 	}
+	var errs field.ErrorList
+	if _, err := ParseSchedule(spec.Schedule); err != nil {
+		errs = append(errs, field.Invalid(path, spec.Schedule, err.Error()))
+	}
 	switch zoned := strings.Contains(spec.Schedule, "TZ"); {
 	case zoned && !allowTZ:
-		return field.ErrorList{field.Invalid(path, spec.Schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead")}
+		errs = append(errs, field.Invalid(path, spec.Schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"))
 	case zoned && spec.TimeZone != nil:
-		return field.ErrorList{field.Invalid(path, spec.Schedule, "cannot use both timeZone field and TZ or CRON_TZ in schedule")}
-	case zoned:
-		return nil
+		errs = append(errs, field.Invalid(path, spec.Schedule, "cannot use both timeZone field and TZ or CRON_TZ in schedule"))
 	}
-	if _, err := ParseSchedule(spec.Schedule); err != nil {
-		return field.ErrorList{field.Invalid(path, spec.Schedule, err.Error())}
+	return errs
+}
+
+// Warnings are those of the name, and of the jobs.
+func Warnings(c *batchv1.CronJob) []string {
+	return append(pod.WarnWorkloadName(c.Name), warnJobs(c)...)
+}
+
+// WarningsOnUpdate tell each time of a time zone where it does not belong; the path in the text is upstream's.
+func WarningsOnUpdate(c, old *batchv1.CronJob) []string {
+	var warnings []string
+	if c.Generation != old.Generation {
+		warnings = warnJobs(c)
 	}
-	return nil
+	if strings.Contains(c.Spec.Schedule, "TZ") {
+		warnings = append(warnings, "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details")
+	}
+	return warnings
+}
+
+func warnJobs(c *batchv1.CronJob) []string {
+	return job.Warnings(&c.Spec.JobTemplate.Spec, field.NewPath("spec", "jobTemplate", "spec"))
 }
 
 // zonePart is a part of the name of a time zone ("Europe", "Etc", "GMT+5").

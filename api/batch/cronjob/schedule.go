@@ -22,7 +22,7 @@ type cronField struct {
 }
 
 var cronFields = [5]cronField{
-	{0, 59, ""}, {0, 23, ""}, {1, 31, ""}, {1, 12, "janfebmaraprmayjunjulaugsepoctnovdec"}, {0, 7, "sunmontuewedthufrisat"},
+	{0, 59, ""}, {0, 23, ""}, {1, 31, ""}, {1, 12, "janfebmaraprmayjunjulaugsepoctnovdec"}, {0, 6, "sunmontuewedthufrisat"},
 }
 
 var descriptors = map[string]string{
@@ -32,6 +32,13 @@ var descriptors = map[string]string{
 
 // ParseSchedule reads "minute hour day month weekday", or a descriptor (@daily, @every 90m).
 func ParseSchedule(text string) (*Schedule, error) {
+	if text == "" {
+		return nil, fmt.Errorf("empty spec string")
+	}
+	text, err := cutZone(text)
+	if err != nil {
+		return nil, err
+	}
 	if duration, ok := strings.CutPrefix(text, "@every "); ok {
 		every, err := time.ParseDuration(duration)
 		if err != nil {
@@ -48,74 +55,124 @@ func ParseSchedule(text string) (*Schedule, error) {
 	}
 	parts := strings.Fields(text)
 	if len(parts) != 5 {
-		return nil, fmt.Errorf("expected exactly 5 fields, found %d: %s", len(parts), text)
+		return nil, fmt.Errorf("expected exactly 5 fields, found %d: %s", len(parts), parts)
 	}
 	s := &Schedule{anyDay: isAny(parts[2]), anyWeekday: isAny(parts[4])}
 	for i, bits := range []*uint64{&s.minute, &s.hour, &s.day, &s.month, &s.weekday} {
-		var err error
 		if *bits, err = parseCronField(parts[i], cronFields[i]); err != nil {
 			return nil, err
 		}
 	}
-	// Sunday is 0 and 7.
-	if s.weekday&(1<<7) != 0 {
-		s.weekday |= 1
-	}
 	return s, nil
 }
 
-func isAny(part string) bool {
-	return part == "?" || part == "*" || strings.HasPrefix(part, "*/")
+// cutZone takes a time zone off, which old schedules may begin with ("TZ=UTC 0 0 * * *"). New ones have a field for it.
+func cutZone(text string) (string, error) {
+	zone, found := strings.CutPrefix(text, "TZ=")
+	if !found {
+		zone, found = strings.CutPrefix(text, "CRON_TZ=")
+	}
+	if !found {
+		return text, nil
+	}
+	zone, rest, _ := strings.Cut(zone, " ")
+	if _, err := time.LoadLocation(zone); err != nil {
+		return "", fmt.Errorf("provided bad location %s: %w", zone, err)
+	}
+	return strings.TrimSpace(rest), nil
+}
+
+// isAny: one of the parts of the field is "*". With a step it is a restriction like any other ("*/2" is every second day).
+func isAny(text string) bool {
+	for _, piece := range strings.Split(text, ",") {
+		if span, step, _ := strings.Cut(piece, "/"); (span == "*" || span == "?") && (step == "" || step == "1") {
+			return true
+		}
+	}
+	return false
 }
 
 // parseCronField reads a list of ranges with steps: "1-5,*/15,30".
 func parseCronField(text string, f cronField) (uint64, error) {
 	var bits uint64
-	for _, piece := range strings.Split(text, ",") {
-		span, stepText, stepped := strings.Cut(piece, "/")
-		step := 1
-		if stepped {
-			var err error
-			if step, err = strconv.Atoi(stepText); err != nil || step < 1 {
-				return 0, fmt.Errorf("step of range should be a positive number: %s", piece)
-			}
+	for _, piece := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' }) {
+		r, err := parseCronRange(piece, f)
+		if err != nil {
+			return 0, err
 		}
-		low, high := f.low, f.high
-		if span != "*" && span != "?" {
-			first, last, ranged := strings.Cut(span, "-")
-			var err error
-			if low, err = f.value(first); err != nil {
-				return 0, err
-			}
-			if !stepped {
-				high = low
-			}
-			if ranged {
-				if high, err = f.value(last); err != nil {
-					return 0, err
-				}
-			}
-		}
-		if low > high {
-			return 0, fmt.Errorf("beginning of range (%d) beyond end of range (%d): %s", low, high, piece)
-		}
-		for n := low; n <= high; n += step {
+		for n := r.low; n <= r.high; n += r.step {
 			bits |= 1 << n
 		}
 	}
 	return bits, nil
 }
 
+type cronRange struct{ low, high, step int }
+
+// parseCronRange reads "*", "5", "1-5", or one of these with a step; "5/10" is "5-max/10".
+func parseCronRange(piece string, f cronField) (r cronRange, err error) {
+	parts := strings.Split(piece, "/")
+	if r, err = parseCronSpan(parts[0], piece, f); err != nil {
+		return r, err
+	}
+	switch len(parts) {
+	case 1:
+	case 2:
+		if r.step, err = parseCronInt(parts[1]); err != nil {
+			return r, err
+		}
+		if !strings.Contains(parts[0], "-") {
+			r.high = f.high
+		}
+	default:
+		return r, fmt.Errorf("too many slashes: %s", piece)
+	}
+	switch {
+	case r.low < f.low:
+		return r, fmt.Errorf("beginning of range (%d) below minimum (%d): %s", r.low, f.low, piece)
+	case r.high > f.high:
+		return r, fmt.Errorf("end of range (%d) above maximum (%d): %s", r.high, f.high, piece)
+	case r.low > r.high:
+		return r, fmt.Errorf("beginning of range (%d) beyond end of range (%d): %s", r.low, r.high, piece)
+	case r.step == 0:
+		return r, fmt.Errorf("step of range should be a positive number: %s", piece)
+	}
+	return r, nil
+}
+
+func parseCronSpan(span, piece string, f cronField) (r cronRange, err error) {
+	ends := strings.Split(span, "-")
+	if ends[0] == "*" || ends[0] == "?" {
+		return cronRange{f.low, f.high, 1}, nil
+	}
+	if r.low, err = f.value(ends[0]); err != nil {
+		return r, err
+	}
+	r.high, r.step = r.low, 1
+	switch len(ends) {
+	case 1:
+	case 2:
+		r.high, err = f.value(ends[1])
+	default:
+		err = fmt.Errorf("too many hyphens: %s", piece)
+	}
+	return r, err
+}
+
 func (f cronField) value(text string) (int, error) {
 	if i := strings.Index(f.names, strings.ToLower(text)); len(text) == 3 && f.names != "" && i >= 0 && i%3 == 0 {
 		return f.low + i/3, nil
 	}
+	return parseCronInt(text)
+}
+
+func parseCronInt(text string) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err != nil {
 		return 0, fmt.Errorf("failed to parse int from %s: %w", text, err)
 	}
-	if n < f.low || n > f.high {
-		return 0, fmt.Errorf("value %d is not between %d and %d", n, f.low, f.high)
+	if n < 0 {
+		return 0, fmt.Errorf("negative number (%d) not allowed: %s", n, text)
 	}
 	return n, nil
 }

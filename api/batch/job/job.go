@@ -12,7 +12,6 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"k8s.io/utils/ptr"
 
 	"hyperkube/api/core/pod"
@@ -43,6 +42,7 @@ func SetDefaults(j *batchv1.Job) {
 		}
 	}
 	setDefault(&spec.PodReplacementPolicy, batchv1.TerminatingOrFailed)
+	setDefault(&spec.ManualSelector, false)
 	if len(j.Labels) == 0 && spec.Template.Labels != nil {
 		j.Labels = maps.Clone(spec.Template.Labels)
 	}

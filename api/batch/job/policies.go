@@ -110,7 +110,7 @@ func validateSuccessPolicy(spec *batchv1.JobSpec, path *field.Path) field.ErrorL
 		return nil
 	}
 	if !isIndexed(spec) {
-		return field.ErrorList{field.Invalid(path, *spec.SuccessPolicy, "requires indexed completion mode")}
+		return field.ErrorList{field.Invalid(path, rule.Untagged(spec.SuccessPolicy), "requires indexed completion mode")}
 	}
 	path = path.Child("rules")
 	var errs field.ErrorList
@@ -130,15 +130,15 @@ func validateSuccessPolicy(spec *batchv1.JobSpec, path *field.Path) field.ErrorL
 }
 
 func validateSuccessRule(r *batchv1.SuccessPolicyRule, completions int32, path *field.Path) field.ErrorList {
-	if r.SucceededCount == nil && r.SucceededIndexes == nil {
-		return field.ErrorList{field.Required(path, "at least one of succeededCount or succeededIndexes must be specified")}
-	}
 	var errs field.ErrorList
+	if r.SucceededCount == nil && r.SucceededIndexes == nil {
+		errs = append(errs, field.Required(path, "at least one of succeededCount or succeededIndexes must be specified"))
+	}
 	total := int32(0)
 	if indexes := r.SucceededIndexes; indexes != nil {
 		at := path.Child("succeededIndexes")
 		if len(*indexes) > maxSucceededIndexes {
-			errs = append(errs, field.TooLong(at, *indexes, maxSucceededIndexes))
+			errs = append(errs, field.TooLong(at, "", maxSucceededIndexes))
 		}
 		var err error
 		if total, err = countIndexes(*indexes, completions); err != nil {
@@ -165,22 +165,12 @@ func countIndexes(text string, completions int32) (int32, error) {
 	}
 	total, last := int32(0), int32(-1)
 	for _, part := range strings.Split(text, ",") {
-		first, second, isRange := strings.Cut(part, "-")
-		from, err := parseIndex(first, completions)
+		from, to, err := parseInterval(part, completions)
 		if err != nil {
 			return 0, err
 		}
 		if from <= last {
 			return 0, fmt.Errorf("non-increasing order, previous: %d, current: %d", last, from)
-		}
-		to := from
-		if isRange {
-			if to, err = parseIndex(second, completions); err != nil {
-				return 0, err
-			}
-			if to <= from {
-				return 0, fmt.Errorf("non-increasing order, previous: %d, current: %d", from, to)
-			}
 		}
 		total += to - from + 1
 		last = to
@@ -188,13 +178,55 @@ func countIndexes(text string, completions int32) (int32, error) {
 	return total, nil
 }
 
+// parseInterval reads "3" or "3-5".
+func parseInterval(text string, completions int32) (from, to int32, err error) {
+	if strings.Count(text, "-") > 1 {
+		return 0, 0, fmt.Errorf("the fragment %q violates the requirement that an index interval can have at most two parts separated by '-'", text)
+	}
+	first, second, isRange := strings.Cut(text, "-")
+	if from, err = parseIndex(first, completions); err != nil || !isRange {
+		return from, from, err
+	}
+	if to, err = parseIndex(second, completions); err == nil && to <= from {
+		err = fmt.Errorf("non-increasing order, previous: %d, current: %d", from, to)
+	}
+	return from, to, err
+}
+
 func parseIndex(text string, completions int32) (int32, error) {
 	n, err := strconv.Atoi(text)
 	if err != nil {
 		return 0, fmt.Errorf("cannot convert string to integer for index: %q", text)
 	}
-	if n < 0 || n >= int(completions) {
+	if n >= int(completions) {
 		return 0, fmt.Errorf("too large index: %q", text)
 	}
 	return int32(n), nil
+}
+
+// overlap is the first index that is in both lists. What cannot be read is passed over: it is refused elsewhere.
+func overlap(one, other string, completions int32) (int32, bool) {
+	if one == "" || other == "" {
+		return 0, false
+	}
+	ones, others := strings.Split(one, ","), strings.Split(other, ",")
+	for len(ones) > 0 && len(others) > 0 {
+		from, to, err := parseInterval(ones[0], completions)
+		if err != nil {
+			ones = ones[1:]
+			continue
+		}
+		otherFrom, otherTo, err := parseInterval(others[0], completions)
+		switch {
+		case err != nil:
+			others = others[1:]
+		case from <= otherTo && otherFrom <= to:
+			return max(from, otherFrom), true
+		case from <= otherFrom:
+			ones = ones[1:]
+		default:
+			others = others[1:]
+		}
+	}
+	return 0, false
 }

@@ -5,7 +5,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/labels"
@@ -28,42 +27,61 @@ const (
 )
 
 // Validate checks a job whose selector is made.
-func Validate(j *batchv1.Job) field.ErrorList {
+func Validate(j *batchv1.Job) field.ErrorList { return validate(j, true) }
+
+// validate checks a job; one from before the labels had a prefix may be without those.
+func validate(j *batchv1.Job, prefixedLabels bool) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := ValidateSpec(&j.Spec, path)
-	if isIndexed(&j.Spec) && ptr.Deref(j.Spec.Completions, 0) > 0 {
+	errs := validateGeneratedSelector(j, prefixedLabels)
+	errs = append(errs, ValidateSpec(&j.Spec, path)...)
+	errs = append(errs, validateSelector(&j.Spec, path)...)
+	if n := ptr.Deref(j.Spec.Completions, 0); isIndexed(&j.Spec) && n > 0 {
 		// The pod of the last index has the longest name, which is its host name as well.
-		if last := fmt.Sprintf("%s-%d", j.Name, *j.Spec.Completions-1); j.Name != "" && len(validation.IsDNS1123Label(last)) > 0 {
+		if last := fmt.Sprintf("%s-%d", j.Name, n-1); len(validation.IsDNS1123Label(last)) > 0 {
 			errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), j.Name, "will not able to create pod with invalid DNS label: "+last))
 		}
 	}
-	if j.Spec.Selector == nil {
-		return append(errs, field.Required(path.Child("selector"), ""))
+	return errs
+}
+
+func validateSelector(spec *batchv1.JobSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if spec.Selector == nil {
+		errs = append(errs, field.Required(path.Child("selector"), ""))
+	} else {
+		errs = append(errs, metav1validation.ValidateLabelSelector(spec.Selector, metav1validation.LabelSelectorValidationOptions{}, path.Child("selector"))...)
 	}
-	errs = append(errs, validateGeneratedSelector(j)...)
-	errs = append(errs, metav1validation.ValidateLabelSelector(j.Spec.Selector, metav1validation.LabelSelectorValidationOptions{}, path.Child("selector"))...)
-	if selector, err := metav1.LabelSelectorAsSelector(j.Spec.Selector); err == nil && !selector.Matches(labels.Set(j.Spec.Template.Labels)) {
-		errs = append(errs, field.Invalid(path.Child("template", "metadata", "labels"), j.Spec.Template.Labels, "`selector` does not match template `labels`"))
+	if selector, err := metav1.LabelSelectorAsSelector(spec.Selector); err == nil && !selector.Matches(labels.Set(spec.Template.Labels)) {
+		errs = append(errs, field.Invalid(path.Child("template", "metadata", "labels"), spec.Template.Labels, "`selector` does not match template `labels`"))
 	}
 	return errs
 }
 
 // validateGeneratedSelector: who does not say manualSelector cannot have given a selector or labels of another job.
-func validateGeneratedSelector(j *batchv1.Job) field.ErrorList {
-	if ptr.Deref(j.Spec.ManualSelector, false) {
+func validateGeneratedSelector(j *batchv1.Job, prefixedLabels bool) field.ErrorList {
+	if ptr.Deref(j.Spec.ManualSelector, false) || j.Spec.Selector == nil {
 		return nil
 	}
-	if _, made := j.Spec.Selector.MatchLabels[batchv1.ControllerUidLabel]; !made {
-		return nil // of a job from before there was this label
-	}
 	var errs field.ErrorList
+	if j.UID == "" {
+		errs = append(errs, field.Required(field.NewPath("metadata", "uid"), ""))
+	}
+	made := labels.Set{"controller-uid": string(j.UID), "job-name": j.Name}
+	keys := []string{"controller-uid", "job-name"}
+	if prefixedLabels {
+		made[batchv1.ControllerUidLabel], made[batchv1.JobNameLabel] = string(j.UID), j.Name
+		keys = append(keys, batchv1.ControllerUidLabel, batchv1.JobNameLabel)
+	}
 	at := field.NewPath("spec", "template", "metadata", "labels")
-	for _, label := range []struct{ key, value string }{{batchv1.ControllerUidLabel, string(j.UID)}, {batchv1.JobNameLabel, j.Name}, {"controller-uid", string(j.UID)}, {"job-name", j.Name}} {
-		if got := j.Spec.Template.Labels[label.key]; got != label.value {
-			errs = append(errs, field.Invalid(at.Key(label.key), got, fmt.Sprintf("must be '%s'", label.value)))
+	for _, key := range keys {
+		message := fmt.Sprintf("must be '%s'", made[key])
+		if got, ok := j.Spec.Template.Labels[key]; !ok {
+			errs = append(errs, field.Required(at.Key(key), message))
+		} else if got != made[key] {
+			errs = append(errs, field.Invalid(at.Key(key), j.Spec.Template.Labels, message))
 		}
 	}
-	if got := j.Spec.Selector.MatchLabels[batchv1.ControllerUidLabel]; got != string(j.UID) {
+	if selector, err := metav1.LabelSelectorAsSelector(j.Spec.Selector); err == nil && !selector.Matches(made) {
 		errs = append(errs, field.Invalid(field.NewPath("spec", "selector"), j.Spec.Selector, "`selector` not auto-generated"))
 	}
 	return errs
@@ -73,30 +91,16 @@ func isIndexed(spec *batchv1.JobSpec) bool {
 	return ptr.Deref(spec.CompletionMode, batchv1.NonIndexedCompletion) == batchv1.IndexedCompletion
 }
 
-// ValidateSpec checks the spec of a job, or of the job template in a CronJob.
+// ValidateSpec checks the spec of a job, or of the job template in a CronJob; the selector aside.
 func ValidateSpec(spec *batchv1.JobSpec, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for _, number := range []struct {
-		name  string
-		value *int32
-	}{
-		{"parallelism", spec.Parallelism}, {"completions", spec.Completions}, {"backoffLimit", spec.BackoffLimit},
-		{"ttlSecondsAfterFinished", spec.TTLSecondsAfterFinished}, {"backoffLimitPerIndex", spec.BackoffLimitPerIndex}, {"maxFailedIndexes", spec.MaxFailedIndexes},
-	} {
-		if number.value != nil {
-			errs = append(errs, rule.NonNegative(int64(*number.value), path.Child(number.name))...)
-		}
-	}
-	if n := spec.ActiveDeadlineSeconds; n != nil {
-		errs = append(errs, rule.NonNegative(*n, path.Child("activeDeadlineSeconds"))...)
-	}
+	errs := validateNumbers(spec, path)
 	if name := spec.ManagedBy; name != nil {
 		errs = append(errs, validation.IsDomainPrefixedPath(path.Child("managedBy"), *name)...)
 		if len(*name) > maxManagedBy {
-			errs = append(errs, field.TooLong(path.Child("managedBy"), *name, maxManagedBy))
+			errs = append(errs, field.TooLong(path.Child("managedBy"), "", maxManagedBy))
 		}
 	}
-	errs = append(errs, validateIndexed(spec, path)...)
+	errs = append(errs, validateCompletionMode(spec, path)...)
 	errs = append(errs, validateFailurePolicy(spec, path.Child("podFailurePolicy"))...)
 	errs = append(errs, validateSuccessPolicy(spec, path.Child("successPolicy"))...)
 	if p := spec.PodReplacementPolicy; p != nil {
@@ -108,6 +112,28 @@ func ValidateSpec(spec *batchv1.JobSpec, path *field.Path) field.ErrorList {
 	}
 	errs = append(errs, pod.ValidatePodTemplateSpec(&spec.Template, path.Child("template"))...)
 	return append(errs, validateRestartPolicy(spec, path.Child("template", "spec", "restartPolicy"))...)
+}
+
+func validateNumbers(spec *batchv1.JobSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, number := range []struct {
+		name  string
+		value *int32
+	}{
+		{"parallelism", spec.Parallelism}, {"completions", spec.Completions}, {"activeDeadlineSeconds", nil}, {"backoffLimit", spec.BackoffLimit},
+		{"ttlSecondsAfterFinished", spec.TTLSecondsAfterFinished}, {"backoffLimitPerIndex", spec.BackoffLimitPerIndex}, {"maxFailedIndexes", spec.MaxFailedIndexes},
+	} {
+		switch {
+		case number.value != nil:
+			errs = append(errs, rule.NonNegative(int64(*number.value), path.Child(number.name))...)
+		case number.name == "activeDeadlineSeconds" && spec.ActiveDeadlineSeconds != nil: // the one of 64 bits
+			errs = append(errs, rule.NonNegative(*spec.ActiveDeadlineSeconds, path.Child(number.name))...)
+		}
+	}
+	if spec.MaxFailedIndexes != nil && spec.BackoffLimitPerIndex == nil {
+		errs = append(errs, field.Required(path.Child("backoffLimitPerIndex"), "when maxFailedIndexes is specified"))
+	}
+	return errs
 }
 
 // validateRestartPolicy: a pod that always starts anew never completes.
@@ -123,28 +149,29 @@ func validateRestartPolicy(spec *batchv1.JobSpec, path *field.Path) field.ErrorL
 	return nil
 }
 
-// validateIndexed checks the completion mode, and what only one of the two modes has.
+// validateCompletionMode checks the mode, and what only one of the two has.
+func validateCompletionMode(spec *batchv1.JobSpec, path *field.Path) field.ErrorList {
+	mode := ptr.Deref(spec.CompletionMode, batchv1.NonIndexedCompletion)
+	switch mode {
+	case batchv1.IndexedCompletion:
+		return validateIndexed(spec, path)
+	case batchv1.NonIndexedCompletion:
+	default:
+		return field.ErrorList{field.NotSupported(path.Child("completionMode"), mode, []batchv1.CompletionMode{batchv1.NonIndexedCompletion, batchv1.IndexedCompletion})}
+	}
+	const message = "requires indexed completion mode"
+	var errs field.ErrorList
+	if n := spec.BackoffLimitPerIndex; n != nil {
+		errs = append(errs, field.Invalid(path.Child("backoffLimitPerIndex"), *n, message))
+	}
+	if n := spec.MaxFailedIndexes; n != nil {
+		errs = append(errs, field.Invalid(path.Child("maxFailedIndexes"), *n, message))
+	}
+	return errs
+}
+
 func validateIndexed(spec *batchv1.JobSpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if m := spec.CompletionMode; m != nil {
-		errs = append(errs, rule.OneOf(*m, path.Child("completionMode"), batchv1.NonIndexedCompletion, batchv1.IndexedCompletion)...)
-	}
-	if spec.MaxFailedIndexes != nil && spec.BackoffLimitPerIndex == nil {
-		errs = append(errs, field.Required(path.Child("backoffLimitPerIndex"), "when maxFailedIndexes is specified"))
-	}
-	if ptr.Deref(spec.CompletionMode, batchv1.NonIndexedCompletion) == batchv1.NonIndexedCompletion {
-		const message = "requires indexed completion mode"
-		if n := spec.BackoffLimitPerIndex; n != nil {
-			errs = append(errs, field.Invalid(path.Child("backoffLimitPerIndex"), *n, message))
-		}
-		if n := spec.MaxFailedIndexes; n != nil {
-			errs = append(errs, field.Invalid(path.Child("maxFailedIndexes"), *n, message))
-		}
-		return errs
-	}
-	if !isIndexed(spec) {
-		return errs
-	}
 	if spec.Completions == nil {
 		errs = append(errs, field.Required(path.Child("completions"), "when completion mode is Indexed"))
 	}
@@ -170,13 +197,14 @@ func validateManyIndexes(spec *batchv1.JobSpec, path *field.Path) field.ErrorLis
 	message := func(most int) string {
 		return fmt.Sprintf("must be less than or equal to %d when completions are above %d and used with backoff limit per index", most, manyCompletions)
 	}
-	if n := spec.MaxFailedIndexes; n == nil {
+	if spec.MaxFailedIndexes == nil {
 		errs = append(errs, field.Required(path.Child("maxFailedIndexes"), fmt.Sprintf("must be specified when completions is above %d", manyCompletions)))
-	} else if *n > maxFailedOfMany {
-		errs = append(errs, field.Invalid(path.Child("maxFailedIndexes"), *n, message(maxFailedOfMany)))
 	}
 	if n := spec.Parallelism; n != nil && *n > maxParallelismOfMany {
 		errs = append(errs, field.Invalid(path.Child("parallelism"), *n, message(maxParallelismOfMany)))
+	}
+	if n := spec.MaxFailedIndexes; n != nil && *n > maxFailedOfMany {
+		errs = append(errs, field.Invalid(path.Child("maxFailedIndexes"), *n, message(maxFailedOfMany)))
 	}
 	return errs
 }
@@ -184,46 +212,72 @@ func validateManyIndexes(spec *batchv1.JobSpec, path *field.Path) field.ErrorLis
 // ValidateUpdate: what pods were made from is fixed while they may run.
 func ValidateUpdate(j, old *batchv1.Job) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := Validate(j)
-	// An indexed job may be resized, completions and parallelism together.
-	resized := isIndexed(&old.Spec) && j.Spec.Completions != nil && equality.Semantic.DeepEqual(j.Spec.Completions, j.Spec.Parallelism)
-	if !resized {
-		errs = append(errs, rule.Immutable(j.Spec.Completions, old.Spec.Completions, path.Child("completions"))...)
-	}
+	_, named := old.Spec.Template.Labels[batchv1.JobNameLabel]
+	_, numbered := old.Spec.Template.Labels[batchv1.ControllerUidLabel]
+	errs := validate(j, named && numbered)
+	errs = append(errs, validateCompletionsUpdate(&j.Spec, &old.Spec, path.Child("completions"))...)
 	errs = append(errs, rule.Immutable(j.Spec.Selector, old.Spec.Selector, path.Child("selector"))...)
+	errs = append(errs, validateTemplateUpdate(j, old, path)...)
 	errs = append(errs, rule.Immutable(j.Spec.CompletionMode, old.Spec.CompletionMode, path.Child("completionMode"))...)
 	errs = append(errs, rule.Immutable(j.Spec.PodFailurePolicy, old.Spec.PodFailurePolicy, path.Child("podFailurePolicy"))...)
 	errs = append(errs, rule.Immutable(j.Spec.BackoffLimitPerIndex, old.Spec.BackoffLimitPerIndex, path.Child("backoffLimitPerIndex"))...)
 	errs = append(errs, rule.Immutable(j.Spec.ManagedBy, old.Spec.ManagedBy, path.Child("managedBy"))...)
-	errs = append(errs, rule.Immutable(j.Spec.SuccessPolicy, old.Spec.SuccessPolicy, path.Child("successPolicy"))...)
-	template := j.Spec.Template.DeepCopy()
-	if ptr.Deref(old.Spec.Suspend, false) && old.Status.StartTime == nil {
-		keepScheduling(template, &old.Spec.Template)
-	}
-	return append(errs, rule.Immutable(*template, old.Spec.Template, path.Child("template"))...)
+	return append(errs, rule.Immutable(j.Spec.SuccessPolicy, old.Spec.SuccessPolicy, path.Child("successPolicy"))...)
 }
 
-// keepScheduling lets a queue decide, before the first start, where the pods go (KEP-2926).
-func keepScheduling(template, old *v1.PodTemplateSpec) {
-	template.Labels, template.Annotations = old.Labels, old.Annotations
-	template.Spec.NodeSelector = old.Spec.NodeSelector
-	template.Spec.Tolerations = old.Spec.Tolerations
-	template.Spec.SchedulingGates = old.Spec.SchedulingGates
+// validateCompletionsUpdate: an indexed job may be resized, completions and parallelism together.
+func validateCompletionsUpdate(spec, old *batchv1.JobSpec, path *field.Path) field.ErrorList {
+	if !isIndexed(spec) {
+		return rule.Immutable(spec.Completions, old.Completions, path)
+	}
+	if spec.Completions == nil || ptr.Equal(spec.Completions, old.Completions) || *spec.Completions == ptr.Deref(spec.Parallelism, 1) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path, *spec.Completions, "can only be modified in tandem with spec.parallelism")}
+}
+
+// validateTemplateUpdate: while a suspended job has no pods, a queue may still decide where they go and what they get.
+func validateTemplateUpdate(j, old *batchv1.Job, path *field.Path) field.ErrorList {
+	suspended := ptr.Deref(old.Spec.Suspend, false)
+	if !suspended || (old.Status.StartTime != nil && !isTrue(old, batchv1.JobSuspended)) || old.Status.Active > 0 {
+		return rule.Immutable(j.Spec.Template, old.Spec.Template, path.Child("template"))
+	}
+	before := old.Spec.Template.DeepCopy()
+	takeScheduling(before, &j.Spec.Template)
+	takeResources(before.Spec.Containers, j.Spec.Template.Spec.Containers)
+	takeResources(before.Spec.InitContainers, j.Spec.Template.Spec.InitContainers)
+	return rule.Immutable(j.Spec.Template.Spec, before.Spec, path.Child("template.spec"))
+}
+
+// takeResources gives containers the resources of those of the same place and name.
+func takeResources(into, from []v1.Container) {
+	if len(into) != len(from) {
+		return
+	}
+	for i := range into {
+		if into[i].Name == from[i].Name {
+			into[i].Resources = from[i].Resources
+		}
+	}
+}
+
+// takeScheduling gives before what says where pods go (KEP-2926).
+func takeScheduling(before, now *v1.PodTemplateSpec) {
+	before.Labels, before.Annotations = now.Labels, now.Annotations
+	before.Spec.NodeSelector = now.Spec.NodeSelector
+	before.Spec.Tolerations = now.Spec.Tolerations
+	before.Spec.SchedulingGates = now.Spec.SchedulingGates
 	// Of affinity, the part about nodes.
-	was := old.Spec.Affinity.DeepCopy()
-	switch now := template.Spec.Affinity; {
-	case now == nil && was != nil:
+	switch was, is := before.Spec.Affinity, now.Spec.Affinity; {
+	case was != nil && is == nil:
 		was.NodeAffinity = nil
 		if *was == (v1.Affinity{}) {
-			template.Spec.Affinity = old.Spec.Affinity
+			before.Spec.Affinity = nil
 		}
-	case now != nil && was == nil:
-		now.NodeAffinity = nil
-		if *now == (v1.Affinity{}) {
-			template.Spec.Affinity = nil
-		}
-	case now != nil:
-		now.NodeAffinity = was.NodeAffinity
+	case was != nil:
+		was.NodeAffinity = is.NodeAffinity
+	case is != nil:
+		before.Spec.Affinity = &v1.Affinity{NodeAffinity: is.NodeAffinity}
 	}
 }
 

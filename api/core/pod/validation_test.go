@@ -323,7 +323,7 @@ func TestValidateSelectorAndTemplate(t *testing.T) {
 			if test.change != nil {
 				test.change(template)
 			}
-			ruletest.Expect(t, ValidateSelectorAndTemplate(test.selector, template, "deployment", field.NewPath("spec")), test.want...)
+			ruletest.Expect(t, ValidateSelectorAndTemplate(test.selector, template, field.NewPath("spec")), test.want...)
 		})
 	}
 }

@@ -39,28 +39,48 @@ func SetDefaults(rc *v1.ReplicationController) {
 // Validate checks a controller on its own.
 func Validate(rc *v1.ReplicationController) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := pod.ValidateReplicas(rc.Spec.Replicas, rc.Spec.MinReadySeconds, path)
+	errs := rule.NonNegative(int64(rc.Spec.MinReadySeconds), path.Child("minReadySeconds"))
 	if len(rc.Spec.Selector) == 0 {
 		errs = append(errs, field.Required(path.Child("selector"), ""))
+	}
+	if n := rc.Spec.Replicas; n == nil {
+		errs = append(errs, field.Required(path.Child("replicas"), ""))
+	} else {
+		errs = append(errs, rule.NonNegative(int64(*n), path.Child("replicas"))...)
 	}
 	if rc.Spec.Template == nil {
 		return append(errs, field.Required(path.Child("template"), ""))
 	}
-	return append(errs, pod.ValidateLongRunningTemplate(rc.Spec.Template, labels.SelectorFromSet(rc.Spec.Selector), path.Child("template"))...)
+	return append(errs, pod.ValidateLongRunningTemplate(rc.Spec.Template, labels.SelectorFromSet(rc.Spec.Selector), "ReplicationController", path.Child("template"))...)
 }
 
 // ValidateStatusUpdate checks that the numbers a controller reports fit each other.
 func ValidateStatusUpdate(rc, old *v1.ReplicationController) field.ErrorList {
 	s, path := &rc.Status, field.NewPath("status")
-	errs := rule.NonNegative(int64(s.Replicas), path.Child("replicas"))
-	errs = append(errs, rule.NonNegative(s.ObservedGeneration, path.Child("observedGeneration"))...)
-	for name, n := range map[string]int32{
-		"fullyLabeledReplicas": s.FullyLabeledReplicas, "readyReplicas": s.ReadyReplicas, "availableReplicas": s.AvailableReplicas,
-	} {
-		errs = append(errs, rule.NonNegative(int64(n), path.Child(name))...)
-		if n > s.Replicas {
-			errs = append(errs, field.Invalid(path.Child(name), n, "cannot be greater than status.replicas"))
-		}
+	labeled, ready := rule.Count{Field: "fullyLabeledReplicas", N: int64(s.FullyLabeledReplicas)}, rule.Count{Field: "readyReplicas", N: int64(s.ReadyReplicas)}
+	available := rule.Count{Field: "availableReplicas", N: int64(s.AvailableReplicas)}
+	errs := rule.NonNegativeCounts(path, rule.Count{Field: "replicas", N: int64(s.Replicas)}, labeled, ready, available,
+		rule.Count{Field: "observedGeneration", N: s.ObservedGeneration})
+	errs = append(errs, rule.CountsAtMost(path, int64(s.Replicas), "status.replicas", labeled, ready, available)...)
+	return append(errs, rule.CountsAtMost(path, int64(s.ReadyReplicas), "readyReplicas", available)...)
+}
+
+// Warnings are those of the name, and of the pods.
+func Warnings(rc *v1.ReplicationController) []string {
+	return append(pod.WarnWorkloadName(rc.Name), warnTemplate(rc)...)
+}
+
+// WarningsOnUpdate are, as upstream's, those of the template that was there before.
+func WarningsOnUpdate(rc, old *v1.ReplicationController) []string {
+	if rc.Generation == old.Generation {
+		return nil
 	}
-	return errs
+	return warnTemplate(old)
+}
+
+func warnTemplate(rc *v1.ReplicationController) []string {
+	if rc.Spec.Template == nil {
+		return nil
+	}
+	return pod.WarningsForTemplate(rc.Spec.Template, field.NewPath("spec", "template"))
 }

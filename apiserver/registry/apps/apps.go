@@ -10,14 +10,13 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
+	"hyperkube/api/apps/controllerrevision"
 	"hyperkube/api/apps/daemonset"
 	"hyperkube/api/apps/deployment"
 	"hyperkube/api/apps/replicaset"
 	"hyperkube/api/apps/statefulset"
-	"hyperkube/api/rule"
 	"hyperkube/apiserver/registry"
 	"hyperkube/apiserver/registry/scale"
 	"hyperkube/apiserver/registry/typed"
@@ -55,6 +54,7 @@ func deployments(env *registry.Env) registry.Resource {
 			Check:       deployment.Validate,
 			CheckUpdate: deployment.ValidateUpdate,
 			Warn:        deployment.Warnings,
+			WarnUpdate:  typed.WarnIf(typed.GenerationRose, deployment.WarningsOnUpdate),
 		},
 		StatusStrategy: typed.Strategy[*appsv1.Deployment]{
 			OnUpdate:    func(d, old *appsv1.Deployment) { d.Spec, d.Labels = old.Spec, old.Labels },
@@ -89,6 +89,7 @@ func replicaSets(env *registry.Env) registry.Resource {
 			Check:       replicaset.Validate,
 			CheckUpdate: replicaset.ValidateUpdate,
 			Warn:        replicaset.Warnings,
+			WarnUpdate:  typed.WarnIf(typed.GenerationRose, replicaset.WarningsOnUpdate),
 		},
 		StatusStrategy: typed.Strategy[*appsv1.ReplicaSet]{
 			OnUpdate:    func(rs, old *appsv1.ReplicaSet) { rs.Spec = old.Spec },
@@ -118,14 +119,17 @@ func daemonSets() registry.Resource {
 		Strategy: typed.Strategy[*appsv1.DaemonSet]{
 			OnCreate: func(ds *appsv1.DaemonSet) {
 				ds.Status, ds.Generation = appsv1.DaemonSetStatus{}, 1
+				daemonset.SetTemplateGeneration(ds, nil)
 			},
 			OnUpdate: func(ds, old *appsv1.DaemonSet) {
 				ds.Status = old.Status
+				daemonset.SetTemplateGeneration(ds, old)
 				typed.Bump(ds, ds.Spec, old.Spec)
 			},
 			Check:       daemonset.Validate,
 			CheckUpdate: daemonset.ValidateUpdate,
 			Warn:        daemonset.Warnings,
+			WarnUpdate:  daemonset.WarningsOnUpdate,
 		},
 		StatusStrategy: typed.Strategy[*appsv1.DaemonSet]{
 			OnUpdate:    func(ds, old *appsv1.DaemonSet) { ds.Spec = old.Spec },
@@ -154,6 +158,7 @@ func statefulSets(env *registry.Env) registry.Resource {
 			Check:       statefulset.Validate,
 			CheckUpdate: statefulset.ValidateUpdate,
 			Warn:        statefulset.Warnings,
+			WarnUpdate:  statefulset.WarningsOnUpdate,
 		},
 		StatusStrategy: typed.Strategy[*appsv1.StatefulSet]{
 			OnUpdate:    func(set, old *appsv1.StatefulSet) { set.Spec = old.Spec },
@@ -172,22 +177,13 @@ func statefulSets(env *registry.Env) registry.Resource {
 
 // controllerRevisions are what a rollback goes back to: their data never changes.
 func controllerRevisions() registry.Resource {
-	check := func(r *appsv1.ControllerRevision) field.ErrorList {
-		errs := rule.NonNegative(r.Revision, field.NewPath("revision"))
-		if len(r.Data.Raw) == 0 && r.Data.Object == nil {
-			errs = append(errs, field.Required(field.NewPath("data"), "data is mandatory"))
-		}
-		return errs
-	}
 	return registry.Resource{
 		Name: "controllerrevisions", Singular: "controllerrevision", Kind: kind("ControllerRevision"),
 		New:     func() runtime.Object { return &appsv1.ControllerRevision{} },
 		NewList: func() runtime.Object { return &appsv1.ControllerRevisionList{} },
 		Strategy: typed.Strategy[*appsv1.ControllerRevision]{
-			Check: check,
-			CheckUpdate: func(r, old *appsv1.ControllerRevision) field.ErrorList {
-				return append(check(r), rule.Immutable(r.Data, old.Data, field.NewPath("data"))...)
-			},
+			Check:       controllerrevision.Validate,
+			CheckUpdate: controllerrevision.ValidateUpdate,
 		},
 		Table: controllerRevisionTable,
 	}

@@ -19,6 +19,7 @@ import (
 
 	"hyperkube/api/batch/cronjob"
 	"hyperkube/api/batch/job"
+	"hyperkube/api/core/pod"
 	"hyperkube/apiserver/registry"
 	"hyperkube/apiserver/registry/column"
 	"hyperkube/apiserver/registry/typed"
@@ -49,7 +50,8 @@ func jobs() registry.Resource {
 			},
 			Check:       job.Validate,
 			CheckUpdate: job.ValidateUpdate,
-			Warn:        func(j *batchv1.Job) []string { return job.Warnings(&j.Spec, field.NewPath("spec")) },
+			Warn:        func(j *batchv1.Job) []string { return append(pod.WarnWorkloadName(j.Name), warnJob(j)...) },
+			WarnUpdate:  typed.WarnIf(typed.GenerationRose, warnJob),
 		},
 		StatusStrategy: typed.Strategy[*batchv1.Job]{
 			OnUpdate:    func(j, old *batchv1.Job) { j.Spec = old.Spec },
@@ -74,6 +76,8 @@ func jobs() registry.Resource {
 		}, append(column.ContainersAndImages(), column.Wide(column.Text("Selector", batchv1.JobSpec{}.SwaggerDoc()["selector"])))...)...),
 	}
 }
+
+func warnJob(j *batchv1.Job) []string { return job.Warnings(&j.Spec, field.NewPath("spec")) }
 
 func jobCells(j *batchv1.Job) []any {
 	completions := fmt.Sprintf("%d/1", j.Status.Succeeded)
@@ -137,9 +141,8 @@ func cronJobs() registry.Resource {
 			},
 			Check:       cronjob.Validate,
 			CheckUpdate: cronjob.ValidateUpdate,
-			Warn: func(c *batchv1.CronJob) []string {
-				return job.Warnings(&c.Spec.JobTemplate.Spec, field.NewPath("spec", "jobTemplate", "spec"))
-			},
+			Warn:        cronjob.Warnings,
+			WarnUpdate:  cronjob.WarningsOnUpdate,
 		},
 		StatusStrategy: typed.Strategy[*batchv1.CronJob]{
 			OnUpdate:    func(c, old *batchv1.CronJob) { c.Spec = old.Spec },

@@ -37,10 +37,9 @@ func replicationControllers(env *registry.Env) registry.Resource {
 				rc.Status = old.Status
 				typed.Bump(rc, rc.Spec, old.Spec)
 			},
-			Check: replicationcontroller.Validate,
-			Warn: func(rc *v1.ReplicationController) []string {
-				return pod.WarningsForTemplate(rc.Spec.Template, field.NewPath("spec", "template"))
-			},
+			Check:      replicationcontroller.Validate,
+			Warn:       replicationcontroller.Warnings,
+			WarnUpdate: replicationcontroller.WarningsOnUpdate,
 		},
 		StatusStrategy: typed.Strategy[*v1.ReplicationController]{
 			OnUpdate:    func(rc, old *v1.ReplicationController) { rc.Spec = old.Spec },

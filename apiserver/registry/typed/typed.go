@@ -85,6 +85,19 @@ func (s Strategy[T]) WarningsOnUpdate(ctx context.Context, obj, old runtime.Obje
 	return s.Warn(obj.(T))
 }
 
+// WarnIf makes a WarnUpdate that warns as a create does, but only of what is new.
+func WarnIf[T runtime.Object](isNew func(obj, old runtime.Object) bool, warn func(T) []string) func(obj, old T) []string {
+	return func(obj, old T) []string {
+		if !isNew(obj, old) {
+			return nil
+		}
+		return warn(obj)
+	}
+}
+
+// GenerationRose: something else is wanted than before.
+func GenerationRose(obj, old runtime.Object) bool { return !seenBefore(obj, old) }
+
 // seenBefore: what is wanted is what was wanted, so whoever wrote it has been warned.
 func seenBefore(obj, old runtime.Object) bool {
 	now, err := meta.Accessor(obj)
