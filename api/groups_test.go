@@ -90,7 +90,7 @@ func TestStorageClass(t *testing.T) {
 
 func TestHorizontalPodAutoscaler(t *testing.T) {
 	a := &autoscalingv2.HorizontalPodAutoscaler{Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
-		MaxReplicas: 3, ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{Kind: "Deployment", Name: "web"},
+		MaxReplicas: 3, ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"},
 		Behavior: &autoscalingv2.HorizontalPodAutoscalerBehavior{},
 	}}
 	hpa.SetDefaults(a)
@@ -117,7 +117,7 @@ func TestHorizontalPodAutoscalerRules(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := &autoscalingv2.HorizontalPodAutoscaler{Spec: autoscalingv2.HorizontalPodAutoscalerSpec{MaxReplicas: 3,
-				ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{Kind: "Deployment", Name: "web"}, Behavior: &autoscalingv2.HorizontalPodAutoscalerBehavior{}}}
+				ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"}, Behavior: &autoscalingv2.HorizontalPodAutoscalerBehavior{}}}
 			hpa.SetDefaults(a)
 			test.change(&a.Spec)
 			ruletest.Expect(t, hpa.Validate(a), test.want...)
@@ -130,7 +130,7 @@ func TestHorizontalPodAutoscalerConversion(t *testing.T) {
 	a := &autoscalingv2.HorizontalPodAutoscaler{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "autoscaling/v2", Kind: "HorizontalPodAutoscaler"},
 		ObjectMeta: metav1.ObjectMeta{Name: "a", Annotations: map[string]string{"b": "c"}},
-		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{MaxReplicas: 3, ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{Kind: "Deployment", Name: "web"}, Metrics: []autoscalingv2.MetricSpec{
+		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{MaxReplicas: 3, ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"}, Metrics: []autoscalingv2.MetricSpec{
 			{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{Name: v1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: ptr.To[int32](50)}}},
 			{Type: autoscalingv2.PodsMetricSourceType, Pods: &autoscalingv2.PodsMetricSource{Metric: autoscalingv2.MetricIdentifier{Name: "m"}, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.AverageValueMetricType, AverageValue: ptr.To(resource.MustParse("5"))}}},
 		}},
@@ -173,5 +173,5 @@ func TestNetworkPolicy(t *testing.T) {
 	p.Spec.Egress[0].To = []networkingv1.NetworkPolicyPeer{{}, {IPBlock: &networkingv1.IPBlock{CIDR: "10.0.0.0/8", Except: []string{"11.0.0.0/16"}}}}
 	p.Spec.Egress[0].Ports[0].EndPort = ptr.To[int32](79)
 	ruletest.Expect(t, networkpolicy.Validate(p), "spec.egress[0].to[0]: Required value: must specify a peer",
-		"spec.egress[0].to[1].ipBlock.except[0]: Invalid value … must be a strict subset of `cidr`", "spec.egress[0].ports[0].endPort: Invalid value: 79")
+		"spec.egress[0].to[1].ipBlock.except[0]: Invalid value … must be a strict subset of `cidr`", "spec.egress[0].ports[0].endPort: Invalid value: 80")
 }

@@ -76,7 +76,7 @@ func TestNamespace(t *testing.T) {
 	ns.Spec.Finalizers = []v1.FinalizerName{"kubernetes", "example.com/a"}
 	ruletest.Expect(t, namespace.Validate(ns))
 	ns.Spec.Finalizers = []v1.FinalizerName{"a"}
-	ruletest.Expect(t, namespace.Validate(ns), "spec.finalizers[0]: Invalid value … name is neither a standard finalizer name nor is it fully qualified")
+	ruletest.Expect(t, namespace.Validate(ns), "spec.finalizers: Invalid value … name is neither a standard finalizer name nor is it fully qualified")
 	ns.Status.Phase = v1.NamespaceTerminating
 	ruletest.Expect(t, namespace.ValidateStatusUpdate(ns, ns), "status.Phase: Invalid value … may only be 'Active' if `deletionTimestamp` is empty")
 	ns.DeletionTimestamp = ptr.To(metav1.Now())
@@ -116,7 +116,7 @@ func TestEvent(t *testing.T) {
 	ruletest.Expect(t, event.Validate(e), `involvedObject.namespace: Invalid value: "b": does not match event.namespace`)
 	e.InvolvedObject.Namespace = "a"
 	e.EventTime = metav1.NewMicroTime(time.Unix(1, 0))
-	ruletest.Expect(t, event.Validate(e), "reportingController: Required value", "reportingInstance: Required value", "action: Required value", "reason: Required value")
+	ruletest.Expect(t, event.Validate(e), "reportingComponent: Required value", "reportingComponent: Invalid value … name part must be non-empty", "reportingComponent: Invalid value … name part must consist", "reportingInstance: Required value", "action: Required value", "reason: Required value")
 }
 
 // Both views say the same: what goes through one comes back whole.
@@ -201,7 +201,7 @@ func TestResourceQuota(t *testing.T) {
 		"extended":     {with(v1.ResourceQuotaScopeBestEffort, v1.ScopeSelectorOpExists, "requests.example.com/gpu"), nil},
 		"no values":    {with(v1.ResourceQuotaScopePriorityClass, v1.ScopeSelectorOpIn, v1.ResourcePods), []string{"spec.scopeSelector.matchExpressions.values: Required value: must be at least one value"}},
 		"values":       {with(v1.ResourceQuotaScopeBestEffort, v1.ScopeSelectorOpExists, v1.ResourcePods, "a"), []string{"spec.scopeSelector.matchExpressions.values: Invalid value … must be no value"}},
-		"operator":     {with(v1.ResourceQuotaScopeBestEffort, v1.ScopeSelectorOpIn, v1.ResourcePods, "a"), []string{"spec.scopeSelector.matchExpressions.operator: Invalid value … must be 'Exist'"}},
+		"operator":     {with(v1.ResourceQuotaScopeBestEffort, v1.ScopeSelectorOpIn, v1.ResourcePods, "a"), []string{"spec.scopeSelector.matchExpressions.operator: Invalid value … must be 'Exists'"}},
 		"resource":     {with(v1.ResourceQuotaScopeBestEffort, v1.ScopeSelectorOpExists, v1.ResourceRequestsCPU), []string{"spec.scopeSelector.matchExpressions: Invalid value … unsupported scope applied to resource"}},
 		"scope":        {with("x", v1.ScopeSelectorOpExists, "requests.example.com/gpu"), []string{"spec.scopeSelector.matchExpressions.scopeName: Invalid value … unsupported scope"}},
 		"unknown name": {&v1.ResourceQuota{Spec: v1.ResourceQuotaSpec{Hard: v1.ResourceList{"gpus": resource.MustParse("1")}}}, []string{"spec.hard[gpus]: Invalid value … must be a standard resource type or fully qualified", "spec.hard[gpus]: Invalid value … must be a standard resource for quota"}},

@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"hyperkube/api/rule"
 )
 
 // SetDefaultsBinding fills the API groups of a binding's role and subjects.
@@ -49,8 +51,8 @@ func ValidateClusterRole(role *rbacv1.ClusterRole) field.ErrorList {
 
 func validateRules(rules []rbacv1.PolicyRule, namespaced bool) field.ErrorList {
 	var errs field.ErrorList
-	for i, rule := range rules {
-		errs = append(errs, validateRule(rule, namespaced, field.NewPath("rules").Index(i))...)
+	for i, r := range rules {
+		errs = append(errs, validateRule(r, namespaced, field.NewPath("rules").Index(i))...)
 	}
 	return errs
 }
@@ -93,7 +95,7 @@ func ValidateRoleRefUpdate(ref, old rbacv1.RoleRef) field.ErrorList {
 	if ref == old {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), ref, "cannot change roleRef")}
+	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), rule.Untagged(ref), "cannot change roleRef")}
 }
 
 func validateBinding(ref rbacv1.RoleRef, subjects []rbacv1.Subject, namespaced bool) field.ErrorList {
@@ -127,24 +129,26 @@ func validateSubject(s rbacv1.Subject, namespaced bool, at *field.Path) field.Er
 	if s.Name == "" {
 		errs = append(errs, field.Required(at.Child("name"), ""))
 	}
-	group := rbacv1.GroupName
+	ofGroup := func(group string) field.ErrorList {
+		if s.APIGroup == group {
+			return nil
+		}
+		return field.ErrorList{field.NotSupported(at.Child("apiGroup"), s.APIGroup, []string{group})}
+	}
 	switch s.Kind {
 	case rbacv1.ServiceAccountKind:
-		group = ""
 		if s.Name != "" {
 			for _, msg := range apivalidation.ValidateServiceAccountName(s.Name, false) {
 				errs = append(errs, field.Invalid(at.Child("name"), s.Name, msg))
 			}
 		}
+		errs = append(errs, ofGroup("")...)
 		if !namespaced && s.Namespace == "" {
 			errs = append(errs, field.Required(at.Child("namespace"), ""))
 		}
+		return errs
 	case rbacv1.UserKind, rbacv1.GroupKind:
-	default:
-		return append(errs, field.NotSupported(at.Child("kind"), s.Kind, []string{rbacv1.ServiceAccountKind, rbacv1.UserKind, rbacv1.GroupKind}))
+		return append(errs, ofGroup(rbacv1.GroupName)...)
 	}
-	if s.APIGroup != group {
-		errs = append(errs, field.NotSupported(at.Child("apiGroup"), s.APIGroup, []string{group}))
-	}
-	return errs
+	return append(errs, field.NotSupported(at.Child("kind"), s.Kind, []string{rbacv1.ServiceAccountKind, rbacv1.UserKind, rbacv1.GroupKind}))
 }

@@ -174,9 +174,10 @@ func FileMode(mode *int32, path *field.Path) field.ErrorList {
 	return nil
 }
 
-// IP asks for an IP address.
-func IP(value string, path *field.Path) field.ErrorList {
-	return validation.IsValidIPForLegacyField(path, value, false, nil)
+// IP asks for an IP address, in a form that all readers understand alike (no leading zeros); an object that
+// was let in under fewer rules may keep its old ones.
+func IP(value string, path *field.Path, old ...string) field.ErrorList {
+	return validation.IsValidIPForLegacyField(path, value, true, old)
 }
 
 // SupportedProtocol asks for TCP, UDP or SCTP.

@@ -4,8 +4,11 @@
 package lease
 
 import (
+	"strings"
+
 	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
 	"hyperkube/api/rule"
 )
@@ -20,8 +23,20 @@ func Validate(l *coordinationv1.Lease) field.ErrorList {
 	if n := l.Spec.LeaseTransitions; n != nil {
 		errs = append(errs, rule.NonNegative(int64(*n), path.Child("leaseTransitions"))...)
 	}
-	if l.Spec.Strategy == nil && l.Spec.PreferredHolder != nil && *l.Spec.PreferredHolder != "" {
-		errs = append(errs, field.Forbidden(path.Child("preferredHolder"), "may only be specified when `strategy` is defined"))
+	strategy := ptr.Deref(l.Spec.Strategy, "")
+	if l.Spec.Strategy != nil {
+		errs = append(errs, validateStrategy(strategy, path.Child("strategy"))...)
+	}
+	if ptr.Deref(l.Spec.PreferredHolder, "") != "" && strategy == "" {
+		errs = append(errs, field.Forbidden(path.Child("preferredHolder"), "may only be specified if `strategy` is defined"))
 	}
 	return errs
+}
+
+// validateStrategy: a name without a domain is Kubernetes' own. The path says strategy twice, as upstream's does.
+func validateStrategy(strategy coordinationv1.CoordinatedLeaseStrategy, path *field.Path) field.ErrorList {
+	if strings.Contains(string(strategy), "/") {
+		return rule.QualifiedName(string(strategy), path.Child("strategy"))
+	}
+	return rule.OneOf(strategy, path.Child("strategy"), coordinationv1.OldestEmulationVersion)
 }

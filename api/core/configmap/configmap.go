@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
 	"hyperkube/api/rule"
 )
@@ -40,19 +41,18 @@ func Validate(m *v1.ConfigMap) field.ErrorList {
 
 // ValidateUpdate: what is immutable stays so, and stays as it is.
 func ValidateUpdate(m, old *v1.ConfigMap) field.ErrorList {
-	errs := Validate(m)
-	if old.Immutable == nil || !*old.Immutable {
-		return errs
+	var errs field.ErrorList
+	if ptr.Deref(old.Immutable, false) {
+		const message = "field is immutable when `immutable` is set"
+		if !ptr.Deref(m.Immutable, false) {
+			errs = append(errs, field.Forbidden(field.NewPath("immutable"), message))
+		}
+		if !equality.Semantic.DeepEqual(m.Data, old.Data) {
+			errs = append(errs, field.Forbidden(field.NewPath("data"), message))
+		}
+		if !equality.Semantic.DeepEqual(m.BinaryData, old.BinaryData) {
+			errs = append(errs, field.Forbidden(field.NewPath("binaryData"), message))
+		}
 	}
-	const message = "field is immutable when `immutable` is set"
-	if m.Immutable == nil || !*m.Immutable {
-		errs = append(errs, field.Forbidden(field.NewPath("immutable"), message))
-	}
-	if !equality.Semantic.DeepEqual(m.Data, old.Data) {
-		errs = append(errs, field.Forbidden(field.NewPath("data"), message))
-	}
-	if !equality.Semantic.DeepEqual(m.BinaryData, old.BinaryData) {
-		errs = append(errs, field.Forbidden(field.NewPath("binaryData"), message))
-	}
-	return errs
+	return append(errs, Validate(m)...)
 }

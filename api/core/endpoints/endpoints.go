@@ -6,11 +6,12 @@ package endpoints
 
 import (
 	"fmt"
-	"net/netip"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 
 	"hyperkube/api/rule"
 )
@@ -26,7 +27,7 @@ func SetDefaults(e *v1.Endpoints) {
 	}
 }
 
-// Validate checks each subset.
+// Validate checks each subset of new Endpoints.
 func Validate(e *v1.Endpoints) field.ErrorList {
 	var errs field.ErrorList
 	for i := range e.Subsets {
@@ -47,6 +48,15 @@ func Validate(e *v1.Endpoints) field.ErrorList {
 	return errs
 }
 
+// ValidateUpdate: subsets that were let in under fewer rules may stay as they are.
+func ValidateUpdate(e, old *v1.Endpoints) field.ErrorList {
+	errs := Validate(e)
+	if len(errs) > 0 && equality.Semantic.DeepEqual(e.Subsets, old.Subsets) {
+		return nil
+	}
+	return errs
+}
+
 func validateAddress(a *v1.EndpointAddress, path *field.Path) field.ErrorList {
 	errs := rule.IP(a.IP, path.Child("ip"))
 	if a.Hostname != "" {
@@ -60,22 +70,19 @@ func validateAddress(a *v1.EndpointAddress, path *field.Path) field.ErrorList {
 
 // ValidateIP refuses addresses by which an endpoint would reach into the node itself.
 func ValidateIP(address string, path *field.Path) field.ErrorList {
-	ip, err := netip.ParseAddr(address)
-	if err != nil {
+	ip := netutils.ParseIPSloppy(address)
+	if ip == nil {
 		return field.ErrorList{field.Invalid(path, address, "must be a valid IP address")}
-	}
-	refuse := func(why string) field.ErrorList {
-		return field.ErrorList{field.Invalid(path, address, why)}
 	}
 	switch {
 	case ip.IsUnspecified():
-		return refuse(fmt.Sprintf("may not be unspecified (%v)", address))
+		return field.ErrorList{field.Invalid(path, address, fmt.Sprintf("may not be unspecified (%v)", address))}
 	case ip.IsLoopback():
-		return refuse("may not be in the loopback range (127.0.0.0/8, ::1/128)")
+		return field.ErrorList{field.Invalid(path, address, "may not be in the loopback range (127.0.0.0/8, ::1/128)")}
 	case ip.IsLinkLocalUnicast():
-		return refuse("may not be in the link-local range (169.254.0.0/16, fe80::/10)")
+		return field.ErrorList{field.Invalid(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")}
 	case ip.IsLinkLocalMulticast():
-		return refuse("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
+		return field.ErrorList{field.Invalid(path, address, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")}
 	}
 	return nil
 }
@@ -88,14 +95,24 @@ func validatePort(p *v1.EndpointPort, needName bool, path *field.Path) field.Err
 		errs = append(errs, rule.DNSLabel(p.Name, path.Child("name"))...)
 	}
 	errs = append(errs, rule.All(validation.IsValidPortNum(int(p.Port)), path.Child("port"), p.Port)...)
+	errs = append(errs, rule.SupportedProtocol(p.Protocol, path.Child("protocol"))...)
 	if p.AppProtocol != nil {
 		errs = append(errs, rule.QualifiedName(*p.AppProtocol, path.Child("appProtocol"))...)
 	}
-	return append(errs, rule.SupportedProtocol(p.Protocol, path.Child("protocol"))...)
+	return errs
 }
 
-// Warnings tell of addresses in a form that others may read otherwise.
+// What the endpoints controller writes is told apart by this label.
+const (
+	labelManagedBy     = "endpoints.kubernetes.io/managed-by"
+	endpointController = "endpoint-controller"
+)
+
+// Warnings tell of addresses in a form that others may read otherwise; the controller is known to write none.
 func Warnings(e *v1.Endpoints) []string {
+	if e.Labels[labelManagedBy] == endpointController {
+		return nil
+	}
 	var warnings []string
 	for i := range e.Subsets {
 		path := field.NewPath("subsets").Index(i)

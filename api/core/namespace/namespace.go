@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"hyperkube/api/rule"
@@ -34,8 +35,17 @@ func SetNameLabel(ns *v1.Namespace) {
 	ns.Labels[v1.LabelMetadataName] = ns.Name
 }
 
-// Validate checks the finalizers.
+// Validate checks the finalizers. The path does not say which is meant; that of ValidateFinalizeUpdate does.
 func Validate(ns *v1.Namespace) field.ErrorList {
+	var errs field.ErrorList
+	for _, name := range ns.Spec.Finalizers {
+		errs = append(errs, validateFinalizer(string(name), field.NewPath("spec", "finalizers"))...)
+	}
+	return errs
+}
+
+// ValidateFinalizeUpdate checks what /finalize leaves.
+func ValidateFinalizeUpdate(ns, old *v1.Namespace) field.ErrorList {
 	var errs field.ErrorList
 	for i, name := range ns.Spec.Finalizers {
 		errs = append(errs, validateFinalizer(string(name), field.NewPath("spec", "finalizers").Index(i))...)
@@ -44,14 +54,16 @@ func Validate(ns *v1.Namespace) field.ErrorList {
 }
 
 func validateFinalizer(name string, path *field.Path) field.ErrorList {
-	if errs := rule.QualifiedName(name, path); len(errs) > 0 {
+	errs := rule.QualifiedName(name, path)
+	// Names without a domain are Kubernetes' own.
+	switch name {
+	case string(v1.FinalizerKubernetes), metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents:
 		return errs
 	}
-	// Names without a domain are Kubernetes' own.
-	if !strings.Contains(name, "/") && name != string(v1.FinalizerKubernetes) {
-		return field.ErrorList{field.Invalid(path, name, "name is neither a standard finalizer name nor is it fully qualified")}
+	if !strings.Contains(name, "/") {
+		errs = append(errs, field.Invalid(path, name, "name is neither a standard finalizer name nor is it fully qualified"))
 	}
-	return nil
+	return errs
 }
 
 // ValidateStatusUpdate: a namespace is Terminating exactly when it is being deleted.

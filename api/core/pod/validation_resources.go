@@ -65,10 +65,15 @@ func ValidateResourceName(name v1.ResourceName, path *field.Path) field.ErrorLis
 // ValidateQuotaResourceName asks for the name of something that a quota can count.
 func ValidateQuotaResourceName(name v1.ResourceName, path *field.Path) field.ErrorList {
 	errs := ValidateResourceName(name, path)
-	if !strings.Contains(string(name), "/") && (!standardResources.Has(name) || name == v1.ResourceStorage) && !isHugePageResourceName(name) && !isHugePageRequest(name) {
+	if !strings.Contains(string(name), "/") && !IsStandardQuotaResource(name) {
 		errs = append(errs, field.Invalid(path, name, "must be a standard resource for quota"))
 	}
 	return errs
+}
+
+// IsStandardQuotaResource: a quota of it is kept by Kubernetes itself.
+func IsStandardQuotaResource(name v1.ResourceName) bool {
+	return standardResources.Has(name) && name != v1.ResourceStorage || isHugePageResourceName(name) || isHugePageRequest(name)
 }
 
 // isHugePageRequest: requests.hugepages-2Mi, as quotas name it.

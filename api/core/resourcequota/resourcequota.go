@@ -4,11 +4,14 @@
 package resourcequota
 
 import (
+	"fmt"
+
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"hyperkube/api/core/pod"
+	"hyperkube/api/rule"
 )
 
 // Validate checks limits and scopes.
@@ -24,44 +27,40 @@ func Validate(q *v1.ResourceQuota) field.ErrorList {
 
 // Of the objects that a scope chooses, only some resources can be told apart.
 var (
-	countsOnly = sets.New(v1.ResourcePods)
-	computes   = sets.New(v1.ResourcePods, v1.ResourceCPU, v1.ResourceMemory, v1.ResourceEphemeralStorage, v1.ResourceRequestsCPU, v1.ResourceRequestsMemory,
-		v1.ResourceRequestsEphemeralStorage, v1.ResourceLimitsCPU, v1.ResourceLimitsMemory, v1.ResourceLimitsEphemeralStorage)
+	counts   = sets.New(v1.ResourcePods)
+	computes = sets.New(v1.ResourcePods, v1.ResourceCPU, v1.ResourceMemory, v1.ResourceRequestsCPU, v1.ResourceRequestsMemory,
+		v1.ResourceLimitsCPU, v1.ResourceLimitsMemory)
 	claims = sets.New(v1.ResourceRequestsStorage, v1.ResourcePersistentVolumeClaims)
 )
 
-func scopes() map[v1.ResourceQuotaScope]sets.Set[v1.ResourceName] {
-	return map[v1.ResourceQuotaScope]sets.Set[v1.ResourceName]{
-		v1.ResourceQuotaScopeTerminating: computes, v1.ResourceQuotaScopeNotTerminating: computes, v1.ResourceQuotaScopeNotBestEffort: computes,
-		v1.ResourceQuotaScopePriorityClass: computes, v1.ResourceQuotaScopeCrossNamespacePodAffinity: computes,
-		v1.ResourceQuotaScopeBestEffort: countsOnly, v1.ResourceQuotaScopeVolumeAttributesClass: claims,
-	}
+var scopes = map[v1.ResourceQuotaScope]sets.Set[v1.ResourceName]{
+	v1.ResourceQuotaScopeTerminating: computes, v1.ResourceQuotaScopeNotTerminating: computes, v1.ResourceQuotaScopeNotBestEffort: computes,
+	v1.ResourceQuotaScopePriorityClass: computes, v1.ResourceQuotaScopeCrossNamespacePodAffinity: computes,
+	v1.ResourceQuotaScopeBestEffort: counts, v1.ResourceQuotaScopeVolumeAttributesClass: claims,
 }
 
-// applies: resources with a domain of their own are not looked at.
-func applies(q *v1.ResourceQuota, resources sets.Set[v1.ResourceName]) bool {
+// checkScope: a scope must be known and choose among each of the resources; one with a domain of its own is not looked at.
+func checkScope(q *v1.ResourceQuota, scope v1.ResourceQuotaScope, unknown, inapplicable *field.Error) field.ErrorList {
+	resources, known := scopes[scope]
+	if !known {
+		return field.ErrorList{unknown}
+	}
+	var errs field.ErrorList
 	for name := range q.Spec.Hard {
-		if len(pod.ValidateQuotaResourceName(name, nil)) == 0 && pod.IsNativeResource(name) && !resources.Has(name) {
-			return false
+		if pod.IsStandardQuotaResource(name) && !resources.Has(name) {
+			errs = append(errs, inapplicable)
 		}
 	}
-	return true
+	return errs
 }
 
 func validateScopes(q *v1.ResourceQuota, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	seen := sets.New[v1.ResourceQuotaScope]()
 	for _, scope := range q.Spec.Scopes {
-		resources, known := scopes()[scope]
-		if !known {
-			errs = append(errs, field.Invalid(path, q.Spec.Scopes, "unsupported scope"))
-		}
-		if !applies(q, resources) {
-			errs = append(errs, field.Invalid(path, q.Spec.Scopes, "unsupported scope applied to resource"))
-		}
-		seen.Insert(scope)
+		errs = append(errs, checkScope(q, scope, field.Invalid(path, q.Spec.Scopes, "unsupported scope"),
+			field.Invalid(path, q.Spec.Scopes, "unsupported scope applied to resource"))...)
 	}
-	return append(errs, validateConflict(q, seen, path)...)
+	return append(errs, validateConflict(q, sets.New(q.Spec.Scopes...), path)...)
 }
 
 func validateConflict(q *v1.ResourceQuota, seen sets.Set[v1.ResourceQuotaScope], path *field.Path) field.ErrorList {
@@ -75,33 +74,35 @@ func validateScopeSelector(q *v1.ResourceQuota, s *v1.ScopeSelector, path *field
 	var errs field.ErrorList
 	seen := sets.New[v1.ResourceQuotaScope]()
 	for _, r := range s.MatchExpressions {
-		resources, known := scopes()[r.ScopeName]
-		if !known {
-			errs = append(errs, field.Invalid(path.Child("scopeName"), r.ScopeName, "unsupported scope"))
-		}
-		if !applies(q, resources) {
-			errs = append(errs, field.Invalid(path, s, "unsupported scope applied to resource"))
-		}
-		// Of most scopes an object is or is not; only two have values.
-		if r.ScopeName != v1.ResourceQuotaScopePriorityClass && r.ScopeName != v1.ResourceQuotaScopeVolumeAttributesClass && known && r.Operator != v1.ScopeSelectorOpExists {
-			errs = append(errs, field.Invalid(path.Child("operator"), r.Operator,
-				"must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity"))
-		}
-		switch r.Operator {
-		case v1.ScopeSelectorOpIn, v1.ScopeSelectorOpNotIn:
-			if len(r.Values) == 0 {
-				errs = append(errs, field.Required(path.Child("values"), "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"))
-			}
-		case v1.ScopeSelectorOpExists, v1.ScopeSelectorOpDoesNotExist:
-			if len(r.Values) != 0 {
-				errs = append(errs, field.Invalid(path.Child("values"), r.Values, "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"))
-			}
-		default:
-			errs = append(errs, field.Invalid(path.Child("operator"), r.Operator, "not a valid selector operator"))
-		}
+		errs = append(errs, checkScope(q, r.ScopeName, field.Invalid(path.Child("scopeName"), r.ScopeName, "unsupported scope"),
+			field.Invalid(path, rule.Untagged(s), "unsupported scope applied to resource"))...)
+		errs = append(errs, validateScopeRequirement(&r, path)...)
 		seen.Insert(r.ScopeName)
 	}
-	return append(errs, validateConflict(q, seen, field.NewPath("spec", "scopeSelector", "matchExpressions"))...)
+	return append(errs, validateConflict(q, seen, path)...)
+}
+
+func validateScopeRequirement(r *v1.ScopedResourceSelectorRequirement, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	// Of most scopes an object is or is not; only two have values.
+	_, known := scopes[r.ScopeName]
+	if valued := r.ScopeName == v1.ResourceQuotaScopePriorityClass || r.ScopeName == v1.ResourceQuotaScopeVolumeAttributesClass; known && !valued && r.Operator != v1.ScopeSelectorOpExists {
+		errs = append(errs, field.Invalid(path.Child("operator"), r.Operator,
+			"must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity"))
+	}
+	switch r.Operator {
+	case v1.ScopeSelectorOpIn, v1.ScopeSelectorOpNotIn:
+		if len(r.Values) == 0 {
+			errs = append(errs, field.Required(path.Child("values"), "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"))
+		}
+	case v1.ScopeSelectorOpExists, v1.ScopeSelectorOpDoesNotExist:
+		if len(r.Values) != 0 {
+			errs = append(errs, field.Invalid(path.Child("values"), r.Values, "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"))
+		}
+	default:
+		errs = append(errs, field.Invalid(path.Child("operator"), r.Operator, "not a valid selector operator"))
+	}
+	return errs
 }
 
 // ValidateUpdate: what a quota counts is chosen once.
@@ -126,4 +127,22 @@ func validateList(list v1.ResourceList, path *field.Path) field.ErrorList {
 		errs = append(errs, pod.ValidateResourceQuantityValue(name, quantity, path.Key(string(name)))...)
 	}
 	return errs
+}
+
+// Warnings tell of a request that is allowed to be larger than its limit.
+func Warnings(q *v1.ResourceQuota) []string {
+	var warnings []string
+	for _, name := range []v1.ResourceName{v1.ResourceCPU, v1.ResourceMemory, v1.ResourceStorage, v1.ResourceEphemeralStorage} {
+		requestName, limitName := v1.DefaultResourceRequestsPrefix+name, v1.ResourceName("limits."+name)
+		request, requested := q.Spec.Hard[requestName]
+		if !requested && (name == v1.ResourceCPU || name == v1.ResourceMemory) {
+			// These two have a short name.
+			requestName = name
+			request, requested = q.Spec.Hard[name]
+		}
+		if limit, limited := q.Spec.Hard[limitName]; requested && limited && request.Cmp(limit) > 0 {
+			warnings = append(warnings, fmt.Sprintf("ResourceQuota %s (%s) should be less than %s (%s)", requestName, request.String(), limitName, limit.String()))
+		}
+	}
+	return warnings
 }

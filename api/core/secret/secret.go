@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
 	"hyperkube/api/rule"
 )
@@ -93,17 +94,15 @@ func validateJSON(s *v1.Secret, key string, data *field.Path) field.ErrorList {
 
 // ValidateUpdate: the type never changes; an immutable secret nothing but its metadata.
 func ValidateUpdate(s, old *v1.Secret) field.ErrorList {
-	errs := Validate(s)
-	errs = append(errs, rule.Immutable(s.Type, old.Type, field.NewPath("type"))...)
-	if old.Immutable == nil || !*old.Immutable {
-		return errs
+	errs := rule.Immutable(s.Type, old.Type, field.NewPath("type"))
+	if ptr.Deref(old.Immutable, false) {
+		const message = "field is immutable when `immutable` is set"
+		if !ptr.Deref(s.Immutable, false) {
+			errs = append(errs, field.Forbidden(field.NewPath("immutable"), message))
+		}
+		if !equality.Semantic.DeepEqual(s.Data, old.Data) {
+			errs = append(errs, field.Forbidden(field.NewPath("data"), message))
+		}
 	}
-	const message = "field is immutable when `immutable` is set"
-	if s.Immutable == nil || !*s.Immutable {
-		errs = append(errs, field.Forbidden(field.NewPath("immutable"), message))
-	}
-	if !equality.Semantic.DeepEqual(s.Data, old.Data) {
-		errs = append(errs, field.Forbidden(field.NewPath("data"), message))
-	}
-	return errs
+	return append(errs, Validate(s)...)
 }

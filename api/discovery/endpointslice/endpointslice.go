@@ -6,10 +6,12 @@ package endpointslice
 import (
 	v1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 	"k8s.io/utils/ptr"
 
 	"hyperkube/api/core/endpoints"
@@ -22,6 +24,8 @@ const (
 	maxAddresses = 100
 	maxPorts     = 20000
 	maxHints     = 8
+	// of the deprecated topology
+	maxTopologyLabels = 16
 )
 
 // SetDefaults fills the ports.
@@ -36,16 +40,45 @@ func SetDefaults(s *discoveryv1.EndpointSlice) {
 	}
 }
 
-// Validate checks a slice on its own.
-func Validate(s *discoveryv1.EndpointSlice) field.ErrorList {
-	errs := rule.Supported(s.AddressType, field.NewPath("addressType"), discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6, discoveryv1.AddressTypeFQDN)
-	errs = append(errs, validateEndpoints(s, field.NewPath("endpoints"))...)
-	return append(errs, validatePorts(s.Ports, field.NewPath("ports"))...)
+// KeepNodeName empties the field that topology had before nodeName and zone, which nobody may write any more. From an
+// unchanged entry it takes the node over, so that a partial update of an old slice keeps it.
+func KeepNodeName(s, old *discoveryv1.EndpointSlice) {
+	if old != nil && equality.Semantic.DeepEqual(s.Endpoints, old.Endpoints) {
+		return
+	}
+	known := sets.New[string]()
+	if old != nil {
+		for _, e := range old.Endpoints {
+			if name := e.DeprecatedTopology[v1.LabelHostname]; name != "" {
+				known.Insert(name)
+			}
+		}
+	}
+	for i := range s.Endpoints {
+		e := &s.Endpoints[i]
+		if name := e.DeprecatedTopology[v1.LabelHostname]; e.NodeName == nil && known.Has(name) && len(validation.IsDNS1123Subdomain(name)) == 0 {
+			e.NodeName = &name
+		}
+		e.DeprecatedTopology = nil
+	}
 }
+
+// Validate checks a new slice.
+func Validate(s *discoveryv1.EndpointSlice) field.ErrorList { return validate(s, nil) }
 
 // ValidateUpdate: a slice keeps its kind of addresses.
 func ValidateUpdate(s, old *discoveryv1.EndpointSlice) field.ErrorList {
-	return append(Validate(s), rule.Immutable(s.AddressType, old.AddressType, field.NewPath("addressType"))...)
+	return append(validate(s, old), rule.Immutable(s.AddressType, old.AddressType, field.NewPath("addressType"))...)
+}
+
+func validate(s, old *discoveryv1.EndpointSlice) field.ErrorList {
+	errs := rule.Supported(s.AddressType, field.NewPath("addressType"), discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6, discoveryv1.AddressTypeFQDN)
+	errs = append(errs, validatePorts(s.Ports, field.NewPath("ports"))...)
+	found := validateEndpoints(s, field.NewPath("endpoints"))
+	if len(found) > 0 && old != nil && equality.Semantic.DeepEqual(s.Endpoints, old.Endpoints) {
+		return errs // let in under fewer rules, they may stay as they are
+	}
+	return append(errs, found...)
 }
 
 func validateEndpoints(s *discoveryv1.EndpointSlice, path *field.Path) field.ErrorList {
@@ -54,38 +87,93 @@ func validateEndpoints(s *discoveryv1.EndpointSlice, path *field.Path) field.Err
 	}
 	var errs field.ErrorList
 	for i := range s.Endpoints {
-		e, at := &s.Endpoints[i], path.Index(i)
-		if len(e.Addresses) == 0 {
-			errs = append(errs, field.Required(at.Child("addresses"), "must contain at least 1 address"))
-		} else if len(e.Addresses) > maxAddresses {
-			errs = append(errs, field.TooMany(at.Child("addresses"), len(e.Addresses), maxAddresses))
-		}
-		for j, address := range e.Addresses {
-			errs = append(errs, validateAddress(address, s.AddressType, at.Child("addresses").Index(j))...)
-		}
-		if e.NodeName != nil {
-			errs = append(errs, rule.DNSSubdomain(*e.NodeName, at.Child("nodeName"))...)
-		}
-		if e.Hostname != nil {
-			errs = append(errs, rule.DNSLabel(*e.Hostname, at.Child("hostname"))...)
-		}
-		errs = append(errs, metav1validation.ValidateLabels(e.DeprecatedTopology, at.Child("deprecatedTopology"))...)
-		if e.Hints != nil && len(e.Hints.ForZones) > maxHints {
-			errs = append(errs, field.TooMany(at.Child("hints", "forZones"), len(e.Hints.ForZones), maxHints))
-		}
+		errs = append(errs, validateEndpoint(&s.Endpoints[i], s.AddressType, path.Index(i))...)
 	}
 	return errs
 }
 
-func validateAddress(address string, kind discoveryv1.AddressType, path *field.Path) field.ErrorList {
+func validateEndpoint(e *discoveryv1.Endpoint, kind discoveryv1.AddressType, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if len(e.Addresses) == 0 {
+		errs = append(errs, field.Required(path.Child("addresses"), "must contain at least 1 address"))
+	} else if len(e.Addresses) > maxAddresses {
+		errs = append(errs, field.TooMany(path.Child("addresses"), len(e.Addresses), maxAddresses))
+	}
+	for i, address := range e.Addresses {
+		errs = append(errs, validateAddress(address, kind, path.Child("addresses"), i)...)
+	}
+	if e.NodeName != nil {
+		errs = append(errs, rule.DNSSubdomain(*e.NodeName, path.Child("nodeName"))...)
+	}
+	if n := len(e.DeprecatedTopology); n > maxTopologyLabels {
+		errs = append(errs, field.TooMany(path.Child("deprecatedTopology"), n, maxTopologyLabels))
+	}
+	errs = append(errs, metav1validation.ValidateLabels(e.DeprecatedTopology, path.Child("deprecatedTopology"))...)
+	if e.Hostname != nil {
+		errs = append(errs, rule.DNSLabel(*e.Hostname, path.Child("hostname"))...)
+	}
+	if e.Hints != nil {
+		errs = append(errs, validateHints(e.Hints, path.Child("hints"))...)
+	}
+	return errs
+}
+
+// validateHints checks for whom an endpoint is meant.
+func validateHints(h *discoveryv1.EndpointHints, path *field.Path) field.ErrorList {
+	at := path.Child("forZones")
+	if n := len(h.ForZones); n > maxHints {
+		return field.ErrorList{field.TooMany(at, n, maxHints)}
+	}
+	var errs field.ErrorList
+	zones, nodes := sets.New[string](), sets.New[string]()
+	for i, zone := range h.ForZones {
+		here := at.Index(i).Child("name")
+		if zones.Has(zone.Name) {
+			errs = append(errs, field.Duplicate(here, zone.Name))
+		}
+		zones.Insert(zone.Name)
+		errs = append(errs, rule.All(validation.IsValidLabelValue(zone.Name), here, zone.Name)...)
+	}
+	at = path.Child("forNodes")
+	if n := len(h.ForNodes); n > maxHints {
+		return append(errs, field.TooMany(at, n, maxHints))
+	}
+	for i, node := range h.ForNodes {
+		here := at.Index(i).Child("name")
+		if nodes.Has(node.Name) {
+			errs = append(errs, field.Duplicate(here, node.Name))
+		}
+		nodes.Insert(node.Name)
+		errs = append(errs, rule.DNSSubdomain(node.Name, here)...)
+	}
+	return errs
+}
+
+// validateAddress: IPv6 came late enough to have one form only.
+func validateAddress(address string, kind discoveryv1.AddressType, list *field.Path, i int) field.ErrorList {
+	path := list.Index(i)
+	var errs field.ErrorList
 	switch kind {
 	case discoveryv1.AddressTypeFQDN:
 		return validation.IsFullyQualifiedDomainName(path, address)
-	case discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6:
-		errs := rule.IP(address, path)
-		return append(errs, endpoints.ValidateIP(address, path)...)
+	case discoveryv1.AddressTypeIPv4:
+		if errs = rule.IP(address, path); len(errs) > 0 {
+			return errs
+		}
+		if !netutils.IsIPv4String(address) {
+			errs = append(errs, field.Invalid(list, address, "must be an IPv4 address"))
+		}
+	case discoveryv1.AddressTypeIPv6:
+		if errs = validation.IsValidIP(path, address); len(errs) > 0 {
+			return errs
+		}
+		if !netutils.IsIPv6String(address) {
+			errs = append(errs, field.Invalid(list, address, "must be an IPv6 address"))
+		}
+	default:
+		return nil
 	}
-	return nil
+	return append(errs, endpoints.ValidateIP(address, path)...)
 }
 
 func validatePorts(ports []discoveryv1.EndpointPort, path *field.Path) field.ErrorList {
@@ -112,9 +200,27 @@ func validatePorts(ports []discoveryv1.EndpointPort, path *field.Path) field.Err
 	return errs
 }
 
-// Warnings tell of addresses in a form that others may read otherwise.
+// What controllers write is known to be well formed.
+const (
+	controller          = "endpointslice-controller.k8s.io"
+	mirroringController = "endpointslicemirroring-controller.k8s.io"
+)
+
+// Warnings tell of names instead of addresses; the path in the text is upstream's.
 func Warnings(s *discoveryv1.EndpointSlice) []string {
+	var warnings []string
 	if s.AddressType == discoveryv1.AddressTypeFQDN {
+		warnings = append(warnings, "spec.addressType: FQDN endpoints are deprecated")
+	}
+	return append(warnings, warnAddresses(s)...)
+}
+
+// WarningsOnUpdate: the kind of addresses cannot be helped any more.
+func WarningsOnUpdate(s, old *discoveryv1.EndpointSlice) []string { return warnAddresses(s) }
+
+// warnAddresses tells of addresses in a form that others may read otherwise.
+func warnAddresses(s *discoveryv1.EndpointSlice) []string {
+	if by := s.Labels[discoveryv1.LabelManagedBy]; by == controller || by == mirroringController {
 		return nil
 	}
 	var warnings []string

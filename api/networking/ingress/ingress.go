@@ -5,7 +5,7 @@ package ingress
 
 import (
 	"fmt"
-	"net/netip"
+	"slices"
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -13,36 +13,61 @@ import (
 	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 	"k8s.io/utils/ptr"
 
 	"hyperkube/api/rule"
 )
 
-// Validate checks an ingress on its own.
+// Validate checks a new ingress.
 func Validate(i *networkingv1.Ingress) field.ErrorList {
+	errs := validate(&i.Spec, nil)
+	if class, ok := i.Annotations[classAnnotation]; ok && i.Spec.IngressClassName != nil && class != *i.Spec.IngressClassName {
+		errs = append(errs, field.Invalid(field.NewPath("annotations").Child(classAnnotation), class, "must match `ingressClassName` when both are specified"))
+	}
+	return errs
+}
+
+// ValidateUpdate checks a changed one. A name of a secret that was let in once may stay.
+func ValidateUpdate(i, old *networkingv1.Ingress) field.ErrorList {
+	return validate(&i.Spec, &old.Spec)
+}
+
+func validate(spec, old *networkingv1.IngressSpec) field.ErrorList {
 	path := field.NewPath("spec")
 	var errs field.ErrorList
-	if len(i.Spec.Rules) == 0 && i.Spec.DefaultBackend == nil {
-		errs = append(errs, field.Invalid(path, i.Spec.Rules, "either `defaultBackend` or `rules` must be specified"))
+	if len(spec.Rules) == 0 && spec.DefaultBackend == nil {
+		errs = append(errs, field.Invalid(path, rule.Untagged(spec.Rules), "either `defaultBackend` or `rules` must be specified"))
 	}
-	for n := range i.Spec.Rules {
-		errs = append(errs, validateRule(&i.Spec.Rules[n], path.Child("rules").Index(n))...)
-	}
-	if b := i.Spec.DefaultBackend; b != nil {
+	if b := spec.DefaultBackend; b != nil {
 		errs = append(errs, validateBackend(b, path.Child("defaultBackend"))...)
 	}
-	for n, tls := range i.Spec.TLS {
+	for n := range spec.Rules {
+		errs = append(errs, validateRule(&spec.Rules[n], path.Child("rules").Index(n))...)
+	}
+	for n, tls := range spec.TLS {
 		for m, host := range tls.Hosts {
 			errs = append(errs, validateHost(host, path.Child("tls").Index(n).Child("hosts").Index(m))...)
 		}
-		if tls.SecretName != "" {
-			errs = append(errs, rule.DNSSubdomain(tls.SecretName, path.Child("tls").Index(n).Child("secretName"))...)
+		if !hasBadSecret(old) {
+			errs = append(errs, validateSecret(tls.SecretName, path.Child("tls").Index(n).Child("secretName"))...)
 		}
 	}
-	if name := i.Spec.IngressClassName; name != nil {
+	if name := spec.IngressClassName; name != nil {
 		errs = append(errs, rule.DNSSubdomain(*name, path.Child("ingressClassName"))...)
 	}
 	return errs
+}
+
+func validateSecret(name string, path *field.Path) field.ErrorList {
+	if name == "" {
+		return nil
+	}
+	return rule.DNSSubdomain(name, path)
+}
+
+func hasBadSecret(spec *networkingv1.IngressSpec) bool {
+	return spec != nil && slices.ContainsFunc(spec.TLS, func(tls networkingv1.IngressTLS) bool { return len(validateSecret(tls.SecretName, nil)) > 0 })
 }
 
 func validateHost(host string, path *field.Path) field.ErrorList {
@@ -55,7 +80,7 @@ func validateHost(host string, path *field.Path) field.ErrorList {
 func validateRule(r *networkingv1.IngressRule, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if r.Host != "" {
-		if _, err := netip.ParseAddr(r.Host); err == nil {
+		if netutils.ParseIPSloppy(r.Host) != nil {
 			errs = append(errs, field.Invalid(path.Child("host"), r.Host, "must be a DNS name, not an IP address"))
 		}
 		errs = append(errs, validateHost(r.Host, path.Child("host"))...)
@@ -77,7 +102,7 @@ func validatePath(p *networkingv1.HTTPIngressPath, path *field.Path) field.Error
 	if p.PathType == nil {
 		return field.ErrorList{field.Required(path.Child("pathType"), "pathType must be specified")}
 	}
-	errs := validateBackend(&p.Backend, path.Child("backend"))
+	var errs field.ErrorList
 	switch *p.PathType {
 	case networkingv1.PathTypeExact, networkingv1.PathTypePrefix:
 		if !strings.HasPrefix(p.Path, "/") {
@@ -101,7 +126,7 @@ func validatePath(p *networkingv1.HTTPIngressPath, path *field.Path) field.Error
 		errs = append(errs, field.NotSupported(path.Child("pathType"), *p.PathType, []networkingv1.PathType{
 			networkingv1.PathTypeExact, networkingv1.PathTypeImplementationSpecific, networkingv1.PathTypePrefix}))
 	}
-	return errs
+	return append(errs, validateBackend(&p.Backend, path.Child("backend"))...)
 }
 
 func validateBackend(b *networkingv1.IngressBackend, path *field.Path) field.ErrorList {
@@ -136,14 +161,18 @@ func validateBackend(b *networkingv1.IngressBackend, path *field.Path) field.Err
 // ValidateStatusUpdate checks where a controller says the ingress can be reached.
 func ValidateStatusUpdate(i, old *networkingv1.Ingress) field.ErrorList {
 	var errs field.ErrorList
+	var known []string
+	for _, point := range old.Status.LoadBalancer.Ingress {
+		known = append(known, point.IP)
+	}
 	for n, point := range i.Status.LoadBalancer.Ingress {
 		path := field.NewPath("status", "loadBalancer", "ingress").Index(n)
 		if point.IP != "" {
-			errs = append(errs, rule.IP(point.IP, path.Child("ip"))...)
+			errs = append(errs, rule.IP(point.IP, path.Child("ip"), known...)...)
 		}
 		if point.Hostname != "" {
 			errs = append(errs, rule.DNSSubdomain(point.Hostname, path.Child("hostname"))...)
-			if _, err := netip.ParseAddr(point.Hostname); err == nil {
+			if netutils.ParseIPSloppy(point.Hostname) != nil {
 				errs = append(errs, field.Invalid(path.Child("hostname"), point.Hostname, "must be a DNS name, not an IP address"))
 			}
 		}
@@ -159,6 +188,17 @@ func Warnings(i *networkingv1.Ingress) []string {
 		return []string{fmt.Sprintf("annotation %q is deprecated, please use 'spec.ingressClassName' instead", classAnnotation)}
 	}
 	return nil
+}
+
+// WarningsOnStatusUpdate tell of addresses in a form that others may read otherwise.
+func WarningsOnStatusUpdate(i, old *networkingv1.Ingress) []string {
+	var warnings []string
+	for n, point := range i.Status.LoadBalancer.Ingress {
+		if point.IP != "" {
+			warnings = append(warnings, validation.GetWarningsForIP(field.NewPath("status", "loadBalancer", "ingress").Index(n), point.IP)...)
+		}
+	}
+	return warnings
 }
 
 // SetDefaultsClass: parameters are of the whole cluster.
@@ -209,7 +249,7 @@ func validateReference(group *string, kind, name string, path *field.Path) field
 	}
 	for _, part := range []struct{ field, value string }{{"kind", kind}, {"name", name}} {
 		if part.value == "" {
-			errs = append(errs, field.Required(path.Child(part.field), part.field+" is required"))
+			errs = append(errs, field.Required(path.Child(part.field), ""))
 			continue
 		}
 		errs = append(errs, rule.All(pathvalidation.IsValidPathSegmentName(part.value), path.Child(part.field), part.value)...)
@@ -219,5 +259,5 @@ func validateReference(group *string, kind, name string, path *field.Path) field
 
 // ValidateClassUpdate: a class stays with its controller.
 func ValidateClassUpdate(c, old *networkingv1.IngressClass) field.ErrorList {
-	return append(ValidateClass(c), rule.Immutable(c.Spec.Controller, old.Spec.Controller, field.NewPath("spec", "controller"))...)
+	return append(rule.Immutable(c.Spec.Controller, old.Spec.Controller, field.NewPath("spec", "controller")), ValidateClass(c)...)
 }

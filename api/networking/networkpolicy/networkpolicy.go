@@ -4,14 +4,13 @@
 package networkpolicy
 
 import (
-	"net/netip"
-
 	v1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 	"k8s.io/utils/ptr"
 
 	"hyperkube/api/rule"
@@ -43,25 +42,51 @@ func setDefaultsPorts(ports []networkingv1.NetworkPolicyPort) {
 
 var selectorOptions = metav1validation.LabelSelectorValidationOptions{}
 
-// Validate checks a policy on its own.
-func Validate(p *networkingv1.NetworkPolicy) field.ErrorList {
+// Validate checks a new policy.
+func Validate(p *networkingv1.NetworkPolicy) field.ErrorList { return validate(p, nil) }
+
+// ValidateUpdate checks a changed one. It may go on to name any range that it named before.
+func ValidateUpdate(p, old *networkingv1.NetworkPolicy) field.ErrorList {
+	var known []string
+	for _, r := range old.Spec.Ingress {
+		known = append(known, ranges(r.From)...)
+	}
+	for _, r := range old.Spec.Egress {
+		known = append(known, ranges(r.To)...)
+	}
+	return validate(p, known)
+}
+
+func ranges(peers []networkingv1.NetworkPolicyPeer) []string {
+	var list []string
+	for _, peer := range peers {
+		if b := peer.IPBlock; b != nil {
+			list = append(append(list, b.CIDR), b.Except...)
+		}
+	}
+	return list
+}
+
+func validate(p *networkingv1.NetworkPolicy, known []string) field.ErrorList {
 	path := field.NewPath("spec")
 	errs := metav1validation.ValidateLabelSelector(&p.Spec.PodSelector, selectorOptions, path.Child("podSelector"))
 	for i, r := range p.Spec.Ingress {
 		at := path.Child("ingress").Index(i)
 		errs = append(errs, validatePorts(r.Ports, at.Child("ports"))...)
-		errs = append(errs, validatePeers(r.From, at.Child("from"))...)
+		errs = append(errs, validatePeers(r.From, known, at.Child("from"))...)
 	}
 	for i, r := range p.Spec.Egress {
 		at := path.Child("egress").Index(i)
 		errs = append(errs, validatePorts(r.Ports, at.Child("ports"))...)
-		errs = append(errs, validatePeers(r.To, at.Child("to"))...)
+		errs = append(errs, validatePeers(r.To, known, at.Child("to"))...)
 	}
 	if len(p.Spec.PolicyTypes) > 2 {
 		return append(errs, field.Invalid(path.Child("policyTypes"), p.Spec.PolicyTypes, "may not specify more than two policyTypes"))
 	}
 	for i, kind := range p.Spec.PolicyTypes {
-		errs = append(errs, rule.Supported(kind, path.Child("policyTypes").Index(i), networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress)...)
+		if kind != networkingv1.PolicyTypeIngress && kind != networkingv1.PolicyTypeEgress {
+			errs = append(errs, field.NotSupported(path.Child("policyTypes").Index(i), kind, []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}))
+		}
 	}
 	return errs
 }
@@ -70,62 +95,84 @@ func validatePorts(ports []networkingv1.NetworkPolicyPort, path *field.Path) fie
 	var errs field.ErrorList
 	for i, port := range ports {
 		at := path.Index(i)
-		if port.Protocol != nil {
-			errs = append(errs, rule.SupportedProtocol(*port.Protocol, at.Child("protocol"))...)
+		if p := port.Protocol; p != nil && *p != v1.ProtocolTCP && *p != v1.ProtocolUDP && *p != v1.ProtocolSCTP {
+			errs = append(errs, field.NotSupported(at.Child("protocol"), *p, []v1.Protocol{v1.ProtocolTCP, v1.ProtocolUDP, v1.ProtocolSCTP}))
 		}
-		if port.Port != nil {
-			errs = append(errs, rule.PortNumOrName(*port.Port, at.Child("port"))...)
-		}
-		if port.EndPort == nil {
-			continue
-		}
-		switch {
-		case port.Port == nil:
-			errs = append(errs, field.Required(at.Child("port"), "must be specified when `endPort` is set"))
-		case port.Port.Type == intstr.String:
-			errs = append(errs, field.Forbidden(at.Child("endPort"), "may not be specified when `port` is non-numeric"))
-		case *port.EndPort < port.Port.IntVal:
-			errs = append(errs, field.Invalid(at.Child("endPort"), *port.EndPort, "must be greater than or equal to `port`"))
-		default:
-			errs = append(errs, rule.All(validation.IsValidPortNum(int(*port.EndPort)), at.Child("endPort"), *port.EndPort)...)
-		}
+		errs = append(errs, validateRange(&port, at)...)
 	}
 	return errs
 }
 
-func validatePeers(peers []networkingv1.NetworkPolicyPeer, path *field.Path) field.ErrorList {
+// validateRange checks a port, and the end where there are more.
+func validateRange(p *networkingv1.NetworkPolicyPort, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	end := path.Child("endPort")
+	switch {
+	case p.Port == nil:
+		if p.EndPort != nil {
+			errs = append(errs, field.Invalid(end, *p.EndPort, "may not be specified when `port` is not specified"))
+		}
+	case p.Port.Type == intstr.String:
+		if p.EndPort != nil {
+			errs = append(errs, field.Invalid(end, *p.EndPort, "may not be specified when `port` is non-numeric"))
+		}
+		errs = append(errs, rule.All(validation.IsValidPortName(p.Port.StrVal), path.Child("port"), p.Port.StrVal)...)
+	default:
+		errs = append(errs, rule.All(validation.IsValidPortNum(int(p.Port.IntVal)), path.Child("port"), p.Port.IntVal)...)
+		if p.EndPort == nil {
+			return errs
+		}
+		if *p.EndPort < p.Port.IntVal {
+			// The value is the port's: upstream's slip, which clients may know.
+			errs = append(errs, field.Invalid(end, p.Port.IntVal, "must be greater than or equal to `port`"))
+		}
+		errs = append(errs, rule.All(validation.IsValidPortNum(int(*p.EndPort)), end, *p.EndPort)...)
+	}
+	return errs
+}
+
+func validatePeers(peers []networkingv1.NetworkPolicyPeer, known []string, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i, peer := range peers {
 		at := path.Index(i)
-		selected := peer.PodSelector != nil || peer.NamespaceSelector != nil
-		switch {
+		if peer.PodSelector != nil {
+			errs = append(errs, metav1validation.ValidateLabelSelector(peer.PodSelector, selectorOptions, at.Child("podSelector"))...)
+		}
+		if peer.NamespaceSelector != nil {
+			errs = append(errs, metav1validation.ValidateLabelSelector(peer.NamespaceSelector, selectorOptions, at.Child("namespaceSelector"))...)
+		}
+		if peer.IPBlock != nil {
+			errs = append(errs, validateIPBlock(peer.IPBlock, known, at.Child("ipBlock"))...)
+		}
+		switch selected := peer.PodSelector != nil || peer.NamespaceSelector != nil; {
 		case !selected && peer.IPBlock == nil:
 			errs = append(errs, field.Required(at, "must specify a peer"))
 		case selected && peer.IPBlock != nil:
 			errs = append(errs, field.Forbidden(at, "may not specify both ipBlock and another peer"))
 		}
-		errs = append(errs, metav1validation.ValidateLabelSelector(peer.PodSelector, selectorOptions, at.Child("podSelector"))...)
-		errs = append(errs, metav1validation.ValidateLabelSelector(peer.NamespaceSelector, selectorOptions, at.Child("namespaceSelector"))...)
-		if peer.IPBlock != nil {
-			errs = append(errs, validateIPBlock(peer.IPBlock, at.Child("ipBlock"))...)
-		}
 	}
 	return errs
 }
 
-func validateIPBlock(b *networkingv1.IPBlock, path *field.Path) field.ErrorList {
+func validateIPBlock(b *networkingv1.IPBlock, known []string, path *field.Path) field.ErrorList {
 	if b.CIDR == "" {
 		return field.ErrorList{field.Required(path.Child("cidr"), "")}
 	}
-	errs := validation.IsValidCIDRForLegacyField(path.Child("cidr"), b.CIDR, false, nil)
-	block, err := netip.ParsePrefix(b.CIDR)
+	errs := validation.IsValidCIDRForLegacyField(path.Child("cidr"), b.CIDR, true, known)
+	_, block, err := netutils.ParseCIDRSloppy(b.CIDR)
 	if err != nil {
 		return errs
 	}
 	for i, text := range b.Except {
 		at := path.Child("except").Index(i)
-		errs = append(errs, validation.IsValidCIDRForLegacyField(at, text, false, nil)...)
-		if except, err := netip.ParsePrefix(text); err == nil && (!block.Contains(except.Addr()) || except.Bits() <= block.Bits()) {
+		errs = append(errs, validation.IsValidCIDRForLegacyField(at, text, true, known)...)
+		_, except, err := netutils.ParseCIDRSloppy(text)
+		if err != nil {
+			continue
+		}
+		bits, _ := block.Mask.Size()
+		exceptBits, _ := except.Mask.Size()
+		if !block.Contains(except.IP) || bits >= exceptBits {
 			errs = append(errs, field.Invalid(at, text, "must be a strict subset of `cidr`"))
 		}
 	}

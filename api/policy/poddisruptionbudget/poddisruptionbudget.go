@@ -17,17 +17,20 @@ func Validate(pdb *policyv1.PodDisruptionBudget) field.ErrorList {
 	spec, path := &pdb.Spec, field.NewPath("spec")
 	var errs field.ErrorList
 	if spec.MinAvailable != nil && spec.MaxUnavailable != nil {
-		errs = append(errs, field.Invalid(path, spec, "minAvailable and maxUnavailable cannot be both set"))
+		errs = append(errs, field.Invalid(path, rule.Untagged(spec), "minAvailable and maxUnavailable cannot be both set"))
 	}
-	for name, n := range map[string]*intstr.IntOrString{"minAvailable": spec.MinAvailable, "maxUnavailable": spec.MaxUnavailable} {
-		if n != nil {
-			errs = append(errs, rule.IntOrPercent(*n, path.Child(name))...)
-			errs = append(errs, rule.NotMoreThan100Percent(*n, path.Child(name))...)
+	for _, n := range []struct {
+		field string
+		value *intstr.IntOrString
+	}{{"minAvailable", spec.MinAvailable}, {"maxUnavailable", spec.MaxUnavailable}} {
+		if n.value != nil {
+			errs = append(errs, rule.IntOrPercent(*n.value, path.Child(n.field))...)
+			errs = append(errs, rule.NotMoreThan100Percent(*n.value, path.Child(n.field))...)
 		}
 	}
 	errs = append(errs, metav1validation.ValidateLabelSelector(spec.Selector, metav1validation.LabelSelectorValidationOptions{}, path.Child("selector"))...)
 	if p := spec.UnhealthyPodEvictionPolicy; p != nil {
-		errs = append(errs, rule.Supported(*p, path.Child("unhealthyPodEvictionPolicy"), policyv1.AlwaysAllow, policyv1.IfHealthyBudget)...)
+		errs = append(errs, rule.OneOf(*p, path.Child("unhealthyPodEvictionPolicy"), policyv1.AlwaysAllow, policyv1.IfHealthyBudget)...)
 	}
 	return errs
 }
@@ -36,11 +39,7 @@ func Validate(pdb *policyv1.PodDisruptionBudget) field.ErrorList {
 func ValidateStatusUpdate(pdb, old *policyv1.PodDisruptionBudget) field.ErrorList {
 	path := field.NewPath("status")
 	errs := metav1validation.ValidateConditions(pdb.Status.Conditions, path.Child("conditions"))
-	for name, n := range map[string]int32{
-		"disruptionsAllowed": pdb.Status.DisruptionsAllowed, "currentHealthy": pdb.Status.CurrentHealthy,
-		"desiredHealthy": pdb.Status.DesiredHealthy, "expectedPods": pdb.Status.ExpectedPods,
-	} {
-		errs = append(errs, rule.NonNegative(int64(n), path.Child(name))...)
-	}
-	return errs
+	return append(errs, rule.NonNegativeCounts(path, rule.Count{Field: "disruptionsAllowed", N: int64(pdb.Status.DisruptionsAllowed)},
+		rule.Count{Field: "currentHealthy", N: int64(pdb.Status.CurrentHealthy)}, rule.Count{Field: "desiredHealthy", N: int64(pdb.Status.DesiredHealthy)},
+		rule.Count{Field: "expectedPods", N: int64(pdb.Status.ExpectedPods)})...)
 }

@@ -50,8 +50,8 @@ func SetDefaults(pc *schedulingv1.PriorityClass) {
 func Validate(pc *schedulingv1.PriorityClass) field.ErrorList {
 	var errs field.ErrorList
 	if strings.HasPrefix(pc.Name, SystemClassPrefix) {
-		if !isSystemClass(pc) {
-			errs = append(errs, field.Forbidden(field.NewPath("metadata", "name"), fmt.Sprintf("priority class names with '%s' prefix are reserved for system use only. error: %s is not a known system priority class", SystemClassPrefix, pc.Name)))
+		if err := isKnownSystemClass(pc); err != nil {
+			errs = append(errs, field.Forbidden(field.NewPath("metadata", "name"), fmt.Sprintf("priority class names with '%s' prefix are reserved for system use only. error: %v", SystemClassPrefix, err)))
 		}
 	} else if pc.Value > HighestUserDefinablePriority {
 		errs = append(errs, field.Forbidden(field.NewPath("value"), fmt.Sprintf("maximum allowed value of a user defined priority is %v", HighestUserDefinablePriority)))
@@ -62,13 +62,19 @@ func Validate(pc *schedulingv1.PriorityClass) field.ErrorList {
 	return errs
 }
 
-func isSystemClass(pc *schedulingv1.PriorityClass) bool {
+func isKnownSystemClass(pc *schedulingv1.PriorityClass) error {
 	for _, known := range SystemPriorityClasses() {
-		if known.Name == pc.Name && known.Value == pc.Value && !pc.GlobalDefault {
-			return true
+		switch {
+		case known.Name != pc.Name:
+			continue
+		case known.Value != pc.Value:
+			return fmt.Errorf("value of %v PriorityClass must be %v", known.Name, known.Value)
+		case pc.GlobalDefault:
+			return fmt.Errorf("globalDefault of %v PriorityClass must be false", known.Name)
 		}
+		return nil
 	}
-	return false
+	return fmt.Errorf("%v is not a known system priority class", pc.Name)
 }
 
 // ValidateUpdate: pods have copied the value; it must go on to mean the same.

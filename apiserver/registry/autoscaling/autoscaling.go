@@ -33,14 +33,13 @@ func Resources(env *registry.Env) []registry.Resource {
 		NewList: func() runtime.Object { return &autoscalingv2.HorizontalPodAutoscalerList{} },
 		Default: typed.Default(hpa.SetDefaults),
 		Strategy: typed.Strategy[*autoscalingv2.HorizontalPodAutoscaler]{
+			// Upstream counts no generations of autoscalers.
 			OnCreate: func(a *autoscalingv2.HorizontalPodAutoscaler) {
-				a.Status, a.Generation = autoscalingv2.HorizontalPodAutoscalerStatus{}, 1
+				a.Status = autoscalingv2.HorizontalPodAutoscalerStatus{}
 			},
-			OnUpdate: func(a, old *autoscalingv2.HorizontalPodAutoscaler) {
-				a.Status = old.Status
-				typed.Bump(a, a.Spec, old.Spec)
-			},
-			Check: hpa.Validate,
+			OnUpdate:    func(a, old *autoscalingv2.HorizontalPodAutoscaler) { a.Status = old.Status },
+			Check:       hpa.Validate,
+			CheckUpdate: hpa.ValidateUpdate,
 		},
 		StatusStrategy: typed.Strategy[*autoscalingv2.HorizontalPodAutoscaler]{
 			OnUpdate:    func(a, old *autoscalingv2.HorizontalPodAutoscaler) { a.Spec = old.Spec },

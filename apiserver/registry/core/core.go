@@ -16,6 +16,7 @@ import (
 	"hyperkube/api/core/configmap"
 	"hyperkube/api/core/endpoints"
 	"hyperkube/api/core/secret"
+	"hyperkube/api/core/serviceaccount"
 	"hyperkube/apiserver/registry"
 	"hyperkube/apiserver/registry/core/connect"
 	"hyperkube/apiserver/registry/core/event"
@@ -71,6 +72,7 @@ func endpointsResource() registry.Resource {
 		Strategy: typed.Strategy[*v1.Endpoints]{
 			CreateOnUpdate: true,
 			Check:          endpoints.Validate,
+			CheckUpdate:    endpoints.ValidateUpdate,
 			Warn:           endpoints.Warnings,
 		},
 		Table:       endpointsTable,
@@ -99,6 +101,11 @@ func secrets() registry.Resource {
 		NewList: func() runtime.Object { return &v1.SecretList{} },
 		Default: typed.Default(secret.SetDefaults),
 		Strategy: typed.Strategy[*v1.Secret]{
+			OnUpdate: func(s, old *v1.Secret) {
+				if s.Type == "" {
+					s.Type = old.Type
+				}
+			},
 			Check:       secret.Validate,
 			CheckUpdate: secret.ValidateUpdate,
 			Warn:        secretWarnings,
@@ -122,10 +129,16 @@ func secretWarnings(s *v1.Secret) []string {
 func serviceAccounts(env *registry.Env) registry.Resource {
 	return registry.Resource{
 		Name: "serviceaccounts", Singular: "serviceaccount", Kind: v1.SchemeGroupVersion.WithKind("ServiceAccount"),
-		ShortNames:          []string{"sa"},
-		New:                 func() runtime.Object { return &v1.ServiceAccount{} },
-		NewList:             func() runtime.Object { return &v1.ServiceAccountList{} },
-		Strategy:            typed.Strategy[*v1.ServiceAccount]{Name: validation.ValidateServiceAccountName},
+		ShortNames: []string{"sa"},
+		New:        func() runtime.Object { return &v1.ServiceAccount{} },
+		NewList:    func() runtime.Object { return &v1.ServiceAccountList{} },
+		Strategy: typed.Strategy[*v1.ServiceAccount]{
+			Name:       validation.ValidateServiceAccountName,
+			OnCreate:   serviceaccount.KeepSecretNames,
+			OnUpdate:   func(sa, old *v1.ServiceAccount) { serviceaccount.KeepSecretNames(sa) },
+			Warn:       func(sa *v1.ServiceAccount) []string { return serviceaccount.Warnings(sa, nil) },
+			WarnUpdate: serviceaccount.Warnings,
+		},
 		Table:               serviceAccountTable,
 		ReturnDeletedObject: true,
 		Subresources:        map[string]registry.Subresource{"token": token.Subresource(env)},

@@ -7,6 +7,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"hyperkube/api/core/limitrange"
 	"hyperkube/api/core/resourcequota"
@@ -24,7 +25,15 @@ func limitRanges() registry.Resource {
 		New:        func() runtime.Object { return &v1.LimitRange{} },
 		NewList:    func() runtime.Object { return &v1.LimitRangeList{} },
 		Default:    typed.Default(limitrange.SetDefaults),
-		Strategy:   typed.Strategy[*v1.LimitRange]{CreateOnUpdate: true, Check: limitrange.Validate},
+		Strategy: typed.Strategy[*v1.LimitRange]{
+			OnCreate: func(l *v1.LimitRange) {
+				if l.Name == "" {
+					l.Name = string(uuid.NewUUID())
+				}
+			},
+			CreateOnUpdate: true,
+			Check:          limitrange.Validate,
+		},
 	}
 }
 
@@ -39,6 +48,8 @@ func resourceQuotas() registry.Resource {
 			OnUpdate:    func(q, old *v1.ResourceQuota) { q.Status = old.Status },
 			Check:       resourcequota.Validate,
 			CheckUpdate: resourcequota.ValidateUpdate,
+			Warn:        resourcequota.Warnings,
+			WarnUpdate:  func(q, old *v1.ResourceQuota) []string { return nil },
 		},
 		StatusStrategy: typed.Strategy[*v1.ResourceQuota]{
 			OnUpdate:    func(q, old *v1.ResourceQuota) { q.Spec = old.Spec },

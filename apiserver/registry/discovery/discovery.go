@@ -26,11 +26,18 @@ func Resources(env *registry.Env) []registry.Resource {
 		NewList: func() runtime.Object { return &discoveryv1.EndpointSliceList{} },
 		Default: typed.Default(endpointslice.SetDefaults),
 		Strategy: typed.Strategy[*discoveryv1.EndpointSlice]{
-			OnCreate:    func(s *discoveryv1.EndpointSlice) { s.Generation = 1 },
-			OnUpdate:    func(s, old *discoveryv1.EndpointSlice) { typed.Bump(s, content(s), content(old)) },
+			OnCreate: func(s *discoveryv1.EndpointSlice) {
+				s.Generation = 1
+				endpointslice.KeepNodeName(s, nil)
+			},
+			OnUpdate: func(s, old *discoveryv1.EndpointSlice) {
+				typed.Bump(s, content(s), content(old))
+				endpointslice.KeepNodeName(s, old)
+			},
 			Check:       endpointslice.Validate,
 			CheckUpdate: endpointslice.ValidateUpdate,
 			Warn:        endpointslice.Warnings,
+			WarnUpdate:  endpointslice.WarningsOnUpdate,
 		},
 		Table: table,
 	}}

@@ -39,13 +39,15 @@ func ingresses() registry.Resource {
 				i.Status = old.Status
 				typed.Bump(i, i.Spec, old.Spec)
 			},
-			Check:      ingress.Validate,
-			Warn:       ingress.Warnings,
-			WarnUpdate: func(i, old *networkingv1.Ingress) []string { return nil },
+			Check:       ingress.Validate,
+			CheckUpdate: ingress.ValidateUpdate,
+			Warn:        ingress.Warnings,
+			WarnUpdate:  func(i, old *networkingv1.Ingress) []string { return nil },
 		},
 		StatusStrategy: typed.Strategy[*networkingv1.Ingress]{
 			OnUpdate:    func(i, old *networkingv1.Ingress) { i.Spec = old.Spec },
 			CheckUpdate: ingress.ValidateStatusUpdate,
+			WarnUpdate:  ingress.WarningsOnStatusUpdate,
 		},
 		StorageRoot: "ingress",
 		Table: typed.Table(func(i *networkingv1.Ingress) []any {
@@ -128,10 +130,12 @@ func networkPolicies() registry.Resource {
 		NewList: func() runtime.Object { return &networkingv1.NetworkPolicyList{} },
 		Default: typed.Default(networkpolicy.SetDefaults),
 		Strategy: typed.Strategy[*networkingv1.NetworkPolicy]{
-			OnCreate: func(p *networkingv1.NetworkPolicy) { p.Generation = 1 },
-			OnUpdate: func(p, old *networkingv1.NetworkPolicy) { typed.Bump(p, p.Spec, old.Spec) },
-			Check:    networkpolicy.Validate,
-			Warn:     networkpolicy.Warnings,
+			OnCreate:    func(p *networkingv1.NetworkPolicy) { p.Generation = 1 },
+			OnUpdate:    func(p, old *networkingv1.NetworkPolicy) { typed.Bump(p, p.Spec, old.Spec) },
+			Check:       networkpolicy.Validate,
+			CheckUpdate: networkpolicy.ValidateUpdate,
+			Warn:        networkpolicy.Warnings,
+			WarnUpdate:  func(p, old *networkingv1.NetworkPolicy) []string { return networkpolicy.Warnings(p) },
 		},
 		Table: typed.Table(func(p *networkingv1.NetworkPolicy) []any {
 			return []any{p.Name, metav1.FormatLabelSelector(&p.Spec.PodSelector), column.Since(p.CreationTimestamp)}

@@ -30,10 +30,13 @@ func Resources(env *registry.Env) []registry.Resource {
 				typed.Bump(pdb, pdb.Spec, old.Spec)
 			},
 			Check: poddisruptionbudget.Validate,
+			// Who has not read a budget may not overwrite it.
+			Conditional: true,
 		},
 		StatusStrategy: typed.Strategy[*policyv1.PodDisruptionBudget]{
 			OnUpdate:    func(pdb, old *policyv1.PodDisruptionBudget) { pdb.Spec = old.Spec },
 			CheckUpdate: poddisruptionbudget.ValidateStatusUpdate,
+			Conditional: true,
 		},
 		Table: table,
 	}}

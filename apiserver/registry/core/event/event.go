@@ -5,6 +5,7 @@
 package event
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -14,11 +15,13 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"hyperkube/api/core/event"
 	"hyperkube/apiserver/registry"
 	"hyperkube/apiserver/registry/column"
 	"hyperkube/apiserver/registry/typed"
+	"hyperkube/apiserver/request"
 )
 
 // ttl is how long an event is kept after its last write, in seconds.
@@ -31,15 +34,33 @@ func Resource(env *registry.Env) registry.Resource {
 		ShortNames: []string{"ev"},
 		New:        func() runtime.Object { return &v1.Event{} },
 		NewList:    func() runtime.Object { return &v1.EventList{} },
-		Strategy: typed.Strategy[*v1.Event]{
-			CreateOnUpdate: true,
-			Check:          event.Validate,
-			CheckUpdate:    event.ValidateUpdate,
-		},
-		Fields: typed.Fields(selectableFields),
-		Table:  table,
-		TTL:    func(runtime.Object) int64 { return ttl },
+		Strategy:   strategy{typed.Strategy[*v1.Event]{CreateOnUpdate: true}},
+		Fields:     typed.Fields(selectableFields),
+		Table:      table,
+		TTL:        func(runtime.Object) int64 { return ttl },
 	}
+}
+
+// strategy asks more of who writes through events.k8s.io/v1 than of the elder clients of core/v1.
+type strategy struct{ typed.Strategy[*v1.Event] }
+
+func (strategy) Validate(ctx context.Context, obj runtime.Object) field.ErrorList {
+	if isStrict(ctx) {
+		return event.ValidateNew(obj.(*v1.Event))
+	}
+	return event.Validate(obj.(*v1.Event))
+}
+
+func (strategy) ValidateUpdate(ctx context.Context, obj, old runtime.Object) field.ErrorList {
+	if isStrict(ctx) {
+		return event.ValidateUpdateNew(obj.(*v1.Event), old.(*v1.Event))
+	}
+	return event.Validate(obj.(*v1.Event))
+}
+
+func isStrict(ctx context.Context) bool {
+	info := request.InfoFrom(ctx)
+	return info != nil && info.APIGroup == eventsv1.GroupName
 }
 
 // View is the line of events in the table of events.k8s.io.

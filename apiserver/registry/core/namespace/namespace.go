@@ -72,8 +72,8 @@ var statusStrategy = typed.Strategy[*v1.Namespace]{
 }
 
 var finalizeStrategy = typed.Strategy[*v1.Namespace]{
-	OnUpdate: func(ns, old *v1.Namespace) { ns.Status = old.Status },
-	Check:    namespace.Validate,
+	OnUpdate:    func(ns, old *v1.Namespace) { ns.Status = old.Status },
+	CheckUpdate: namespace.ValidateFinalizeUpdate,
 }
 
 var table = typed.Table(func(ns *v1.Namespace) []any {
