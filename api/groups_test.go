@@ -85,7 +85,7 @@ func TestStorageClass(t *testing.T) {
 	ruletest.Expect(t, storageclass.Validate(c))
 	other := c.DeepCopy()
 	other.Provisioner = "example.com/b"
-	ruletest.Expect(t, storageclass.ValidateUpdate(other, c), "provisioner: Forbidden: updates to provisioner are forbidden.")
+	ruletest.Expect(t, storageclass.ValidateUpdate(other, c), `provisioner: Invalid value: "example.com/b": field is immutable`)
 }
 
 func TestHorizontalPodAutoscaler(t *testing.T) {

@@ -94,14 +94,14 @@ func TestCSIStorageCapacity(t *testing.T) {
 
 func TestVolumeAttachment(t *testing.T) {
 	good := &storagev1.VolumeAttachment{Spec: storagev1.VolumeAttachmentSpec{Attacher: "a.example.com", NodeName: "n", Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: ptr.To("pv")}}}
-	ruletest.Expect(t, volumeattachment.ValidateCreate(good))
+	ruletest.Expect(t, volumeattachment.Validate(good))
 	inline := v1.PersistentVolumeSpec{AccessModes: []v1.PersistentVolumeAccessMode{v1.ReadWriteOnce}, StorageClassName: "x",
 		PersistentVolumeSource: v1.PersistentVolumeSource{NFS: &v1.NFSVolumeSource{Server: "s", Path: "/"}}}
 	for name, test := range map[string]struct {
 		change func(a *storagev1.VolumeAttachment)
 		want   []string
 	}{
-		"no attacher": {func(a *storagev1.VolumeAttachment) { a.Spec.Attacher = "" }, []string{"spec.attacher: Required value", "spec.attacher: Required value"}},
+		"no attacher": {func(a *storagev1.VolumeAttachment) { a.Spec.Attacher = "" }, []string{"spec.attacher: Required value"}},
 		"no source":   {func(a *storagev1.VolumeAttachment) { a.Spec.Source.PersistentVolumeName = nil }, []string{"spec.source: Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName"}},
 		"both":        {func(a *storagev1.VolumeAttachment) { a.Spec.Source.InlineVolumeSpec = &inline }, []string{"spec.source: Forbidden: must specify exactly one of inlineVolumeSpec and persistentVolumeName"}},
 		"inline": {func(a *storagev1.VolumeAttachment) {
@@ -114,7 +114,7 @@ func TestVolumeAttachment(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := good.DeepCopy()
 			test.change(a)
-			ruletest.Expect(t, volumeattachment.ValidateCreate(a), test.want...)
+			ruletest.Expect(t, volumeattachment.Validate(a), test.want...)
 		})
 	}
 	moved := good.DeepCopy()

@@ -99,7 +99,7 @@ func validateConditions(conditions []certificatesv1.CertificateSigningRequestCon
 		errs = append(errs, rule.Supported(c.Status, at.Child("status"), allowed...)...)
 		if (c.Type == certificatesv1.CertificateApproved && seen.Has(certificatesv1.CertificateDenied)) ||
 			(c.Type == certificatesv1.CertificateDenied && seen.Has(certificatesv1.CertificateApproved)) {
-			errs = append(errs, field.Invalid(at.Child("type"), c.Type, "Approved and Denied conditions are mutually exclusive"))
+			errs = append(errs, field.Invalid(path, c.Type, "Approved and Denied conditions are mutually exclusive"))
 		}
 		if seen.Has(c.Type) {
 			errs = append(errs, field.Duplicate(at.Child("type"), c.Type))
@@ -136,7 +136,7 @@ func checkCertificate(data []byte) error {
 		blocks, data = blocks+1, rest
 	}
 	if blocks == 0 {
-		return errors.New("must contain one or more CERTIFICATE PEM blocks")
+		return errors.New("must contain at least one CERTIFICATE PEM block")
 	}
 	return nil
 }
@@ -161,12 +161,13 @@ func validateUpdate(csr, old *certificatesv1.CertificateSigningRequest, mayDecid
 	path := field.NewPath("status", "conditions")
 	for _, kind := range decisive {
 		now, before := conditionsOf(csr, kind), conditionsOf(old, kind)
+		fixed := kind != certificatesv1.CertificateFailed && !mayDecide
 		switch {
 		case len(now) < len(before):
 			errs = append(errs, field.Forbidden(path, fmt.Sprintf("updates may not remove a condition of type %q", kind)))
-		case len(now) > len(before) && kind != certificatesv1.CertificateFailed && !mayDecide:
+		case fixed && len(now) > len(before):
 			errs = append(errs, field.Forbidden(path, fmt.Sprintf("updates may not add a condition of type %q", kind)))
-		case len(now) == len(before) && !equality.Semantic.DeepEqual(now, before):
+		case fixed && !equality.Semantic.DeepEqual(now, before):
 			errs = append(errs, field.Forbidden(path, fmt.Sprintf("updates may not modify a condition of type %q", kind)))
 		}
 	}

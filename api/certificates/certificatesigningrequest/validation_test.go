@@ -61,10 +61,10 @@ func TestValidate(t *testing.T) {
 				condition("", "x"), condition(certificatesv1.CertificateApproved, v1.ConditionFalse), condition(certificatesv1.CertificateDenied, v1.ConditionTrue), condition(certificatesv1.CertificateDenied, ""),
 			}
 		}, []string{"status.conditions[0].type: Required value", "status.conditions[0].status: Unsupported value", "status.conditions[1].status: Unsupported value: \"False\": supported values: \"True\"",
-			"status.conditions[2].type: Invalid value … Approved and Denied conditions are mutually exclusive", "status.conditions[3].status: Required value",
-			"status.conditions[3].type: Duplicate value", "status.conditions[3].type: Invalid value … mutually exclusive"}},
+			"status.conditions: Invalid value … Approved and Denied conditions are mutually exclusive", "status.conditions[3].status: Required value",
+			"status.conditions[3].type: Duplicate value", "status.conditions: Invalid value … mutually exclusive"}},
 		{"not a certificate", func(c *certificatesv1.CertificateSigningRequest) { c.Status.Certificate = []byte("x") },
-			[]string{"status.certificate: Invalid value: \"<certificate data>\": must contain one or more CERTIFICATE PEM blocks"}},
+			[]string{"status.certificate: Invalid value: \"<certificate data>\": must contain at least one CERTIFICATE PEM block"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := valid(t)
@@ -90,5 +90,6 @@ func TestValidateUpdate(t *testing.T) {
 	ruletest.Expect(t, ValidateApprovalUpdate(old, decided), `status.conditions: Forbidden: updates may not remove a condition of type "Approved"`)
 	other := decided.DeepCopy()
 	other.Status.Conditions[0].Reason = "changed"
-	ruletest.Expect(t, ValidateApprovalUpdate(other, decided), `status.conditions: Forbidden: updates may not modify a condition of type "Approved"`)
+	ruletest.Expect(t, ValidateApprovalUpdate(other, decided))
+	ruletest.Expect(t, ValidateStatusUpdate(other, decided), `status.conditions: Forbidden: updates may not modify a condition of type "Approved"`)
 }

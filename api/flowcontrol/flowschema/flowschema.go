@@ -43,7 +43,7 @@ func Validate(s *flowcontrolv1.FlowSchema) field.ErrorList {
 	if method := spec.DistinguisherMethod; method != nil {
 		known := []flowcontrolv1.FlowDistinguisherMethodType{flowcontrolv1.FlowDistinguisherMethodByNamespaceType, flowcontrolv1.FlowDistinguisherMethodByUserType}
 		if !slices.Contains(known, method.Type) {
-			errs = append(errs, field.NotSupported(path.Child("distinguisherMethod", "type"), method.Type, known))
+			errs = append(errs, field.NotSupported(path.Child("distinguisherMethod", "type"), rule.Untagged(method), known))
 		}
 	}
 	level := path.Child("priorityLevelConfiguration", "name")
@@ -58,7 +58,7 @@ func Validate(s *flowcontrolv1.FlowSchema) field.ErrorList {
 	if bootstrap.Mandatory(s.Name) {
 		for _, fixed := range bootstrap.FlowSchemas() {
 			if fixed.Name == s.Name && !equality.Semantic.DeepEqual(s.Spec, fixed.Spec) {
-				errs = append(errs, field.Invalid(path, s.Spec, fmt.Sprintf("spec of '%s' must equal the fixed value", s.Name)))
+				errs = append(errs, field.Invalid(path, rule.Untagged(s.Spec), fmt.Sprintf("spec of '%s' must equal the fixed value", s.Name)))
 			}
 		}
 	}

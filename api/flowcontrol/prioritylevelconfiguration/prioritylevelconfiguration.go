@@ -20,10 +20,7 @@ import (
 // SetDefaults fills what the writer left out.
 func SetDefaults(p *flowcontrolv1.PriorityLevelConfiguration) {
 	spec := &p.Spec
-	if spec.Type == flowcontrolv1.PriorityLevelEnablementExempt {
-		if spec.Exempt == nil {
-			spec.Exempt = &flowcontrolv1.ExemptPriorityLevelConfiguration{}
-		}
+	if spec.Exempt != nil {
 		setDefault(&spec.Exempt.NominalConcurrencyShares, 0)
 		setDefault(&spec.Exempt.LendablePercent, 0)
 	}
@@ -50,12 +47,18 @@ func setDefault(field **int32, value int32) {
 	}
 }
 
+// preserveZero told, in v1beta3, a zero from nothing; v1 can tell them apart.
+const preserveZero = "flowcontrol.k8s.io/preserve-zero-concurrency-shares"
+
 // Validate checks a priority level on its own.
 func Validate(p *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList {
 	path, spec := field.NewPath("spec"), &p.Spec
 	var errs field.ErrorList
+	if _, ok := p.Annotations[preserveZero]; ok {
+		errs = append(errs, field.Forbidden(field.NewPath("metadata", "annotations"), fmt.Sprintf("annotation '%s' is forbidden", preserveZero)))
+	}
 	if (p.Name == flowcontrolv1.PriorityLevelConfigurationNameExempt) != (spec.Type == flowcontrolv1.PriorityLevelEnablementExempt) {
-		errs = append(errs, field.Invalid(path.Child("type"), spec.Type, "type must be 'Exempt' if and only if name is 'exempt'"))
+		errs = append(errs, field.Invalid(path.Child("type"), spec.Type, "must be 'Exempt' if and only if `name` is 'exempt'"))
 	}
 	switch spec.Type {
 	case flowcontrolv1.PriorityLevelEnablementExempt:
@@ -63,7 +66,8 @@ func Validate(p *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList {
 			errs = append(errs, field.Forbidden(path.Child("limited"), "must be nil if the type is not Limited"))
 		}
 		if e := spec.Exempt; e != nil {
-			errs = append(errs, validateShares(e.NominalConcurrencyShares, e.LendablePercent, path.Child("exempt"))...)
+			errs = append(errs, validateShares(e.NominalConcurrencyShares, path.Child("exempt"))...)
+			errs = append(errs, validateLendable(e.LendablePercent, path.Child("exempt"))...)
 		}
 	case flowcontrolv1.PriorityLevelEnablementLimited:
 		if spec.Exempt != nil {
@@ -96,44 +100,51 @@ func validateFixed(p *flowcontrolv1.PriorityLevelConfiguration, path *field.Path
 			spec.Exempt, message = fixed.Spec.Exempt, "spec of '%s' except the 'spec.exempt' field must equal the fixed value"
 		}
 		if !equality.Semantic.DeepEqual(*spec, fixed.Spec) {
-			return field.ErrorList{field.Invalid(path, p.Spec, fmt.Sprintf(message, p.Name))}
+			return field.ErrorList{field.Invalid(path, rule.Untagged(p.Spec), fmt.Sprintf(message, p.Name))}
 		}
 	}
 	return nil
 }
 
-func validateShares(shares, lendable *int32, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+func validateShares(shares *int32, path *field.Path) field.ErrorList {
 	if n := ptr.Deref(shares, 0); n < 0 {
-		errs = append(errs, field.Invalid(path.Child("nominalConcurrencyShares"), n, "must be a non-negative integer"))
+		return field.ErrorList{field.Invalid(path.Child("nominalConcurrencyShares"), n, "must be a non-negative integer")}
 	}
+	return nil
+}
+
+func validateLendable(lendable *int32, path *field.Path) field.ErrorList {
 	if n := ptr.Deref(lendable, 0); n < 0 || n > 100 {
-		errs = append(errs, field.Invalid(path.Child("lendablePercent"), n, "must be between 0 and 100, inclusive"))
+		return field.ErrorList{field.Invalid(path.Child("lendablePercent"), n, "must be between 0 and 100, inclusive")}
+	}
+	return nil
+}
+
+func validateLimited(limited *flowcontrolv1.LimitedPriorityLevelConfiguration, path *field.Path) field.ErrorList {
+	errs := validateShares(limited.NominalConcurrencyShares, path)
+	errs = append(errs, validateResponse(&limited.LimitResponse, path.Child("limitResponse"))...)
+	errs = append(errs, validateLendable(limited.LendablePercent, path)...)
+	if n := limited.BorrowingLimitPercent; n != nil && *n < 0 {
+		errs = append(errs, field.Invalid(path.Child("borrowingLimitPercent"), *n, "if specified, must be a non-negative integer"))
 	}
 	return errs
 }
 
-func validateLimited(limited *flowcontrolv1.LimitedPriorityLevelConfiguration, path *field.Path) field.ErrorList {
-	errs := validateShares(limited.NominalConcurrencyShares, limited.LendablePercent, path)
-	if n := limited.BorrowingLimitPercent; n != nil && *n < 0 {
-		errs = append(errs, field.Invalid(path.Child("borrowingLimitPercent"), *n, "if specified, must be a non-negative integer"))
-	}
-	response, at := limited.LimitResponse, path.Child("limitResponse")
-	switch response.Type {
+func validateResponse(r *flowcontrolv1.LimitResponse, path *field.Path) field.ErrorList {
+	switch r.Type {
 	case flowcontrolv1.LimitResponseTypeReject:
-		if response.Queuing != nil {
-			errs = append(errs, field.Forbidden(at.Child("queuing"), "must be nil if limited.limitResponse.type is not Limited"))
+		if r.Queuing != nil {
+			return field.ErrorList{field.Forbidden(path.Child("queuing"), "must be nil if limited.limitResponse.type is not Limited")}
 		}
 	case flowcontrolv1.LimitResponseTypeQueue:
-		if response.Queuing == nil {
-			errs = append(errs, field.Required(at.Child("queuing"), "must not be empty if limited.limitResponse.type is Limited"))
-		} else {
-			errs = append(errs, validateQueuing(response.Queuing, at.Child("queuing"))...)
+		if r.Queuing == nil {
+			return field.ErrorList{field.Required(path.Child("queuing"), "must not be empty if limited.limitResponse.type is Limited")}
 		}
+		return validateQueuing(r.Queuing, path.Child("queuing"))
 	default:
-		errs = append(errs, field.NotSupported(at.Child("type"), response.Type, []flowcontrolv1.LimitResponseType{flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject}))
+		return field.ErrorList{field.NotSupported(path.Child("type"), r.Type, []flowcontrolv1.LimitResponseType{flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject})}
 	}
-	return errs
+	return nil
 }
 
 const (

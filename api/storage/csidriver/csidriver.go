@@ -5,6 +5,7 @@ package csidriver
 
 import (
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
@@ -41,7 +42,7 @@ func Validate(d *storagev1.CSIDriver) field.ErrorList {
 	for _, p := range []struct {
 		name  string
 		value *bool
-	}{{attachRequired, spec.AttachRequired}, {"podInfoOnMount", spec.PodInfoOnMount}, {"storageCapacity", spec.StorageCapacity}, {"seLinuxMount", spec.SELinuxMount}} {
+	}{{attachRequired, spec.AttachRequired}, {"podInfoOnMount", spec.PodInfoOnMount}, {"storageCapacity", spec.StorageCapacity}} {
 		if p.value == nil {
 			errs = append(errs, field.Required(path.Child(p.name), ""))
 		}
@@ -53,8 +54,14 @@ func Validate(d *storagev1.CSIDriver) field.ErrorList {
 	for _, mode := range spec.VolumeLifecycleModes {
 		errs = append(errs, rule.OneOf(mode, path.Child("volumeLifecycleModes"), storagev1.VolumeLifecyclePersistent, storagev1.VolumeLifecycleEphemeral)...)
 	}
+	if spec.SELinuxMount == nil {
+		errs = append(errs, field.Required(path.Child("seLinuxMount"), ""))
+	}
 	if n := spec.NodeAllocatableUpdatePeriodSeconds; n != nil && *n < minUpdatePeriodSeconds {
 		errs = append(errs, field.Invalid(path.Child("nodeAllocatableUpdatePeriodSeconds"), *n, "must be greater than or equal to 10 seconds"))
+	}
+	if in := spec.ServiceAccountTokenInSecrets; in != nil && len(spec.TokenRequests) == 0 {
+		errs = append(errs, field.Invalid(path.Child("serviceAccountTokenInSecrets"), in, "serviceAccountTokenInSecrets is set but no tokenRequests are specified"))
 	}
 	return errs
 }
@@ -88,4 +95,12 @@ func ValidateUpdate(d, old *storagev1.CSIDriver) field.ErrorList {
 	path := field.NewPath("spec")
 	errs := append(Validate(d), rule.Immutable(d.Spec.AttachRequired, old.Spec.AttachRequired, path.Child(attachRequired))...)
 	return append(errs, rule.Immutable(d.Spec.VolumeLifecycleModes, old.Spec.VolumeLifecycleModes, path.Child("volumeLifecycleModes"))...)
+}
+
+// Warnings tell of tokens that go where they may be logged; old is nil at a create.
+func Warnings(d, old *storagev1.CSIDriver) []string {
+	if len(d.Spec.TokenRequests) == 0 || d.Spec.ServiceAccountTokenInSecrets != nil || old != nil && equality.Semantic.DeepEqual(d.Spec.TokenRequests, old.Spec.TokenRequests) {
+		return nil
+	}
+	return []string{"spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes"}
 }

@@ -5,8 +5,6 @@ package csistoragecapacity
 
 import (
 	storagev1 "k8s.io/api/storage/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -26,10 +24,7 @@ func Validate(c *storagev1.CSIStorageCapacity) field.ErrorList {
 
 // ValidateUpdate: what was asked of the driver stays; its answers change.
 func ValidateUpdate(c, old *storagev1.CSIStorageCapacity) field.ErrorList {
-	var errs field.ErrorList
-	if !equality.Semantic.DeepEqual(c.NodeTopology, old.NodeTopology) {
-		errs = append(errs, field.Invalid(field.NewPath("nodeTopology"), c.NodeTopology, validation.FieldImmutableErrorMsg))
-	}
+	errs := append(Validate(c), rule.Immutable(c.NodeTopology, old.NodeTopology, field.NewPath("nodeTopology"))...)
 	return append(errs, rule.Immutable(c.StorageClassName, old.StorageClassName, field.NewPath("storageClassName"))...)
 }
 

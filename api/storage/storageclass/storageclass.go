@@ -96,15 +96,8 @@ func Warnings(c *storagev1.StorageClass) []string {
 
 // ValidateUpdate: volumes were made by what the class said; it cannot say otherwise later.
 func ValidateUpdate(c, old *storagev1.StorageClass) field.ErrorList {
-	errs := Validate(c)
-	if !equality.Semantic.DeepEqual(c.Parameters, old.Parameters) {
-		errs = append(errs, field.Forbidden(field.NewPath("parameters"), "updates to parameters are forbidden."))
-	}
-	if c.Provisioner != old.Provisioner {
-		errs = append(errs, field.Forbidden(field.NewPath("provisioner"), "updates to provisioner are forbidden."))
-	}
-	if !equality.Semantic.DeepEqual(c.ReclaimPolicy, old.ReclaimPolicy) {
-		errs = append(errs, field.Forbidden(field.NewPath("reclaimPolicy"), "updates to reclaimPolicy are forbidden."))
-	}
+	errs := append(Validate(c), rule.Immutable(c.Parameters, old.Parameters, field.NewPath("parameters"))...)
+	errs = append(errs, rule.Immutable(c.Provisioner, old.Provisioner, field.NewPath("provisioner"))...)
+	errs = append(errs, rule.Immutable(c.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy"))...)
 	return append(errs, rule.Immutable(c.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode"))...)
 }

@@ -19,20 +19,10 @@ const (
 	maxMessageSize  = 1024
 )
 
-// ValidateCreate checks a new attachment.
-func ValidateCreate(a *storagev1.VolumeAttachment) field.ErrorList {
-	errs := rule.DriverName(a.Spec.Attacher, field.NewPath("spec", "attacher"))
-	errs = append(errs, Validate(a)...)
-	if name := a.Spec.Source.PersistentVolumeName; name != nil && *name != "" {
-		errs = append(errs, rule.DNSSubdomain(*name, field.NewPath("spec", "source", "persistentVolumeName"))...)
-	}
-	return errs
-}
-
 // Validate checks an attachment, the driver's answers too.
 func Validate(a *storagev1.VolumeAttachment) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := rule.NonEmpty(a.Spec.Attacher, path.Child("attacher"))
+	errs := rule.DriverName(a.Spec.Attacher, path.Child("attacher"))
 	errs = append(errs, validateSource(&a.Spec.Source, path.Child("source"))...)
 	errs = append(errs, rule.DNSSubdomain(a.Spec.NodeName, path.Child("nodeName"))...)
 
@@ -45,7 +35,11 @@ func Validate(a *storagev1.VolumeAttachment) field.ErrorList {
 		errs = append(errs, field.TooLong(path.Child("attachmentMetadata"), "", maxMetadataSize))
 	}
 	errs = append(errs, validateError(a.Status.AttachError, path.Child("attachError"))...)
-	return append(errs, validateError(a.Status.DetachError, path.Child("detachError"))...)
+	errs = append(errs, validateError(a.Status.DetachError, path.Child("detachError"))...)
+	if name := a.Spec.Source.PersistentVolumeName; name != nil {
+		errs = append(errs, rule.DNSSubdomain(*name, field.NewPath("spec", "source", "persistentVolumeName"))...)
+	}
+	return errs
 }
 
 func validateSource(s *storagev1.VolumeAttachmentSource, path *field.Path) field.ErrorList {
@@ -69,7 +63,8 @@ func validateError(e *storagev1.VolumeError, path *field.Path) field.ErrorList {
 	}
 	var errs field.ErrorList
 	if len(e.Message) > maxMessageSize {
-		errs = append(errs, field.TooLong(path.Child("message"), "", maxMessageSize))
+		// The bound that the message names is, as upstream's, that of the metadata.
+		errs = append(errs, field.TooLong(path.Child("message"), "", maxMetadataSize))
 	}
 	if code := e.ErrorCode; code != nil && *code < 0 {
 		errs = append(errs, field.Invalid(path.Child("errorCode"), *code, validation.InclusiveRangeError(0, math.MaxInt32)))

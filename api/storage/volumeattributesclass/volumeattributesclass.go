@@ -58,12 +58,12 @@ func ValidateParameters(parameters map[string]string, path *field.Path) field.Er
 
 // ValidateUpdate: volumes have the attributes that the class gave them; other attributes are another class.
 func ValidateUpdate(c, old *storagev1.VolumeAttributesClass) field.ErrorList {
-	errs := Validate(c)
+	var errs field.ErrorList
 	if c.DriverName != old.DriverName {
 		errs = append(errs, field.Forbidden(field.NewPath("driverName"), "updates to driverName are forbidden."))
 	}
 	if !maps.Equal(c.Parameters, old.Parameters) {
 		errs = append(errs, field.Forbidden(field.NewPath("parameters"), "updates to parameters are forbidden."))
 	}
-	return errs
+	return append(errs, Validate(c)...)
 }

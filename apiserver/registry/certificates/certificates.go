@@ -94,14 +94,28 @@ func (requestStrategy) PrepareForCreate(ctx context.Context, obj runtime.Object)
 	}
 }
 
-// keepDecision: a signer may not approve what it signs; Approved and Denied are written at /approval only.
+// keepDecision: a signer may not approve what it signs; Approved and Denied are written at /approval only. One that is there
+// stays as it is; one that comes or goes is left for validation to refuse.
 func keepDecision(r, old *signingRequest) {
-	decision := func(c certificatesv1.CertificateSigningRequestCondition) bool {
-		return c.Type == certificatesv1.CertificateApproved || c.Type == certificatesv1.CertificateDenied
+	for _, kind := range []certificatesv1.RequestConditionType{certificatesv1.CertificateApproved, certificatesv1.CertificateDenied} {
+		now, before := conditionsOf(r, kind), conditionsOf(old, kind)
+		if len(now) != len(before) {
+			continue
+		}
+		for i := range now {
+			*now[i] = *before[i]
+		}
 	}
-	kept := slices.DeleteFunc(slices.Clone(r.Status.Conditions), decision)
-	decided := slices.DeleteFunc(slices.Clone(old.Status.Conditions), func(c certificatesv1.CertificateSigningRequestCondition) bool { return !decision(c) })
-	r.Status.Conditions = append(decided, kept...)
+}
+
+func conditionsOf(r *signingRequest, kind certificatesv1.RequestConditionType) []*certificatesv1.CertificateSigningRequestCondition {
+	var found []*certificatesv1.CertificateSigningRequestCondition
+	for i := range r.Status.Conditions {
+		if c := &r.Status.Conditions[i]; c.Type == kind {
+			found = append(found, c)
+		}
+	}
+	return found
 }
 
 // stampConditions gives new conditions their time where the writer did not.

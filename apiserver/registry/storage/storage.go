@@ -69,6 +69,7 @@ func csiNodes() registry.Resource {
 		Strategy: typed.Strategy[*storagev1.CSINode]{
 			Check:       csinode.Validate,
 			CheckUpdate: csinode.ValidateUpdate,
+			Conditional: true,
 		},
 		Table: typed.Table(func(n *storagev1.CSINode) []any {
 			return []any{n.Name, int64(len(n.Spec.Drivers)), column.Since(n.CreationTimestamp)}
@@ -83,10 +84,12 @@ func csiDrivers() registry.Resource {
 		NewList: func() runtime.Object { return &storagev1.CSIDriverList{} },
 		Default: typed.Default(csidriver.SetDefaults),
 		Strategy: typed.Strategy[*storagev1.CSIDriver]{
-			OnCreate:    func(d *storagev1.CSIDriver) { d.Generation = 1 },
 			OnUpdate:    func(d, old *storagev1.CSIDriver) { typed.Bump(d, d.Spec, old.Spec) },
 			Check:       csidriver.Validate,
 			CheckUpdate: csidriver.ValidateUpdate,
+			Warn:        func(d *storagev1.CSIDriver) []string { return csidriver.Warnings(d, nil) },
+			WarnUpdate:  csidriver.Warnings,
+			Conditional: true,
 		},
 		Table: typed.Table(func(d *storagev1.CSIDriver) []any {
 			var modes, audiences []string
@@ -120,6 +123,7 @@ func csiStorageCapacities() registry.Resource {
 		Strategy: typed.Strategy[*storagev1.CSIStorageCapacity]{
 			Check:       csistoragecapacity.Validate,
 			CheckUpdate: csistoragecapacity.ValidateUpdate,
+			Conditional: true,
 			Warn:        csistoragecapacity.Warnings,
 		},
 		Table: typed.Table(func(c *storagev1.CSIStorageCapacity) []any {
@@ -145,8 +149,9 @@ func volumeAttachments() registry.Resource {
 		Strategy: typed.Strategy[*storagev1.VolumeAttachment]{
 			OnCreate:    func(a *storagev1.VolumeAttachment) { a.Status = storagev1.VolumeAttachmentStatus{} },
 			OnUpdate:    func(a, old *storagev1.VolumeAttachment) { a.Status = old.Status },
-			Check:       volumeattachment.ValidateCreate,
+			Check:       volumeattachment.Validate,
 			CheckUpdate: volumeattachment.ValidateUpdate,
+			Conditional: true,
 		},
 		StatusStrategy: typed.Strategy[*storagev1.VolumeAttachment]{
 			OnUpdate: func(a, old *storagev1.VolumeAttachment) {
@@ -154,6 +159,7 @@ func volumeAttachments() registry.Resource {
 				metav1.ResetObjectMetaForStatus(a, old)
 			},
 			CheckUpdate: volumeattachment.ValidateUpdate,
+			Conditional: true,
 		},
 		Table: typed.Table(func(a *storagev1.VolumeAttachment) []any {
 			return []any{a.Name, a.Spec.Attacher, column.Deref(a.Spec.Source.PersistentVolumeName, ""), a.Spec.NodeName, a.Status.Attached, column.Since(a.CreationTimestamp)}
