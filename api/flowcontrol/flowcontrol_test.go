@@ -82,7 +82,7 @@ func TestPriorityLevel(t *testing.T) {
 		change func(*object)
 		want   []string
 	}{
-		{"exempt under another name", func(p *object) { p.Spec.Type, p.Spec.Limited = "Exempt", nil }, []string{"spec.type: Invalid value: \"Exempt\": type must be 'Exempt' if and only if name is 'exempt'"}},
+		{"exempt under another name", func(p *object) { p.Spec.Type, p.Spec.Limited = "Exempt", nil }, []string{"spec.type: Invalid value: \"Exempt\": must be 'Exempt' if and only if `name` is 'exempt'"}},
 		{"nothing", func(p *object) { p.Spec.Limited = nil }, []string{"spec.limited: Required value: must not be empty when type is Limited"}},
 		{"both", func(p *object) { p.Spec.Exempt = &flowcontrolv1.ExemptPriorityLevelConfiguration{} }, []string{"spec.exempt: Forbidden: must be nil if the type is Limited"}},
 		{"numbers", func(p *object) {
