@@ -4,6 +4,7 @@
 //	empty directory → API ready → node Ready → first pod Running → DNS answers
 //	idle memory (all processes) and CPU, binary size, memory of a pod's parent
 //
+// what a pod's start, a command in it and its log take, and what idle pods cost (node.go);
 // and what the apiserver does for how much CPU and memory, with this process as its
 // client on loopback (api.go):
 //
@@ -51,7 +52,7 @@ func main() {
 	runs := flag.Int("n", 3, "how many starts")
 	idle := flag.Duration("idle", 30*time.Second, "over how long idle CPU is taken")
 	binary := flag.String("binary", "bin/hyperkube", "the program to measure")
-	parts := flag.String("parts", "start,api,scheduling", "what to measure: start, api, scheduling")
+	parts := flag.String("parts", "start,node,api,scheduling", "what to measure: start, node, api, scheduling")
 	var sizes apiSizes
 	flag.IntVar(&sizes.objects, "objects", 5000, "API: how many ConfigMaps and Pods to create")
 	flag.IntVar(&sizes.updates, "updates", 1000, "API: how many updates the watchers see; not more than objects")
@@ -62,10 +63,16 @@ func main() {
 	flag.IntVar(&scheduling.nodes, "nodes", 1000, "scheduling: how many nodes")
 	flag.IntVar(&scheduling.pods, "pods", 5000, "scheduling: how many plain pods; a tenth with anti-affinity, a fifth with spread")
 	flag.IntVar(&scheduling.replicas, "replicas", 500, "scheduling: of the Deployment over 100 nodes")
+	var node nodeSizes
+	flag.IntVar(&node.pods, "node-pods", 100, "node: how many pods at once")
+	flag.IntVar(&node.singles, "node-singles", 20, "node: how many pods one after the other")
+	flag.IntVar(&node.execs, "node-execs", 30, "node: how many commands in a container")
+	flag.IntVar(&node.logMiB, "node-log", 50, "node: MiB of log")
 	flag.Func("more-nodes", "scheduling: numbers of nodes to compare (default 100,1000,5000); each takes at most 110 pods", scheduling.parseMoreNodes)
 	flag.Parse()
 	err := bench(*parts, map[string]func() error{
 		"start":      func() error { return benchStart(*binary, *runs, *idle) },
+		"node":       func() error { return benchNode(*binary, node, *idle) },
 		"api":        func() error { return benchAPI(*binary, sizes) },
 		"scheduling": func() error { return benchScheduling(*binary, scheduling) },
 	})
