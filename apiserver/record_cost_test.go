@@ -20,6 +20,7 @@ import (
 	"hyperkube/apiserver/flowapi"
 	"hyperkube/apiserver/request"
 	"hyperkube/apiserver/storage"
+	"hyperkube/etcd"
 	"hyperkube/etcd/etcdtest"
 	"hyperkube/flow"
 	"hyperkube/pki"
@@ -58,7 +59,7 @@ func startDirect(t testing.TB, buffer int) *direct {
 	}
 	d := &direct{TB: t, tls: tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}}
 	d.server, err = New(Config{BindAddress: "127.0.0.1:0", AdvertiseAddress: "192.0.2.1", CertFile: serving.CertFile, KeyFile: serving.KeyFile, ClientCAFile: dir.CAFile(),
-		ServiceAccountKeyFile: dir.ServiceAccountKeyFile(), EtcdServers: []string{etcdtest.Start(t).Endpoint}, FlowBuffer: buffer})
+		ServiceAccountKeyFile: dir.ServiceAccountKeyFile(), EtcdServers: []string{etcdtest.Start(t).Endpoint}, LocalEtcd: etcd.Local, FlowBuffer: buffer})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,13 +86,22 @@ func (d *direct) post(resource string, object metav1.Object) {
 	if err != nil {
 		d.Fatal(err)
 	}
-	r := httptest.NewRequest(http.MethodPost, "/api/v1/namespaces/default/"+resource, bytes.NewReader(body))
+	d.do(http.MethodPost, resource, body)
+}
+
+// do asks for a path in the default namespace, and returns the answer.
+func (d *direct) do(method, path string, body []byte) []byte {
+	r := httptest.NewRequest(method, "/api/v1/namespaces/default/"+path, bytes.NewReader(body))
 	r.TLS = &d.tls
 	r.Header.Set("User-Agent", "kubectl/v1.37")
-	w := httptest.NewRecorder()
-	if d.server.handler.ServeHTTP(w, r); w.Code != http.StatusCreated {
-		d.Fatalf("%s: %d %s", object.GetName(), w.Code, w.Body)
+	if method == http.MethodPatch {
+		r.Header.Set("Content-Type", "application/merge-patch+json")
 	}
+	w := httptest.NewRecorder()
+	if d.server.handler.ServeHTTP(w, r); w.Code >= http.StatusBadRequest {
+		d.Fatalf("%s %s: %d %s", method, path, w.Code, w.Body)
+	}
+	return w.Body.Bytes()
 }
 
 // writes are creates as kubectl's, of an object that admission changes and of one that it does not.

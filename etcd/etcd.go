@@ -311,6 +311,10 @@ func (e *Etcd) embedConfig(logger *zap.Logger) (*embed.Config, *url.URL, error) 
 	c.AutoCompactionMode = embed.CompactorModePeriodic
 	c.AutoCompactionRetention = "0"
 
+	// Raft keeps its newest entries in memory, for members that lag behind: by default up to 15,000, which after a start
+	// on many Pods are 30 MiB and more. We have no other members. What is before a snapshot need not be replayed either.
+	c.SnapshotCount, c.SnapshotCatchUpEntries = 1000, 100
+
 	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{*listen}, []url.URL{*listen}
 	// Metrics and health go elsewhere: a port that speaks gRPC only is served by
 	// gRPC's own transport; else, with TLS, it goes through net/http at twice the cost.

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
+	kjson "sigs.k8s.io/json"
 
 	"hyperkube/apiserver/request"
 )
@@ -86,6 +87,10 @@ func (s *Scope) decodeBody(r *http.Request, validation string) (runtime.Object, 
 		return nil, err
 	}
 	request.FlowFrom(r.Context()).Came(media, body, s)
+	if media == mediaJSON && decodePlain(body, kind, into) {
+		return into, nil
+	}
+	into = s.newObject() // plain decoding may have left something in the other
 	info, ok := serializerFor(media)
 	if !ok {
 		return nil, unsupportedMedia(acceptedMedia)
@@ -108,6 +113,17 @@ func (s *Scope) decodeBody(r *http.Request, validation string) (runtime.Object, 
 		return nil, undecodable(kind, actual, body, err)
 	}
 	return obj, checkKind(kind, actual, body)
+}
+
+// decodePlain reads JSON in one pass, if all is well with it: it is of this kind or names none, and has no field that the
+// type lacks, nor one twice. The serializer, which says what is wrong with all others, reads it twice: first only to find the kind.
+func decodePlain(body []byte, kind schema.GroupVersionKind, into runtime.Object) bool {
+	if _, untyped := into.(runtime.Unstructured); untyped {
+		return false
+	}
+	strict, err := kjson.UnmarshalStrict(body, into)
+	actual := into.GetObjectKind().GroupVersionKind()
+	return err == nil && len(strict) == 0 && (actual == kind || actual.Empty())
 }
 
 // checkKind refuses a body of another kind, or of another version of it.

@@ -42,7 +42,7 @@ func UpdateResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 		return stored.DeepCopyObject(), nil
 	}, registry.Write{
 		Subresource: s.Subresource, View: s.View, Options: options, DryRun: len(options.DryRun) > 0,
-		Manager:   manager(options.FieldManager, r),
+		Manager: manager(options.FieldManager, r), Replaces: true,
 		MayCreate: s.Subresource == "" && s.Store.Strategy.AllowCreateOnUpdate(),
 	})
 	if err != nil {

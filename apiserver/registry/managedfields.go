@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -135,7 +136,10 @@ func (t *tracker) updated(old, obj runtime.Object, w Write) runtime.Object {
 func (t *tracker) update(m *managedfields.FieldManager, old, obj runtime.Object, name string) runtime.Object {
 	live := old
 	if live.GetObjectKind().GroupVersionKind() != t.store.Kind {
-		live = old.DeepCopyObject()
+		// Only its kind differs: all else is shared with old, which the library does not change.
+		copied := reflect.New(reflect.TypeOf(old).Elem())
+		copied.Elem().Set(reflect.ValueOf(old).Elem())
+		live = copied.Interface().(runtime.Object)
 		live.GetObjectKind().SetGroupVersionKind(t.store.Kind)
 	}
 	obj.GetObjectKind().SetGroupVersionKind(t.store.Kind)

@@ -56,6 +56,8 @@ type Write struct {
 	Applied bool
 	// Unadmitted leaves admission out: the apiserver's own writes.
 	Unadmitted bool
+	// Replaces says that change does not touch the present object: it needs no copy of its own.
+	Replaces bool
 	// MayCreate makes an update of what does not exist a create: apply, or AllowCreateOnUpdate.
 	MayCreate bool
 }

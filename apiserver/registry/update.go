@@ -144,13 +144,16 @@ func (u *update) turn(current runtime.Object, rv int64) (runtime.Object, int64, 
 	s, w := u.store, u.write
 	u.finish(false)
 	u.finish = func(bool) {}
-	old := current.DeepCopyObject()
+	old := current // storage has made it for this turn
 	oldMeta, err := meta.Accessor(old)
 	if err != nil {
 		return nil, 0, errors.NewInternalError(err)
 	}
 	u.old = oldMeta
 	// Step 1
+	if !w.Replaces {
+		current = old.DeepCopyObject()
+	}
 	obj, err := u.change(current)
 	if err != nil {
 		return nil, 0, err

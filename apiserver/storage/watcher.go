@@ -22,7 +22,7 @@ const (
 	// the next one need not repeat anything.
 	lastBookmark = 2 * time.Second
 	// restPerWatcher and maxRest are how long a watcher rests after it has sent something; see rest.
-	restPerWatcher, maxRest = 50 * time.Microsecond, 5 * time.Millisecond
+	restPerWatcher, maxRest = 100 * time.Microsecond, 10 * time.Millisecond
 )
 
 // event is one change of one object, shared by history and all watchers.
