@@ -74,8 +74,8 @@ func TestModel(t *testing.T) {
 		m.open()
 		m.converge()
 		m.calmRollout()
-		if len(m.violations) > 0 {
-			t.Fatal(strings.Join(m.violations, "\n"))
+		if wrong := append(m.overfull(), m.violations...); len(wrong) > 0 {
+			t.Fatal(strings.Join(wrong, "\n"))
 		}
 	}
 }
@@ -92,7 +92,7 @@ func restarter(t *testing.T, cluster *integration.Cluster) func() {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithCancel(klog.NewContext(context.Background(), klog.Logger{}))
+		ctx, cancel := context.WithCancel(klog.NewContext(context.Background(), silent))
 		done := make(chan error, 1)
 		go func() { done <- manager.Run(ctx) }()
 		stop = func() {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -37,8 +38,12 @@ type world struct {
 	busy map[types.UID]bool
 	// closed are the nodes that take no pods now.
 	closed map[string]bool
-	// most is how many active pods a workload may have; atLeast how many ready ones, once it
-	// had them.
+	// sets are the ReplicaSets as last seen; widest is the most replicas that each ever had in
+	// its spec, peak the most active pods.
+	sets         map[types.UID]*appsv1.ReplicaSet
+	widest, peak map[types.UID]int
+	// most is how many active pods a workload may have, or, of a Deployment, how many replicas
+	// all its ReplicaSets together; atLeast how many ready pods, once it had them.
 	most, atLeast map[string]int
 	reached       map[string]bool
 	violations    []string
@@ -48,7 +53,8 @@ type world struct {
 
 // newWorld makes the nodes and runs the world until the test ends.
 func newWorld(t *testing.T, client kubernetes.Interface, random *rand.Rand, nodes int) *world {
-	w := &world{t: t, client: client, random: random, pods: map[types.UID]*corev1.Pod{}, busy: map[types.UID]bool{}, closed: map[string]bool{},
+	w := &world{t: t, client: client, random: random, pods: map[types.UID]*corev1.Pod{}, busy: map[types.UID]bool{},
+		sets: map[types.UID]*appsv1.ReplicaSet{}, widest: map[types.UID]int{}, peak: map[types.UID]int{}, closed: map[string]bool{},
 		most: map[string]int{}, atLeast: map[string]int{}, reached: map[string]bool{}, moved: make(chan struct{})}
 	for i := range nodes {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("node-", i)}, Status: corev1.NodeStatus{
@@ -65,7 +71,18 @@ func newWorld(t *testing.T, client kubernetes.Interface, random *rand.Rand, node
 		w.taint(node.Name, false)
 		w.nodes = append(w.nodes, node.Name)
 	}
+	w.run()
+	return w
+}
+
+// run watches pods and ReplicaSets until the test ends.
+func (w *world) run() {
+	t, client := w.t, w.client
 	ctx, cancel := context.WithCancel(context.Background())
+	sets, err := client.AppsV1().ReplicaSets("default").Watch(ctx, metav1.ListOptions{ResourceVersion: "0"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	watcher, err := client.CoreV1().Pods("default").Watch(ctx, metav1.ListOptions{ResourceVersion: "0"})
 	if err != nil {
 		t.Fatal(err)
@@ -79,8 +96,47 @@ func newWorld(t *testing.T, client kubernetes.Interface, random *rand.Rand, node
 			}
 		}
 	})
-	t.Cleanup(func() { cancel(); watcher.Stop(); running.Wait() })
-	return w
+	running.Go(func() {
+		for event := range sets.ResultChan() {
+			if rs, ok := event.Object.(*appsv1.ReplicaSet); ok {
+				w.observeSet(event.Type, rs)
+			}
+		}
+	})
+	t.Cleanup(func() { cancel(); watcher.Stop(); sets.Stop(); running.Wait() })
+}
+
+// observeSet holds the bound of a Deployment against what it asks of its ReplicaSets. The pods
+// themselves may be more for a moment, when one ReplicaSet has grown before another has shrunk.
+func (w *world) observeSet(kind watch.EventType, rs *appsv1.ReplicaSet) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.sets, rs.UID)
+	if kind != watch.Deleted && rs.DeletionTimestamp == nil {
+		w.sets[rs.UID] = rs
+	}
+	w.widest[rs.UID] = max(w.widest[rs.UID], int(*rs.Spec.Replicas))
+	name, sum := rs.Labels[modelLabel], 0
+	for _, other := range w.sets {
+		if other.Labels[modelLabel] == name {
+			sum += int(*other.Spec.Replicas)
+		}
+	}
+	if sum > w.most[name] {
+		w.violations = append(w.violations, fmt.Sprintf("the replica sets of %s want %d pods at %s, may %d", name, sum, rs.ResourceVersion, w.most[name]))
+	}
+}
+
+// overfull are the ReplicaSets that had more pods than they ever were to have.
+func (w *world) overfull() (all []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for uid, peak := range w.peak {
+		if widest := w.widest[uid]; peak > widest {
+			all = append(all, fmt.Sprintf("replica set %s had %d active pods, never wanted more than %d", uid, peak, widest))
+		}
+	}
+	return all
 }
 
 // taint closes or opens a node: nothing tolerates what a closed one has.
@@ -118,8 +174,11 @@ func (w *world) observe(kind watch.EventType, pod *corev1.Pod) {
 		w.pods[pod.UID] = pod
 	}
 	name := pod.Labels[modelLabel]
-	nActive, nReady := w.count(name)
-	if most, bounded := w.most[name]; bounded && nActive > most {
+	nActive, nReady := w.count(func(p *corev1.Pod) bool { return p.Labels[modelLabel] == name })
+	if ref := metav1.GetControllerOf(pod); ref != nil && ref.Kind == "ReplicaSet" {
+		n, _ := w.count(func(p *corev1.Pod) bool { return metav1.IsControlledBy(p, &metav1.ObjectMeta{UID: ref.UID}) })
+		w.peak[ref.UID] = max(w.peak[ref.UID], n)
+	} else if most, bounded := w.most[name]; bounded && nActive > most {
 		w.violations = append(w.violations, fmt.Sprintf("%s has %d active pods at %s, may have %d", name, nActive, pod.ResourceVersion, most))
 	}
 	if least := w.atLeast[name]; least > 0 {
@@ -132,9 +191,9 @@ func (w *world) observe(kind watch.EventType, pod *corev1.Pod) {
 	w.moved = make(chan struct{})
 }
 
-func (w *world) count(name string) (nActive, nReady int) {
+func (w *world) count(of func(*corev1.Pod) bool) (nActive, nReady int) {
 	for _, pod := range w.pods {
-		if pod.Labels[modelLabel] == name && active(pod) {
+		if of(pod) && active(pod) {
 			nActive++
 			if ready(pod) {
 				nReady++
