@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -82,11 +84,14 @@ func TestModel(t *testing.T) {
 
 // restarter returns a function that runs a new controller manager in the place of the last.
 func restarter(t *testing.T, cluster *integration.Cluster) func() {
-	stop := func() {}
+	stop, clock := func() {}, newFastClock(20)
 	t.Cleanup(func() { stop() })
 	return func() {
 		stop()
-		config := controllers.Config{RESTConfig: asControllerManager(cluster), RootCA: []byte("-----CA-----")}
+		config := controllers.Config{RESTConfig: asControllerManager(cluster), RootCA: []byte("-----CA-----"), Clock: clock,
+			NodeMonitorGracePeriod: 24 * time.Hour} // no kubelet renews a Lease here
+		whole := &wholeWrites{}
+		config.RESTConfig.Wrap(func(next http.RoundTripper) http.RoundTripper { whole.next = next; return whole })
 		config.Client = kubernetes.NewForConfigOrDie(config.RESTConfig)
 		manager, err := controllers.New(config)
 		if err != nil {
@@ -100,9 +105,30 @@ func restarter(t *testing.T, cluster *integration.Cluster) func() {
 			if err := <-done; err != nil {
 				t.Errorf("manager: %v", err)
 			}
+			whole.underWay.Wait()
 			stop = func() {}
 		}
 	}
+}
+
+// wholeWrites ends each write that has begun, whatever becomes of who asked for it. A write that
+// is given up may still happen later, after the next manager has counted the pods; of that
+// nobody can know, and one pod too many for a moment is no mistake then.
+type wholeWrites struct {
+	next     http.RoundTripper
+	underWay sync.WaitGroup
+}
+
+func (w *wholeWrites) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodGet {
+		return w.next.RoundTrip(r)
+	}
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	w.underWay.Add(1)
+	defer w.underWay.Done()
+	return w.next.RoundTrip(r.WithContext(context.WithoutCancel(r.Context())))
 }
 
 // chance is a random number below n.

@@ -307,7 +307,7 @@ func (w *world) next(pod *corev1.Pod) func(context.Context) error {
 	case pod.Status.Phase == corev1.PodPending:
 		return w.report(pod, corev1.PodRunning)
 	case pod.Labels["job-name"] != "":
-		if w.random.IntN(5) == 0 {
+		if w.random.IntN(10) == 0 {
 			return w.report(pod, corev1.PodFailed)
 		}
 		return w.report(pod, corev1.PodSucceeded)
