@@ -22,6 +22,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -182,6 +183,11 @@ func (jm *ControllerV2) startIfDue(ctx context.Context, cj *batchv1.CronJob) (ti
 			return 0, nil
 		}
 		now = now.In(location)
+	}
+	if strings.Contains(cj.Spec.Schedule, "TZ") {
+		// One that was created before validation refused it.
+		jm.recorder.Eventf(cj, corev1.EventTypeWarning, "UnsupportedSchedule",
+			"CRON_TZ or TZ used in schedule %q is not officially supported, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details", cj.Spec.Schedule)
 	}
 	schedule, err := cronjobapi.ParseSchedule(cj.Spec.Schedule)
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -49,6 +50,10 @@ type Controller struct {
 	podLister  corelisters.PodLister
 	podIndexer cache.Indexer
 	nodeLister corelisters.NodeLister
+
+	mu sync.Mutex
+	// waiting are the keys of pods whose eviction is to come.
+	waiting map[string]bool
 }
 
 // New makes the controller.
@@ -61,6 +66,7 @@ func New(client kubernetes.Interface, factory informers.SharedInformerFactory, r
 	c := &Controller{
 		client: client, recorder: recorder, clock: options.Clock,
 		podLister: pods.Lister(), podIndexer: pods.Informer().GetIndexer(), nodeLister: nodes.Lister(),
+		waiting: map[string]bool{},
 	}
 	c.Loop = reconcile.New("tainteviction", c.syncPod, options)
 	c.Watch(pods.Informer(), podKeys)
@@ -90,7 +96,7 @@ func (c *Controller) nodeKeys(e reconcile.Event) []string {
 	}
 	node := e.New.(*corev1.Node)
 	old, updated := e.Old.(*corev1.Node)
-	if len(noExecute(node)) == 0 || updated && sameTaints(noExecute(old), noExecute(node)) {
+	if len(noExecute(node)) == 0 && !updated || updated && sameTaints(noExecute(old), noExecute(node)) {
 		return nil
 	}
 	pods, err := podcontrol.PodsOnNode(c.podIndexer, node.Name)
@@ -134,6 +140,7 @@ func (c *Controller) syncPod(ctx context.Context, key string) (reconcile.Result,
 	}
 	pod, err := c.podLister.Pods(name.Namespace).Get(name.Name)
 	if apierrors.IsNotFound(err) {
+		c.waits(key, false)
 		return reconcile.Done, nil
 	}
 	if err != nil {
@@ -152,17 +159,35 @@ func (c *Controller) syncPod(ctx context.Context, key string) (reconcile.Result,
 	now := c.clock.Now()
 	due, evict := evictionTime(noExecute(node), pod.Spec.Tolerations, now)
 	if !evict {
+		if c.waits(key, false) {
+			c.recorder.Eventf(pod, corev1.EventTypeNormal, "TaintManagerEviction", "Cancelling deletion of Pod %s", key)
+		}
 		return reconcile.Done, nil
 	}
 	if wait := due.Sub(now); wait > 0 {
+		c.waits(key, true)
 		flow.Report(ctx, flow.Effect{What: "eviction due", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name,
 			Detail: fmt.Sprintf("in %s, for %s of node %s", wait.Round(100*time.Millisecond), taintNames(noExecute(node)), node.Name)})
 		return reconcile.Result{After: wait}, nil
 	}
+	c.waits(key, false)
 	ctx = reconcile.AlsoBecause(ctx, "MODIFIED", node)
 	flow.Report(ctx, flow.Effect{What: "evict", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name,
 		Detail: fmt.Sprintf("it tolerates no longer %s of node %s", taintNames(noExecute(node)), node.Name)})
 	return reconcile.Done, c.addConditionAndDeletePod(ctx, pod)
+}
+
+// waits notes whether the pod's eviction is to come, and returns whether it was.
+func (c *Controller) waits(key string, now bool) (before bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before = c.waiting[key]
+	if now {
+		c.waiting[key] = true
+	} else {
+		delete(c.waiting, key)
+	}
+	return before
 }
 
 // Timers are the evictions to come, a line a pod (S0-06).

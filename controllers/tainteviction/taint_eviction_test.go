@@ -93,3 +93,38 @@ func TestSyncPod(t *testing.T) {
 		t.Errorf("event %q", got)
 	}
 }
+
+// A taint that goes in time takes the eviction back, and says so; what is to come is told (S0-06).
+func TestEvictionIsCancelled(t *testing.T) {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p", UID: "u"},
+		Spec: corev1.PodSpec{NodeName: "n", Tolerations: []corev1.Toleration{tolerate("a", ptr.To[int64](300))}}}
+	tainted := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}, Spec: corev1.NodeSpec{Taints: []corev1.Taint{noExecuteTaint("a", 0)}}}
+	client := fake.NewClientset(pod)
+	factory := informers.NewSharedInformerFactory(client, 0)
+	events := record.NewFakeRecorder(10)
+	c, err := New(client, factory, events, reconcile.Options{Clock: clocktesting.NewFakeClock(now.Add(time.Minute))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pods, nodes := factory.Core().V1().Pods().Informer().GetIndexer(), factory.Core().V1().Nodes().Informer().GetIndexer()
+	_, _ = pods.Add(pod), nodes.Add(tainted)
+	if result, err := c.syncPod(t.Context(), "ns/p"); err != nil || result.After != 4*time.Minute {
+		t.Fatalf("%v, %v; want it to wait four minutes", result, err)
+	}
+	if got := fmt.Sprint(c.Timers()); got != "[pod ns/p: deleted in 4m0s, for a of node n]" {
+		t.Errorf("timers %s", got)
+	}
+	clean := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}
+	_ = nodes.Update(clean)
+	if keys := c.nodeKeys(reconcile.Event{Old: tainted, New: clean}); fmt.Sprint(keys) != "[ns/p]" {
+		t.Errorf("a node that is no longer tainted concerns %v", keys)
+	}
+	for range 2 {
+		if result, err := c.syncPod(t.Context(), "ns/p"); err != nil || result.After != 0 {
+			t.Errorf("%v, %v; want nothing to wait for", result, err)
+		}
+	}
+	if got := <-events.Events; got != "Normal TaintManagerEviction Cancelling deletion of Pod ns/p" || len(events.Events) != 0 || len(client.Actions()) != 0 {
+		t.Errorf("event %q and %d more, %d requests", got, len(events.Events), len(client.Actions()))
+	}
+}
