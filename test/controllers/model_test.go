@@ -100,14 +100,13 @@ func restarter(t *testing.T, cluster *integration.Cluster) func() {
 		ctx, cancel := context.WithCancel(klog.NewContext(context.Background(), silent))
 		done := make(chan error, 1)
 		go func() { done <- manager.Run(ctx) }()
-		stop = func() {
+		stop = sync.OnceFunc(func() {
 			cancel()
 			if err := <-done; err != nil {
 				t.Errorf("manager: %v", err)
 			}
-			whole.underWay.Wait()
-			stop = func() {}
-		}
+			whole.end()
+		})
 	}
 }
 
@@ -115,20 +114,29 @@ func restarter(t *testing.T, cluster *integration.Cluster) func() {
 // is given up may still happen later, after the next manager has counted the pods; of that
 // nobody can know, and one pod too many for a moment is no mistake then.
 type wholeWrites struct {
-	next     http.RoundTripper
-	underWay sync.WaitGroup
+	next http.RoundTripper
+	// underWay is held for reading by each write.
+	underWay sync.RWMutex
+	ended    bool
 }
 
 func (w *wholeWrites) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Method == http.MethodGet {
 		return w.next.RoundTrip(r)
 	}
-	if err := r.Context().Err(); err != nil {
-		return nil, err
+	w.underWay.RLock()
+	defer w.underWay.RUnlock()
+	if w.ended || r.Context().Err() != nil {
+		return nil, context.Canceled
 	}
-	w.underWay.Add(1)
-	defer w.underWay.Done()
 	return w.next.RoundTrip(r.WithContext(context.WithoutCancel(r.Context())))
+}
+
+// end waits for the writes that are under way, and lets no other begin.
+func (w *wholeWrites) end() {
+	w.underWay.Lock()
+	defer w.underWay.Unlock()
+	w.ended = true
 }
 
 // chance is a random number below n.

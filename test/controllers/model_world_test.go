@@ -341,7 +341,8 @@ func (w *world) report(pod *corev1.Pod, phase corev1.PodPhase) func(context.Cont
 		if phase == corev1.PodRunning {
 			isReady = corev1.ConditionTrue
 		}
-		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": map[string]any{
+		// Only of the pod as it was seen: one that has failed must not run again.
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID, "resourceVersion": pod.ResourceVersion}, "status": map[string]any{
 			"phase": phase, "startTime": now, "podIP": "10.244.0.2", "podIPs": []any{map[string]any{"ip": "10.244.0.2"}},
 			"conditions": []any{map[string]any{"type": "Ready", "status": isReady, "lastTransitionTime": now}}}})
 		if err != nil {
@@ -349,7 +350,7 @@ func (w *world) report(pod *corev1.Pod, phase corev1.PodPhase) func(context.Cont
 		}
 		_, err = w.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 		if apierrors.IsConflict(err) {
-			return nil // another pod has the name
+			return nil // it has changed, or another pod has the name; an event will say so
 		}
 		return err
 	}
