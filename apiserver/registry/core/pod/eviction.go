@@ -58,35 +58,68 @@ type evictor struct {
 	options         *metav1.DeleteOptions
 }
 
-// evict asks the budget and deletes:
+// maxEvictTries bounds how often a pod is looked at anew that changes all the time.
+const maxEvictTries = 10
+
+// evict looks at the pod, and again if it was something else by the time it was to go.
+func (e *evictor) evict(ctx context.Context) error {
+	for range maxEvictTries - 1 {
+		if changed, err := e.evictAsSeen(ctx); !changed {
+			return err
+		}
+	}
+	_, err := e.evictAsSeen(ctx)
+	return err
+}
+
+// evictAsSeen asks the budget and deletes:
 //
 //	Step 1: a pod that does not serve (or has a deletion on its way) costs nobody anything.
 //	Step 2: find the budget; no budget, no objection.
 //	Step 3: the budget pays for one pod, or refuses (429; the client tries again).
 //	Step 4: the pod is told why, and deleted, as the one that was looked at.
-func (e *evictor) evict(ctx context.Context) error {
+//
+// A pod that costs nothing because it is not ready yet is deleted in the version that was
+// looked at only: changed says that there is another. Otherwise one that becomes ready in this
+// moment would go, and nobody would have paid for it.
+func (e *evictor) evictAsSeen(ctx context.Context) (changed bool, err error) {
 	obj, err := e.env.Store(pods).GetObject(ctx, e.namespace, e.name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	pod := obj.(*v1.Pod)
 	// Step 1
-	if pod.DeletionTimestamp != nil || pod.Status.Phase == v1.PodPending || podutil.IsPodTerminal(pod) {
-		return e.delete(ctx, pod)
+	if pod.DeletionTimestamp != nil || podutil.IsPodTerminal(pod) {
+		return false, e.delete(ctx, pod, "")
+	}
+	if pod.Status.Phase == v1.PodPending {
+		return e.deleteVersion(ctx, pod)
 	}
 	// Step 2
 	budget, err := e.findBudget(ctx, pod)
 	if err != nil {
-		return err
+		return false, err
 	}
 	// Step 3
-	if budget != nil && !unhealthyMayGo(pod, budget) {
+	if budget != nil && unhealthyMayGo(pod, budget) {
+		return e.deleteVersion(ctx, pod)
+	}
+	if budget != nil {
 		if err := e.pay(ctx, budget); err != nil {
-			return err
+			return false, err
 		}
 	}
 	// Step 4
-	return e.delete(ctx, pod)
+	return false, e.delete(ctx, pod, "")
+}
+
+// deleteVersion deletes the pod in this version only, unless the client has named one itself.
+func (e *evictor) deleteVersion(ctx context.Context, pod *v1.Pod) (changed bool, err error) {
+	if p := e.options.Preconditions; p != nil && p.ResourceVersion != nil {
+		return false, e.delete(ctx, pod, "")
+	}
+	err = e.delete(ctx, pod, pod.ResourceVersion)
+	return errors.IsConflict(err), err
 }
 
 func (e *evictor) findBudget(ctx context.Context, pod *v1.Pod) (*policyv1.PodDisruptionBudget, error) {
@@ -165,12 +198,20 @@ func tooManyRequests(retryAfterSeconds int, why string) error {
 	return err
 }
 
-// delete marks the pod as a target of disruption, then deletes exactly it.
-func (e *evictor) delete(ctx context.Context, pod *v1.Pod) error {
+// delete marks the pod as a target of disruption, then deletes exactly it; only in the given
+// version, if that is not empty.
+func (e *evictor) delete(ctx context.Context, pod *v1.Pod, version string) error {
 	dryRun := len(e.options.DryRun) > 0
+	options := e.options.DeepCopy()
+	if options.Preconditions == nil {
+		options.Preconditions = &metav1.Preconditions{}
+	}
 	if pod.DeletionTimestamp == nil && !podutil.IsPodTerminal(pod) {
-		_, err := e.env.Store(pods).GuaranteedUpdate(ctx, e.namespace, e.name, dryRun, func(current runtime.Object) (runtime.Object, error) {
+		marked, err := e.env.Store(pods).GuaranteedUpdate(ctx, e.namespace, e.name, dryRun, func(current runtime.Object) (runtime.Object, error) {
 			now := current.(*v1.Pod)
+			if version != "" && now.ResourceVersion != version {
+				return nil, errors.NewConflict(pods, e.name, fmt.Errorf("it is at %s, and was looked at as of %s", now.ResourceVersion, version))
+			}
 			if now.UID == pod.UID {
 				podutil.UpdatePodCondition(&now.Status, &v1.PodCondition{
 					Type: v1.DisruptionTarget, Status: v1.ConditionTrue, ObservedGeneration: now.Generation,
@@ -182,10 +223,10 @@ func (e *evictor) delete(ctx context.Context, pod *v1.Pod) error {
 		if err != nil {
 			return err
 		}
-	}
-	options := e.options.DeepCopy()
-	if options.Preconditions == nil {
-		options.Preconditions = &metav1.Preconditions{}
+		if version != "" && !dryRun {
+			// What may go is what the mark has made of the pod.
+			options.Preconditions.ResourceVersion = &marked.(*v1.Pod).ResourceVersion
+		}
 	}
 	if options.Preconditions.UID == nil {
 		options.Preconditions.UID = &pod.UID
