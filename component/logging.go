@@ -190,6 +190,11 @@ func (o *output) level(component string) int {
 	if level, ok := o.levels[component]; ok {
 		return level
 	}
+	for name, level := range o.levels { // that of kubelet counts for kubelet-node-2 too
+		if name != "" && strings.HasPrefix(component, name+"-") {
+			return level
+		}
+	}
 	return o.levels[""]
 }
 

@@ -205,7 +205,7 @@ func ProgramOf(userAgent string) string {
 // what made them write. Anybody else's headers are shown as what they are: claims.
 func isComponent(user string) bool {
 	switch user {
-	case "system:kube-scheduler", "system:kube-controller-manager", "system:kube-proxy", "system:kube-dns", "system:hyperkube-storage", "system:apiserver":
+	case "system:kube-scheduler", "system:kube-controller-manager", "system:kube-proxy", "system:kube-dns", "system:hyperkube-storage", "system:hyperkube-nodenet", "system:hyperkube-fakenodes", "system:apiserver":
 		return true
 	}
 	return strings.HasPrefix(user, "system:node:")
@@ -225,9 +225,16 @@ func ComponentOf(user, claimed string) string {
 		return "dns"
 	case "system:hyperkube-storage":
 		return "storage"
+	case "system:hyperkube-nodenet":
+		return "nodenet"
+	case "system:hyperkube-fakenodes":
+		return "fakenodes"
 	}
-	if node, found := strings.CutPrefix(user, "system:node:"); found && (claimed == "kubelet" || claimed == "cri") {
-		return claimed + "-" + node
+	if node, found := strings.CutPrefix(user, "system:node:"); found {
+		// Those of a further node bear its name already.
+		if program := strings.TrimSuffix(claimed, "-"+node); program == "kubelet" || program == "cri" {
+			return program + "-" + node
+		}
 	}
 	return claimed + " (says " + user + ")"
 }

@@ -35,21 +35,31 @@ type Cluster struct {
 	DNSAddress string `json:"dnsAddress"`
 	// ClusterDomain is the suffix of all names in the cluster.
 	ClusterDomain string `json:"clusterDomain"`
+	// Nodes is how many real nodes this machine has; the first is the machine itself. 0 is 1.
+	Nodes int `json:"nodes,omitempty"`
+	// NodeCIDR is the range of the nodes' addresses when there are several.
+	NodeCIDR string `json:"nodeCIDR,omitempty"`
 	// AutoPorts says that every port was left to the kernel, for a second cluster beside a first.
 	AutoPorts bool `json:"autoPorts,omitempty"`
 }
+
+// defaultNodeCIDR is off the ranges that home routers and clouds give out.
+const defaultNodeCIDR = "172.30.254.0/24"
 
 // DefaultCluster is the cluster that `hyperkube all` makes when nothing else is said.
 func DefaultCluster() Cluster {
 	return Cluster{
 		Version: layoutVersion, Name: "hyperkube",
 		APIServerHost: "127.0.0.1", APIServerPort: 6443, EtcdPort: 2379,
-		PodCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/16", ClusterDomain: "cluster.local",
+		PodCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/16", NodeCIDR: defaultNodeCIDR, ClusterDomain: "cluster.local",
 	}
 }
 
 // complete fills what follows from the rest.
 func (c *Cluster) complete() error {
+	if c.NodeCIDR == "" {
+		c.NodeCIDR = defaultNodeCIDR
+	}
 	if c.DNSAddress == "" {
 		dns, err := c.serviceAddress(10)
 		if err != nil {
@@ -75,7 +85,7 @@ func (c *Cluster) validate() error {
 	if problems := validation.IsDNS1123Label(c.Name); len(problems) > 0 {
 		return fmt.Errorf("name %q: %s", c.Name, problems[0])
 	}
-	for _, cidr := range []struct{ field, value string }{{"podCIDR", c.PodCIDR}, {"serviceCIDR", c.ServiceCIDR}} {
+	for _, cidr := range []struct{ field, value string }{{"podCIDR", c.PodCIDR}, {"serviceCIDR", c.ServiceCIDR}, {"nodeCIDR", c.NodeCIDR}} {
 		if prefix, err := netip.ParsePrefix(cidr.value); err != nil || !prefix.Addr().Is4() {
 			return fmt.Errorf("%s %q: must be an IPv4 range such as 10.244.0.0/16", cidr.field, cidr.value)
 		}
@@ -83,6 +93,9 @@ func (c *Cluster) validate() error {
 	pods, services := netip.MustParsePrefix(c.PodCIDR), netip.MustParsePrefix(c.ServiceCIDR)
 	if pods.Overlaps(services) {
 		return fmt.Errorf("podCIDR %s and serviceCIDR %s overlap: choose ranges apart", pods, services)
+	}
+	if nodes := netip.MustParsePrefix(c.NodeCIDR); nodes.Overlaps(pods) || nodes.Overlaps(services) {
+		return fmt.Errorf("nodeCIDR %s overlaps podCIDR %s or serviceCIDR %s: choose ranges apart", nodes, pods, services)
 	}
 	if dns, err := netip.ParseAddr(c.DNSAddress); err != nil || !services.Contains(dns) {
 		return fmt.Errorf("dnsAddress %q: must be an address within serviceCIDR %s", c.DNSAddress, services)

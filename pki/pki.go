@@ -58,8 +58,11 @@ func open(path string, defaults Cluster, now func() time.Time) (*Dir, error) {
 // Path returns the data directory's absolute path.
 func (d *Dir) Path() string { return d.path }
 
+// NodesDir is where the nodes' folders are.
+func (d *Dir) NodesDir() string { return filepath.Join(d.path, "nodes") }
+
 // NodeDir is where what belongs to one node lives: DIR/nodes/<name>.
-func (d *Dir) NodeDir(node string) string { return filepath.Join(d.path, "nodes", node) }
+func (d *Dir) NodeDir(node string) string { return filepath.Join(d.NodesDir(), node) }
 
 func (d *Dir) file(elements ...string) string {
 	return filepath.Join(append([]string{d.path}, elements...)...)

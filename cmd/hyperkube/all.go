@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -28,14 +29,19 @@ type allOptions struct {
 	Service         string
 	FlowBuffer      string
 	TracingEndpoint string
+	// Nodes is how many real nodes there are; 0: as before, or 1.
+	Nodes       int
+	NodeNetwork string
 	// Args go to the components as they are.
 	Args componentArgs
+	// dropped are nodes of an earlier run with more of them.
+	dropped []string
 }
 
 func newAllOptions() *allOptions {
 	defaults := pki.DefaultCluster()
 	return &allOptions{shared: newShared(), Ports: "default", Name: defaults.Name, Runtime: "embedded",
-		Pods: defaults.PodCIDR, Service: defaults.ServiceCIDR, FlowBuffer: defaultFlowBuffer, Args: componentArgs{}}
+		Pods: defaults.PodCIDR, Service: defaults.ServiceCIDR, FlowBuffer: defaultFlowBuffer, NodeNetwork: defaults.NodeCIDR, Args: componentArgs{}}
 }
 
 func (o *allOptions) AddFlags(flags *pflag.FlagSet) {
@@ -47,6 +53,8 @@ func (o *allOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.RuntimeEndpoint, "container-runtime-endpoint", o.RuntimeEndpoint, "CRI socket of another runtime, unix:///run/containerd/containerd.sock, instead of ours")
 	flags.StringVar(&o.Pods, "cluster-cidr", o.Pods, "address range of pods")
 	flags.StringVar(&o.Service, "service-cluster-ip-range", o.Service, "address range of Services")
+	flags.IntVar(&o.Nodes, "nodes", o.Nodes, "how many real nodes: this machine, and further ones in network namespaces of their own (default: as before, or 1)")
+	flags.StringVar(&o.NodeNetwork, "node-network", o.NodeNetwork, "address range of several nodes")
 	flags.StringVar(&o.FlowBuffer, "flow-buffer", o.FlowBuffer, "memory for the record that hyperkube trace reads, at the most; 0: none")
 	flags.StringVar(&o.TracingEndpoint, "tracing-endpoint", o.TracingEndpoint, tracingEndpointUsage)
 	o.Args.addFlags(flags)
@@ -62,11 +70,17 @@ func (o *allOptions) Complete(context.Context) error {
 		return err
 	}
 	defaults := pki.DefaultCluster()
-	defaults.Name, defaults.PodCIDR, defaults.ServiceCIDR = o.Name, o.Pods, o.Service
+	defaults.Name, defaults.PodCIDR, defaults.ServiceCIDR, defaults.NodeCIDR = o.Name, o.Pods, o.Service, o.NodeNetwork
 	if o.Ports == "auto" {
 		defaults.AutoPorts, defaults.APIServerPort, defaults.EtcdPort = true, 0, 0
 	}
-	return o.open(defaults)
+	if err := o.open(defaults); err != nil {
+		return err
+	}
+	if o.Nodes == 0 {
+		o.Nodes = max(1, o.dir.Cluster.Nodes)
+	}
+	return nil
 }
 
 func (o *allOptions) Validate() error {
@@ -78,6 +92,12 @@ func (o *allOptions) Validate() error {
 	}
 	if err := validateFlow(o.FlowBuffer, o.TracingEndpoint); err != nil {
 		return err
+	}
+	if room := nodeNetwork(o.dir).Room(); o.Nodes < 1 || o.Nodes > room {
+		return fmt.Errorf("--nodes=%d: must be from 1 to %d, for which there are addresses in %s (--node-network)", o.Nodes, room, o.dir.Cluster.NodeCIDR)
+	}
+	if o.Nodes > 1 && (o.simulated() || runtime.GOOS != "linux") {
+		return fmt.Errorf("--nodes=%d: several real nodes need real containers on Linux; for simulated ones: --fake-nodes=%d", o.Nodes, o.Nodes)
 	}
 	for _, name := range o.Disable {
 		if c := find(name); c == nil || c.options == nil {
@@ -161,13 +181,17 @@ func (o *allOptions) Run(ctx context.Context) error {
 			return err
 		}
 	}
+	nodes, err := o.settleNodes(ctx)
+	if err != nil {
+		return err
+	}
 	// Step 2: start every component.
-	s := newSupervisor(o.parts())
+	s := newSupervisor(append(o.parts(), nodes...))
 	s.startAll()
 	// Step 3: serve the control socket.
-	stopControl, err := serveControl(o.DataDir, s)
+	stopControl, err := serveControl(o.DataDir, "all", s)
 	if err != nil {
-		return errors.Join(err, s.stopAll(func(string, time.Duration) {}))
+		return errors.Join(err, s.stopAll(component.ErrLeaving, func(string, time.Duration) {}))
 	}
 	defer stopControl()
 	// Step 4: print a line a component, then how to use the cluster.
@@ -178,7 +202,7 @@ func (o *allOptions) Run(ctx context.Context) error {
 	}
 	// Step 6: stop in order.
 	stopping := time.Now()
-	stopErr := s.stopAll(func(name string, took time.Duration) {
+	stopErr := s.stopAll(component.ErrLeaving, func(name string, took time.Duration) {
 		fmt.Printf("  stopped %-19s %5.2fs\n", name, took.Seconds())
 	})
 	fmt.Printf("  done in %.2fs\n", time.Since(stopping).Seconds())
@@ -190,10 +214,11 @@ func (o *allOptions) Run(ctx context.Context) error {
 func (o *allOptions) parts() []*part {
 	var parts []*part
 	for _, c := range commands() {
-		if c.options == nil || slices.Contains(o.Disable, c.name) || o.simulated() && needsHost(c.name) || o.RuntimeEndpoint != "" && c.name == "cri" {
+		if c.options == nil || slices.Contains(o.Disable, c.name) || o.simulated() && needsHost(c.name) || o.RuntimeEndpoint != "" && c.name == "cri" ||
+			o.Nodes == 1 && c.name == "nodenet" {
 			continue
 		}
-		parts = append(parts, &part{command: &c, args: slices.Concat([]string{"--data-dir=" + o.DataDir}, o.extraArgs(c.name), o.Args.of(c.name))})
+		parts = append(parts, &part{command: &c, line: c.name, args: slices.Concat([]string{"--data-dir=" + o.DataDir}, o.extraArgs(c.name), o.Args.of(c.name))})
 	}
 	return parts
 }
@@ -256,7 +281,7 @@ func (o *allOptions) announce(ctx context.Context, s *supervisor, began time.Tim
 		waiting = slices.DeleteFunc(waiting, func(p *part) bool {
 			cause := p.health(ctx)
 			if cause == nil {
-				fmt.Printf("  %5.2fs  %-19s hyperkube %s %s\n", time.Since(began).Seconds(), p.command.name, p.command.name, strings.Join(p.args, " "))
+				fmt.Printf("  %5.2fs  %-19s hyperkube %s %s\n", time.Since(began).Seconds(), p.command.name, p.line, strings.Join(p.args, " "))
 				return true
 			}
 			left = append(left, fmt.Sprintf("%s (%v)", p.command.name, cause))

@@ -130,7 +130,7 @@ func (o *apiserverOptions) Complete(ctx context.Context) error {
 		host = ""
 	}
 	o.cert, err = o.dir.ServingCert("apiserver", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
-		"kubernetes.default.svc."+o.dir.Cluster.ClusterDomain, host, "127.0.0.1", "::1", o.AdvertiseAddress, service)
+		"kubernetes.default.svc."+o.dir.Cluster.ClusterDomain, host, "127.0.0.1", "::1", o.AdvertiseAddress, service, nodeNetwork(o.dir).Gateway().String())
 	if err != nil {
 		return err
 	}

@@ -9,21 +9,22 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"hyperkube/component"
 )
 
-// controlSocket is where a running `all` listens for stop and start.
-func controlSocket(dataDir string) string {
-	return filepath.Join(component.RunDir(dataDir), "all.sock")
+// controlSocket is where a running `all`, or a further node, listens for stop and start.
+func controlSocket(dataDir, name string) string {
+	return filepath.Join(component.RunDir(dataDir), name+".sock")
 }
 
 // serveControl answers POST /stop/COMPONENT and /start/COMPONENT, for the owner
 // of the data directory only.
-func serveControl(dataDir string, s *supervisor) (stop func(), err error) {
-	socket := controlSocket(dataDir)
+func serveControl(dataDir, name string, s *supervisor) (stop func(), err error) {
+	socket := controlSocket(dataDir, name)
 	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
 		return nil, err
 	}
@@ -38,7 +39,7 @@ func serveControl(dataDir string, s *supervisor) (stop func(), err error) {
 		listener.Close()
 		return nil, err
 	}
-	registration := component.Registration{Component: "all", PID: os.Getpid(), Since: time.Now(), Socket: socket, Parts: s.names()}
+	registration := component.Registration{Component: name, PID: os.Getpid(), Since: time.Now(), Socket: socket, Parts: s.names()}
 	remove, err := registration.Register(dataDir)
 	if err != nil {
 		listener.Close()
@@ -75,6 +76,20 @@ func (s *supervisor) control(w http.ResponseWriter, r *http.Request, do func(*pa
 	}
 }
 
+// whoRuns is the process that is to be asked about a part: `all`, or the further node that it is a part of.
+func whoRuns(dataDir, part string) string {
+	registrations, err := component.Registrations(dataDir)
+	if err != nil {
+		return "all" // the question to it will fail too, and say why
+	}
+	for _, r := range registrations {
+		if slices.Contains(r.Parts, part) {
+			return r.Component
+		}
+	}
+	return "all"
+}
+
 func runStop(ctx context.Context, args []string) error  { return runControl(ctx, "stop", args) }
 func runStart(ctx context.Context, args []string) error { return runControl(ctx, "start", args) }
 
@@ -85,9 +100,9 @@ func runControl(ctx context.Context, verb string, args []string) error {
 		return err
 	}
 	if len(rest) != 1 || strings.HasPrefix(rest[0], "-") {
-		return &component.UsageError{Err: fmt.Errorf("usage: hyperkube %s COMPONENT [--data-dir DIR]; components are %s", verb, strings.Join(componentNames(), ", "))}
+		return &component.UsageError{Err: fmt.Errorf("usage: hyperkube %s COMPONENT [--data-dir DIR]; components are %s; of several nodes: NODE, or COMPONENT-NODE", verb, strings.Join(componentNames(), ", "))}
 	}
-	client := component.UnixClient(controlSocket(dataDir))
+	client := component.UnixClient(controlSocket(dataDir, whoRuns(dataDir, rest[0])))
 	defer client.CloseIdleConnections()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://all/"+verb+"/"+rest[0], nil)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -72,6 +73,13 @@ func (n *nodeWatch) ready(ctx context.Context) error {
 		if n.set, err = kubernetes.NewForConfig(config); err != nil {
 			return err
 		}
+	}
+	for len(n.options.dropped) > 0 {
+		err := n.set.CoreV1().Nodes().Delete(ctx, n.options.dropped[0], metav1.DeleteOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("node %s, which is no more: %w", n.options.dropped[0], err)
+		}
+		n.options.dropped = n.options.dropped[1:]
 	}
 	nodes, err := n.set.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
 	if err != nil {

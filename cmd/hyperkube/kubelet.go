@@ -207,7 +207,10 @@ func criEndpoint(dir *pki.Dir, node string) string {
 // cgroupRoot is below which all cgroups of a node's pods are. Cgroups are the
 // host's, whatever the network namespace: a cluster in another data directory has
 // another root, or the clean-up of one would end the pods of the other.
-func cgroupRoot(dir *pki.Dir, node string) string {
+func cgroupRoot(dir *pki.Dir, node string) string { return clusterID(dir) + "/" + node }
+
+// clusterID begins the names of what a cluster has on the host, other than in its data directory.
+func clusterID(dir *pki.Dir) string {
 	root := "/hyperkube"
 	if name := dir.Cluster.Name; name != pki.DefaultCluster().Name {
 		root += "-" + name
@@ -215,5 +218,5 @@ func cgroupRoot(dir *pki.Dir, node string) string {
 	if dir.Path() != standardDataDir {
 		root += fmt.Sprintf("-%x", sha256.Sum256([]byte(dir.Path())))[:7]
 	}
-	return root + "/" + node
+	return root
 }

@@ -49,9 +49,11 @@ func commands() []command {
 		{name: "proxy", alias: "kube-proxy", summary: "Services as iptables rules", options: newProxyOptions},
 		{name: "dns", summary: "cluster DNS", options: newDNSOptions},
 		{name: "storage", summary: "makes local volumes for claims of the StorageClass local", options: newStorageOptions},
+		{name: "nodenet", summary: "links and routes between several nodes of this machine", options: newNodenetOptions},
 		{name: "page", summary: "a page that shows the cluster at work; --url prints its link", options: newPageOptions},
 
 		{name: "kubectl", alias: "kubectl", summary: "kubectl on this cluster", run: runKubectl},
+		{name: "node", summary: "a further node of this machine, as all --nodes=N starts them: cri, kubelet, proxy", run: runNode},
 		{name: "doctor", summary: "what of this host is in the way of a cluster, and how to mend it; -o json", run: runDoctor},
 		{name: "status", summary: "how each component is; --wait=60s, -o json", run: runStatus},
 		{name: "stop", summary: "stop COMPONENT of a running `all`", run: runStop},

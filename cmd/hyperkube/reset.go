@@ -90,6 +90,12 @@ func (o *resetOptions) steps(dir *pki.Dir) []resetStep {
 	}
 	for _, entry := range entries {
 		node := entry.Name()
+		if number := furtherNumber(dir, node); number > 0 {
+			steps = append(steps,
+				resetStep{"pods, mounts and cgroups of node " + node, func(ctx context.Context) error { return cleanUpPods(ctx, dir, node) }},
+				resetStep{"network namespace and link of node " + node, func(context.Context) error { return nodeNetwork(dir).Remove(node, number) }})
+			continue
+		}
 		steps = append(steps,
 			resetStep{"pods, links, mounts and cgroups of node " + node, func(ctx context.Context) error {
 				return cri.CleanUp(ctx, criConfig(dir, node))
@@ -105,6 +111,9 @@ func (o *resetOptions) steps(dir *pki.Dir) []resetStep {
 				defer release()
 				return proxy.CleanUp(ctx, proxy.Config{StateFile: proxyState(dir, node)})
 			}})
+	}
+	if dir.Cluster.Nodes > 1 {
+		steps = append(steps, resetStep{"bridge, routes and rules between the nodes", func(ctx context.Context) error { return nodeNetwork(dir).CleanUp(ctx) }})
 	}
 	steps = append(steps, resetStep{"the stand-in address", func(context.Context) error { return removeStandIn() }})
 	if o.KeepData {

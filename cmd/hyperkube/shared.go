@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -74,6 +76,8 @@ type apiClient struct {
 	Kubeconfig  string
 	Master      string
 	ContentType string
+	// Host replaces the apiserver's host of the data directory's kubeconfig, where that one means another machine: loopback.
+	Host string
 	// name, user and groups are the identity whose kubeconfig is made when none is given.
 	name, user string
 	groups     []string
@@ -91,6 +95,7 @@ func (a *apiClient) AddFlags(flags *pflag.FlagSet) {
 	a.shared.AddFlags(flags)
 	flags.StringVar(&a.Kubeconfig, "kubeconfig", a.Kubeconfig, "how to reach the apiserver (default: one made in --data-dir)")
 	flags.StringVar(&a.Master, "master", a.Master, "URL of the apiserver, instead of the kubeconfig's")
+	flags.StringVar(&a.Host, "apiserver-host", a.Host, "host at which this node reaches the apiserver (default: that of the kubeconfig)")
 	flags.StringVar(&a.ContentType, "kube-api-content-type", a.ContentType, "content type spoken with the apiserver; application/vnd.kubernetes.protobuf costs less CPU")
 }
 
@@ -120,10 +125,15 @@ func (a *apiClient) config() (*rest.Config, error) {
 		}
 	}
 	config, err := client.Load(file, a.name, a.ContentType)
-	if err == nil && a.Master != "" {
+	switch {
+	case err != nil:
+		return nil, err
+	case a.Master != "":
 		config.Host = a.Master
+	case a.Host != "":
+		config.Host = "https://" + net.JoinHostPort(a.Host, strconv.Itoa(a.dir.Cluster.APIServerPort))
 	}
-	return config, err
+	return config, nil
 }
 
 // connect waits for the apiserver and returns a client of it.

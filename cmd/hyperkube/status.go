@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -92,7 +93,14 @@ func collectStatus(ctx context.Context, dataDir string) ([]statusRow, error) {
 	expected := componentNames()
 	if all, runs := byName["all"]; runs {
 		expected = all.Parts
+	} else {
+		// Not every cluster has these.
+		expected = slices.DeleteFunc(expected, func(name string) bool {
+			_, runs := byName[name]
+			return !runs && (name == "nodenet" || name == "fakenodes")
+		})
 	}
+	expected = withNodeParts(expected, byName)
 	for _, name := range expected {
 		r, running := byName[name]
 		row := statusRow{Component: name, PID: r.PID, Address: r.Address, Since: r.Since, Message: "not running"}
@@ -123,6 +131,19 @@ func collectStatus(ctx context.Context, dataDir string) ([]statusRow, error) {
 		return append(rows, nodes...), fmt.Errorf("not healthy: %s", strings.Join(bad, ", "))
 	}
 	return append(rows, nodes...), nil
+}
+
+// withNodeParts puts the parts of each further node that runs in its place.
+func withNodeParts(names []string, byName map[string]component.Registration) []string {
+	var all []string
+	for _, name := range names {
+		if parts := byName[name].Parts; len(parts) > 0 {
+			all = append(all, parts...)
+			continue
+		}
+		all = append(all, name)
+	}
+	return all
 }
 
 // nodeRows asks the apiserver for its nodes, and who is held; no node at all is an error.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,6 +17,8 @@ import (
 type part struct {
 	command *command
 	args    []string
+	// line is the command line that does the same alone.
+	line string
 
 	mu     sync.Mutex
 	env    *component.Env
@@ -29,7 +32,9 @@ type part struct {
 // Invariant: at most one life of a part at a time; start waits for nothing,
 // stop waits for the part's Run to return.
 type supervisor struct {
-	parts  []*part
+	parts []*part
+	// suffix ends the names of all parts: "-node-2" on a further node.
+	suffix string
 	failed chan error // the first failure; capacity 1
 	mu     sync.Mutex
 	first  error
@@ -102,21 +107,35 @@ func (s *supervisor) stop(p *part, cause error) error {
 
 // stopOrder is the order of the end: the kubelet takes the pods down while all it
 // needs still runs; then what writes rules; then the loops; the store last.
-var stopOrder = []string{"kubelet", "cri", "dns", "proxy", "storage", "scheduler", "controller-manager", "page", "apiserver", "etcd"}
+var stopOrder = []string{"fakenodes", "kubelet", "cri", "dns", "proxy", "nodenet", "storage", "scheduler", "controller-manager", "page", "apiserver", "etcd"}
 
-// stopAll ends every part in stopOrder, and calls stopped after each.
-func (s *supervisor) stopAll(stopped func(name string, took time.Duration)) error {
+// stopAll ends every part, further nodes first and the others in stopOrder, for the given cause (nil: what is on the
+// host stays), and calls stopped after each.
+func (s *supervisor) stopAll(cause error, stopped func(name string, took time.Duration)) error {
+	var mu sync.Mutex
 	var errs []error
-	for _, name := range stopOrder {
-		p := s.find(name)
+	end := func(p *part) {
 		if p == nil || !p.running() {
-			continue
+			return
 		}
 		began := time.Now()
-		if err := s.stop(p, component.ErrLeaving); err != nil {
-			errs = append(errs, fmt.Errorf("stopping %s: %w", name, err))
+		err := s.stop(p, cause)
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("stopping %s: %w", p.command.name, err))
 		}
-		stopped(name, time.Since(began))
+		stopped(p.command.name, time.Since(began))
+	}
+	var nodes sync.WaitGroup
+	for _, p := range s.parts {
+		if !slices.Contains(stopOrder, strings.TrimSuffix(p.command.name, s.suffix)) {
+			nodes.Go(func() { end(p) })
+		}
+	}
+	nodes.Wait()
+	for _, name := range stopOrder {
+		end(s.find(name + s.suffix))
 	}
 	return errors.Join(errs...)
 }
