@@ -59,3 +59,41 @@ func TestHopelessHost(t *testing.T) {
 		t.Errorf("ignored: %v", err)
 	}
 }
+
+// Further nodes never bear the machine's own name.
+func TestFurtherNodes(t *testing.T) {
+	for host, want := range map[string][]string{"box": {"node-2", "node-3"}, "node-2": {"node-3", "node-4"}} {
+		if got := furtherNodes(host, 3); !slices.Equal(got, want) {
+			t.Errorf("on %s: %v, want %v", host, got, want)
+		}
+	}
+	if got := furtherNodes("box", 0); len(got) > 0 {
+		t.Errorf("of none: %v", got)
+	}
+}
+
+// A further node is given what `all` was given for its components, but its name and addresses are its own.
+func TestFurtherNodeParts(t *testing.T) {
+	o := newAllOptions()
+	o.DataDir = t.TempDir()
+	if err := component.Parse("all", o, []string{"--data-dir=" + o.DataDir, "--nodes=2", "--kubelet-arg=max-pods=7", "--kubelet-arg=node-ip=192.0.2.1"}, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Complete(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	node := newNodeOptions()
+	if err := component.Parse("node", node, o.nodeArgs("node-2"), io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	node.dir = o.dir
+	for _, p := range node.parts() {
+		options := p.command.options()
+		if err := component.Parse(p.command.name, options, p.args, io.Discard); err != nil {
+			t.Error(err)
+		}
+		if k, ok := options.(*kubeletOptions); ok && (p.command.name != "kubelet-node-2" || k.MaxPods != 7 || k.NodeIP != "172.30.254.2" || k.NodeName != "node-2" || k.Host != "172.30.254.1") {
+			t.Errorf("%s: %+v", p.command.name, k)
+		}
+	}
+}

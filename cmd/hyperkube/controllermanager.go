@@ -27,12 +27,16 @@ type controllerManagerOptions struct {
 	ServiceAccountPrivateKeyFile string
 	// Autoscaler has the timers of the HorizontalPodAutoscaler.
 	Autoscaler podautoscaler.Config
+	// What follows is controllers.Config's.
+	NodeMonitorPeriod, NodeMonitorGracePeriod, NodeStartupGracePeriod time.Duration
+	NodeCIDRMaskSize                                                  int
 }
 
 func newControllerManagerOptions() component.Options {
 	return &controllerManagerOptions{
 		apiClient:      newAPIClient("controller-manager", "system:kube-controller-manager"),
 		leaderElection: newLeaderElection(), Controllers: []string{"*"}, ClusterSigningDuration: 365 * 24 * time.Hour,
+		NodeMonitorPeriod: 5 * time.Second, NodeMonitorGracePeriod: 50 * time.Second, NodeStartupGracePeriod: time.Minute, NodeCIDRMaskSize: 24,
 	}
 }
 
@@ -50,6 +54,10 @@ func (o *controllerManagerOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.Float64Var(&o.Autoscaler.Tolerance, hpa+"tolerance", 0.1, "how far usage may be from its target without a step")
 	flags.DurationVar(&o.Autoscaler.CPUInitializationPeriod, hpa+"cpu-initialization-period", 5*time.Minute, "how long after a pod's start its CPU counts only while it is ready")
 	flags.DurationVar(&o.Autoscaler.InitialReadinessDelay, hpa+"initial-readiness-delay", 30*time.Second, "how long after a pod's start becoming unready still means that it has never been ready")
+	flags.DurationVar(&o.NodeMonitorPeriod, "node-monitor-period", o.NodeMonitorPeriod, "the longest time between two looks at a node")
+	flags.DurationVar(&o.NodeMonitorGracePeriod, "node-monitor-grace-period", o.NodeMonitorGracePeriod, "how long a node may be silent before it is not Ready; its kubelet speaks every 10 s")
+	flags.DurationVar(&o.NodeStartupGracePeriod, "node-startup-grace-period", o.NodeStartupGracePeriod, "the same for a node that has never spoken")
+	flags.IntVar(&o.NodeCIDRMaskSize, "node-cidr-mask-size", o.NodeCIDRMaskSize, "prefix length of a node's share of the pods' addresses")
 }
 
 // Run waits for the apiserver, then runs the controllers.
@@ -78,6 +86,7 @@ func (o *controllerManagerOptions) Run(ctx context.Context, env *component.Env) 
 		ServiceAccountKey: serviceAccountKey,
 		Client:            set, RESTConfig: config, Controllers: o.Controllers, RootCA: ca,
 		ClusterCIDR: o.dir.Cluster.PodCIDR, ServiceCIDR: o.dir.Cluster.ServiceCIDR,
+		NodeMonitorPeriod: o.NodeMonitorPeriod, NodeMonitorGracePeriod: o.NodeMonitorGracePeriod, NodeStartupGracePeriod: o.NodeStartupGracePeriod, NodeCIDRMaskSize: o.NodeCIDRMaskSize,
 		LeaderElect: o.LeaderElect, Identity: o.identity(), LeaseDuration: o.LeaseDuration, RenewDeadline: o.RenewDeadline, RetryPeriod: o.RetryPeriod,
 		Autoscaler: o.Autoscaler, Gate: o.gate(), Metrics: env.Metrics, Health: env.Health,
 	})

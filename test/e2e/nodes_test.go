@@ -1,0 +1,184 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// spread is a Deployment whose pods are each on another node, and leave a dead one at once.
+const spread = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: spread}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: spread}}
+  template:
+    metadata: {labels: {app: spread}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      tolerations:
+      - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 1}
+      - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 1}
+      affinity:
+        podAntiAffinity:
+          requiredDuringSchedulingIgnoredDuringExecution:
+          - {topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: spread}}}
+      containers:
+      - {name: demo, image: hyperkube.local/demo}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: spread}
+spec: {selector: {app: spread}, ports: [{port: 80, targetPort: 8080}]}
+`
+
+// podOn is a pod of a Deployment on a node.
+type podOn struct{ name, ip, id string }
+
+func (c *cluster) podsByNode(t *testing.T) map[string]podOn {
+	t.Helper()
+	found := map[string]podOn{}
+	out := c.kubectl(t, "get", "pods", "-l", "app=spread", "--field-selector=status.phase=Running", "-o",
+		`jsonpath={range .items[*]}{.spec.nodeName} {.metadata.name} {.status.podIP} {.status.containerStatuses[0].containerID}{"\n"}{end}`)
+	for _, line := range strings.Split(out, "\n") {
+		if f := strings.Fields(line); len(f) == 4 {
+			found[f[0]] = podOn{f[1], f[2], f[3]}
+		}
+	}
+	return found
+}
+
+// networkNamespaces are those that have a name.
+func networkNamespaces() []string {
+	names, err := filepath.Glob("/run/netns/*")
+	if err != nil {
+		return nil
+	}
+	return names
+}
+
+// TestTwoNodes: a second real node on one machine. Its pods are reached from the first's and the other way, by address
+// and by name; exec and logs work; a kill -9 of all loses no container; a node that is cut off is found out, its pods
+// go elsewhere, and come to an end when it is back; Ctrl-C leaves nothing (DESIGN section 3).
+func TestTwoNodes(t *testing.T) {
+	stopShared(t)
+	before, names := host(t), networkNamespaces()
+	args := []string{"--nodes=2", "--controller-manager-arg=node-monitor-grace-period=14s", "--controller-manager-arg=node-monitor-period=1s", "--kubelet-arg=max-pods=50"}
+	c := startOwn(t, args...)
+	if got := c.kubectl(t, "get", "node", "node-2", "-o", "jsonpath={.status.addresses[0].address} {.status.capacity.pods}"); got != "172.30.254.2 50" {
+		t.Errorf("node-2: %s", got)
+	}
+	c.apply(t, spread)
+	c.kubectl(t, "rollout", "status", "deployment/spread", "--timeout=60s")
+	pods := c.podsByNode(t)
+	if len(pods) != 2 || pods["node-2"].name == "" {
+		t.Fatalf("two pods that avoid each other are on %v", pods)
+	}
+	t.Run("pods reach each other, and Services", func(t *testing.T) { crossNodes(t, c, pods) })
+	t.Cleanup(func() { c.interrupt() })
+	t.Run("kill -9 loses no container", func(t *testing.T) {
+		c.kill()
+		again, err := start(c.dir, args[1:]...) // how many nodes is remembered
+		if err != nil {
+			t.Fatal(err)
+		}
+		c = again
+		if err := c.waitReady(); err != nil {
+			t.Fatal(err)
+		}
+		if after := c.podsByNode(t); !reflect.DeepEqual(after, pods) {
+			t.Errorf("after a kill -9: %v, before: %v", after, pods)
+		}
+	})
+	t.Run("a node that is cut off", func(t *testing.T) { cutOff(t, c, pods) })
+	if err := c.interrupt(); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "nothing is left", func() error {
+		if after := host(t); !reflect.DeepEqual(before, after) {
+			return fmt.Errorf("before: %v\nafter: %v", before, after)
+		}
+		if left := networkNamespaces(); !slices.Equal(names, left) {
+			return fmt.Errorf("network namespaces %v", left)
+		}
+		return nil
+	})
+}
+
+func crossNodes(t *testing.T, c *cluster, pods map[string]podOn) {
+	for node, from := range pods {
+		for other, to := range pods {
+			if out := c.kubectl(t, "exec", from.name, "--", "wget", "-q", "-T", "3", "-O", "-", "http://"+to.ip+":8080/"); podIn(out) != to.name {
+				t.Errorf("from %s to %s: %s", node, other, out)
+			}
+		}
+		eventually(t, "the Service leads from "+node+" to both pods", func() error {
+			reached := map[string]bool{}
+			for range 20 {
+				out, _, err := c.try("exec", from.name, "--", "wget", "-q", "-T", "3", "-O", "-", "http://spread/")
+				if err != nil {
+					return err
+				}
+				if reached[podIn(out)] = true; len(reached) == 2 {
+					return nil
+				}
+			}
+			return fmt.Errorf("reached %v", reached)
+		})
+		if out := c.kubectl(t, "logs", from.name); !strings.Contains(out, "listening") {
+			t.Errorf("logs of %s: %s", node, out)
+		}
+	}
+}
+
+// cutOff stops node-2 as a machine that loses its network.
+func cutOff(t *testing.T, c *cluster, pods map[string]podOn) {
+	run := func(verb, what string) {
+		if out, err := exec.Command(binary, verb, what, "--data-dir="+c.dir).CombinedOutput(); err != nil {
+			t.Fatalf("%s %s: %v: %s", verb, what, err, out)
+		}
+	}
+	run("stop", "kubelet-node-2") // a part of a node alone
+	run("start", "kubelet-node-2")
+	run("stop", "node-2")
+	if _, err := get("http://" + pods["node-2"].ip + ":8080/"); err == nil {
+		t.Error("a pod of a node without a network still answers")
+	}
+	eventually(t, "the node is not Ready, and its pod gives way", func() error {
+		if got := c.kubectl(t, "get", "node", "node-2", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`); got != "Unknown" {
+			return errors.New("Ready is " + got)
+		}
+		if got := c.kubectl(t, "get", "pod", pods["node-2"].name, "-o", "jsonpath={.metadata.deletionTimestamp}"); got == "" {
+			return errors.New("the pod is not being deleted")
+		}
+		return nil
+	})
+	run("start", "node-2")
+	eventually(t, "the node is back, with a new pod", func() error {
+		now := c.podsByNode(t)
+		if len(now) != 2 || now["node-2"].name == pods["node-2"].name {
+			return fmt.Errorf("pods %v", now)
+		}
+		return nil
+	})
+	if now := c.podsByNode(t); now[firstNode(t)] != pods[firstNode(t)] {
+		t.Errorf("the pod of the first node was disturbed: %v, was %v", now, pods)
+	}
+}
+
+func firstNode(t *testing.T) string {
+	t.Helper()
+	name, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
