@@ -32,6 +32,8 @@ type allOptions struct {
 	// Nodes is how many real nodes there are; 0: as before, or 1.
 	Nodes       int
 	NodeNetwork string
+	// FakeNodes is how many nodes there are that are only bookkeeping.
+	FakeNodes int
 	// Args go to the components as they are.
 	Args componentArgs
 	// dropped are nodes of an earlier run with more of them.
@@ -54,6 +56,7 @@ func (o *allOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.Pods, "cluster-cidr", o.Pods, "address range of pods")
 	flags.StringVar(&o.Service, "service-cluster-ip-range", o.Service, "address range of Services")
 	flags.IntVar(&o.Nodes, "nodes", o.Nodes, "how many real nodes: this machine, and further ones in network namespaces of their own (default: as before, or 1)")
+	flags.IntVar(&o.FakeNodes, "fake-nodes", o.FakeNodes, "how many nodes that are only bookkeeping, beside the real ones; their sizes, zones, labels and taints: --fakenodes-arg=cpu=16, and so on (hyperkube fakenodes --help)")
 	flags.StringVar(&o.NodeNetwork, "node-network", o.NodeNetwork, "address range of several nodes")
 	flags.StringVar(&o.FlowBuffer, "flow-buffer", o.FlowBuffer, "memory for the record that hyperkube trace reads, at the most; 0: none")
 	flags.StringVar(&o.TracingEndpoint, "tracing-endpoint", o.TracingEndpoint, tracingEndpointUsage)
@@ -98,6 +101,9 @@ func (o *allOptions) Validate() error {
 	}
 	if o.Nodes > 1 && (o.simulated() || runtime.GOOS != "linux") {
 		return fmt.Errorf("--nodes=%d: several real nodes need real containers on Linux; for simulated ones: --fake-nodes=%d", o.Nodes, o.Nodes)
+	}
+	if o.FakeNodes < 0 {
+		return fmt.Errorf("--fake-nodes=%d: must not be negative", o.FakeNodes)
 	}
 	for _, name := range o.Disable {
 		if c := find(name); c == nil || c.options == nil {
@@ -215,7 +221,7 @@ func (o *allOptions) parts() []*part {
 	var parts []*part
 	for _, c := range commands() {
 		if c.options == nil || slices.Contains(o.Disable, c.name) || o.simulated() && needsHost(c.name) || o.RuntimeEndpoint != "" && c.name == "cri" ||
-			o.Nodes == 1 && c.name == "nodenet" {
+			o.Nodes == 1 && c.name == "nodenet" || c.name == "fakenodes" && o.FakeNodes == 0 && len(o.Args.of("fakenodes")) == 0 {
 			continue
 		}
 		parts = append(parts, &part{command: &c, line: c.name, args: slices.Concat([]string{"--data-dir=" + o.DataDir}, o.extraArgs(c.name), o.Args.of(c.name))})
@@ -250,6 +256,8 @@ func (o *allOptions) extraArgs(name string) []string {
 			endpoint = criEndpoint(o.dir, node)
 		}
 		return []string{"--container-runtime-endpoint=" + endpoint}
+	case "fakenodes":
+		return []string{fmt.Sprintf("--count=%d", o.FakeNodes)}
 	case "page":
 		if o.Ports == "auto" {
 			return []string{"--page-port=0"}

@@ -113,6 +113,14 @@ func runControl(ctx context.Context, verb string, args []string) error {
 		return fmt.Errorf("no `hyperkube all` runs on %s: start it, or give its --data-dir (%w)", dataDir, err)
 	}
 	defer response.Body.Close()
+	if response.StatusCode == http.StatusNotFound {
+		if done, err := stopFakeNode(ctx, dataDir, verb, rest[0]); done || err != nil {
+			if err == nil {
+				fmt.Printf("%s: %s done\n", rest[0], verb)
+			}
+			return err
+		}
+	}
 	if response.StatusCode != http.StatusOK {
 		body, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
 		return errors.Join(errors.New(strings.TrimSpace(string(body))), err)

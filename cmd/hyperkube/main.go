@@ -50,6 +50,7 @@ func commands() []command {
 		{name: "dns", summary: "cluster DNS", options: newDNSOptions},
 		{name: "storage", summary: "makes local volumes for claims of the StorageClass local", options: newStorageOptions},
 		{name: "nodenet", summary: "links and routes between several nodes of this machine", options: newNodenetOptions},
+		{name: "fakenodes", summary: "nodes that are only bookkeeping, for lessons; all --fake-nodes=N starts them", options: newFakenodesOptions},
 		{name: "page", summary: "a page that shows the cluster at work; --url prints its link", options: newPageOptions},
 
 		{name: "kubectl", alias: "kubectl", summary: "kubectl on this cluster", run: runKubectl},

@@ -107,7 +107,7 @@ func (s *supervisor) stop(p *part, cause error) error {
 
 // stopOrder is the order of the end: the kubelet takes the pods down while all it
 // needs still runs; then what writes rules; then the loops; the store last.
-var stopOrder = []string{"kubelet", "cri", "dns", "proxy", "nodenet", "storage", "scheduler", "controller-manager", "page", "apiserver", "etcd"}
+var stopOrder = []string{"fakenodes", "kubelet", "cri", "dns", "proxy", "nodenet", "storage", "scheduler", "controller-manager", "page", "apiserver", "etcd"}
 
 // stopAll ends every part, further nodes first and the others in stopOrder, for the given cause (nil: what is on the
 // host stays), and calls stopped after each.

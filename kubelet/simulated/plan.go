@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	v1 "k8s.io/api/core/v1"
 )
 
 // plan is a container's imagined life.
@@ -22,8 +24,18 @@ type plan struct {
 
 // planOf reads it from the command, and from the pod's annotations, which win.
 func planOf(c *container) plan {
-	p := planOfCommand(append(append([]string{}, c.config.Command...), c.config.Args...))
-	annotations := c.sandbox.config.GetAnnotations()
+	return planWith(append(append([]string{}, c.config.Command...), c.config.Args...), c.sandbox.config.GetAnnotations())
+}
+
+// Life is how long a container would run, by its command and its pod's annotations, and with which code it would end;
+// for pods that have no runtime at all (package fakenodes).
+func Life(c *v1.Container, annotations map[string]string) (duration time.Duration, code int32, forever bool) {
+	p := planWith(append(append([]string{}, c.Command...), c.Args...), annotations)
+	return p.duration, p.code, p.forever
+}
+
+func planWith(words []string, annotations map[string]string) plan {
+	p := planOfCommand(words)
 	if text, ok := annotations[RunForAnnotation]; ok {
 		if d, err := time.ParseDuration(text); err == nil {
 			p.duration, p.forever = d, false
