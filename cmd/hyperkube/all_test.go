@@ -97,3 +97,11 @@ func TestFurtherNodeParts(t *testing.T) {
 		}
 	}
 }
+
+// A further node that runs counts as missing until the API knows it: the others are Ready before.
+func TestUnregistered(t *testing.T) {
+	got := unregistered([]string{"kubelet", "cri-node-2", "kubelet-node-2", "kubelet-node-3"}, []statusRow{{Component: "node/box"}, {Component: "node/node-2"}})
+	if len(got) != 1 || !strings.HasPrefix(got[0], "node/node-3 ") {
+		t.Errorf("%v", got)
+	}
+}

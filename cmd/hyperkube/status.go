@@ -127,10 +127,22 @@ func collectStatus(ctx context.Context, dataDir string) ([]statusRow, error) {
 			bad = append(bad, row.Component)
 		}
 	}
+	bad = append(bad, unregistered(expected, nodes)...)
 	if len(bad) > 0 {
 		return append(rows, nodes...), fmt.Errorf("not healthy: %s", strings.Join(bad, ", "))
 	}
 	return append(rows, nodes...), nil
+}
+
+// unregistered are the further nodes that run, and that the API does not know (yet).
+func unregistered(parts []string, nodes []statusRow) (missing []string) {
+	for _, part := range parts {
+		name, further := strings.CutPrefix(part, "kubelet-")
+		if further && !slices.ContainsFunc(nodes, func(row statusRow) bool { return row.Component == "node/"+name }) {
+			missing = append(missing, "node/"+name+" (has not registered yet)")
+		}
+	}
+	return missing
 }
 
 // withNodeParts puts the parts of each further node that runs in its place.
