@@ -106,6 +106,7 @@ func (s *Server) installGroups() ([]*endpoints.APIGroupVersion, error) {
 		if scope.Store = s.env.Store(scope.Resource.View.Of); scope.Store == nil {
 			return nil, fmt.Errorf("apiserver: %s is a view of %s, which is not served", scope.Resource.Kind, scope.Resource.View.Of)
 		}
+		scope.Store.AddView(scope.Resource)
 	}
 	return versions, nil
 }

@@ -38,6 +38,7 @@ func Load(kubeconfig, componentName, contentType string) (*rest.Config, error) {
 	// What stands before the "/" owns the fields that the component writes (managedFields).
 	config.UserAgent = fmt.Sprintf("%s/hyperkube (%s/%s)", componentName, runtime.GOOS, runtime.GOARCH)
 	config.QPS, config.Burst = -1, -1
+	config.WarningHandlerWithContext = &onceEach{seen: map[string]bool{}}
 	TellCauses(config)
 	if contentType != "" && contentType != ContentTypeJSON {
 		config.ContentType = contentType

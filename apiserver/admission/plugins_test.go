@@ -398,6 +398,28 @@ func TestResourceQuota(t *testing.T) {
 }
 
 // What is charged is decided by the quota in the store, not by the one in the cache.
+// An update that loses a race is asked about again; it is one write all the same, and pays once.
+func TestResourceQuotaChargesAWriteOnce(t *testing.T) {
+	cached := &corev1.ResourceQuota{ObjectMeta: named("q"), Status: corev1.ResourceQuotaStatus{Hard: amounts("pods", "1"), Used: amounts("pods", "0")}}
+	stored := cached.DeepCopy()
+	chain := newChain(t, func(c *Config) {
+		c.ResourceQuotas = lister.Slice(none, cached)
+		c.UpdateQuotaStatus = func(_ context.Context, _, _ string, change func(*corev1.ResourceQuota) error) error {
+			return change(stored)
+		}
+	})
+	spent := map[string]any{}
+	for range 3 {
+		a := create("pods", podOf(nil, nil))
+		a.Spent = spent
+		refusal, _, _ := ask(t, chain, a)
+		expect(t, refusal, "")
+	}
+	if used := stored.Status.Used["pods"]; used.Value() != 1 {
+		t.Errorf("one pod was charged as %s", used.String())
+	}
+}
+
 func TestResourceQuotaBelievesTheStore(t *testing.T) {
 	cached := &corev1.ResourceQuota{ObjectMeta: named("q"), Status: corev1.ResourceQuotaStatus{Hard: amounts("pods", "1"), Used: amounts("pods", "0")}}
 	stored := cached.DeepCopy()

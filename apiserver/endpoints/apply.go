@@ -20,7 +20,7 @@ import (
 // that others own are a conflict, unless forced.
 func (p *patcher) apply(current runtime.Object) (runtime.Object, error) {
 	s := p.scope
-	fields := s.Store.FieldManager(s.Subresource)
+	fields := s.Store.FieldManager(s.Subresource, s.Resource.Kind)
 	if fields == nil {
 		return nil, unsupportedMedia("application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json")
 	}
@@ -36,7 +36,7 @@ func (p *patcher) apply(current runtime.Object) (runtime.Object, error) {
 		request.FlowFrom(p.ctx).Came(media, p.body, s)
 		current = s.Store.New()
 	}
-	current.GetObjectKind().SetGroupVersionKind(s.Resource.Kind)
+	current.GetObjectKind().SetGroupVersionKind(s.Store.Kind)
 	force := p.options.Force != nil && *p.options.Force
 	merged, err := fields.Apply(current, wanted, p.options.FieldManager, force)
 	if err != nil {
@@ -48,7 +48,11 @@ func (p *patcher) apply(current runtime.Object) (runtime.Object, error) {
 	if err := checkName(merged, p.name); err != nil {
 		return nil, err
 	}
-	return s.toStored(merged), nil
+	// What comes out is of the stored version, whichever was applied.
+	if s.Store.Default != nil {
+		s.Store.Default(merged)
+	}
+	return merged, nil
 }
 
 // unappliable is the answer to a configuration that does not fit its kind. Upstream answers 500 with this text and no

@@ -52,7 +52,7 @@ func CreateResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 		return s.writeAnswer(w, r, f, answer)
 	}
 	created, err := s.Store.Create(r.Context(), namespace, s.toStored(obj), registry.Write{
-		Manager: manager(options.FieldManager, r), DryRun: len(options.DryRun) > 0, Options: options,
+		Manager: manager(options.FieldManager, r), DryRun: len(options.DryRun) > 0, Options: options, Kind: s.Resource.Kind,
 	})
 	if err != nil {
 		return err

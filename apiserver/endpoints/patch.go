@@ -53,7 +53,7 @@ func PatchResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	write := registry.Write{
-		Subresource: s.Subresource, View: s.View, Options: options, DryRun: len(options.DryRun) > 0,
+		Subresource: s.Subresource, View: s.View, Kind: s.Resource.Kind, Options: options, DryRun: len(options.DryRun) > 0,
 		Manager: manager(options.FieldManager, r),
 	}
 	if s.Sub != nil && s.Sub.Update != nil {
@@ -98,9 +98,6 @@ func (p *patcher) check() error {
 		}
 		return p.checkShape()
 	case types.ApplyYAMLPatchType, types.ApplyCBORPatchType:
-		if p.scope.Resource.View != nil {
-			return unsupportedMedia(string(types.JSONPatchType) + ", " + string(types.MergePatchType) + ", " + string(types.StrategicMergePatchType))
-		}
 		return nil
 	}
 	return unsupportedMedia(acceptedPatches)

@@ -41,7 +41,9 @@ type verb func(s *Scope, w http.ResponseWriter, r *http.Request) error
 
 // Handle makes an HTTP handler of a verb.
 func (s *Scope) Handle(do verb) http.HandlerFunc {
+	deprecated := deprecation(s.Resource.New(), s.Resource.Kind)
 	return func(w http.ResponseWriter, r *http.Request) {
+		request.AddWarning(r.Context(), deprecated)
 		if err := do(s, w, r); err != nil {
 			WriteError(w, r, err)
 		}

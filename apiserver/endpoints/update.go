@@ -41,7 +41,7 @@ func UpdateResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 	written, created, err := s.Store.Update(r.Context(), namespace, name, func(runtime.Object) (runtime.Object, error) {
 		return stored.DeepCopyObject(), nil
 	}, registry.Write{
-		Subresource: s.Subresource, View: s.View, Options: options, DryRun: len(options.DryRun) > 0,
+		Subresource: s.Subresource, View: s.View, Kind: s.Resource.Kind, Options: options, DryRun: len(options.DryRun) > 0,
 		Manager: manager(options.FieldManager, r), Replaces: true,
 		MayCreate: s.Subresource == "" && s.Store.Strategy.AllowCreateOnUpdate(),
 	})

@@ -24,6 +24,7 @@ func (s *Store) Create(ctx context.Context, namespace string, obj runtime.Object
 	if err != nil {
 		return nil, errors.NewInternalError(err)
 	}
+	w.spent = map[string]any{}
 	generate := accessor.GetName() == "" && accessor.GetGenerateName() != ""
 	// A generated name may be taken: try a few before telling the client, who cannot know of it.
 	for attempt := 0; ; attempt++ {
@@ -190,7 +191,7 @@ func (s *Store) attributes(ctx context.Context, op request.Operation, namespace,
 	}
 	return &request.AdmissionAttributes{
 		User: request.UserFrom(ctx), Operation: op, Kind: s.Kind, Resource: s.GroupVersionResource(),
-		Subresource: w.Subresource, Namespace: namespace, Name: name, Options: w.Options, DryRun: w.DryRun,
+		Subresource: w.Subresource, Namespace: namespace, Name: name, Options: w.Options, DryRun: w.DryRun, Spent: w.spent,
 	}
 }
 

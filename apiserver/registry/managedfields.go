@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
@@ -21,46 +22,62 @@ type tracker struct {
 	store *Store
 
 	mu       sync.Mutex
-	managers map[string]*managedfields.FieldManager // by subresource; nil values: not trackable
+	managers map[endpoint]*managedfields.FieldManager // nil values: not trackable
 
 	memory fieldMemory
 }
 
+// endpoint is a subresource ("" is the main one) in the version that its clients speak.
+type endpoint struct {
+	subresource string
+	kind        schema.GroupVersionKind
+}
+
 func (t *tracker) init(s *Store) {
 	t.store = s
-	t.managers = map[string]*managedfields.FieldManager{}
+	t.managers = map[endpoint]*managedfields.FieldManager{}
 }
 
-// FieldManager returns the field manager of an endpoint, nil when the resource's fields are not tracked.
-func (s *Store) FieldManager(subresource string) *managedfields.FieldManager {
-	return s.tracker.manager(subresource)
+// FieldManager returns the field manager of an endpoint in the version kind, nil when the resource's fields are not tracked.
+func (s *Store) FieldManager(subresource string, kind schema.GroupVersionKind) *managedfields.FieldManager {
+	return s.tracker.manager(subresource, kind)
 }
 
-func (t *tracker) manager(subresource string) *managedfields.FieldManager {
+func (t *tracker) manager(subresource string, kind schema.GroupVersionKind) *managedfields.FieldManager {
+	if kind.Empty() {
+		kind = t.store.Kind
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	m, known := t.managers[subresource]
+	at := endpoint{subresource, kind}
+	m, known := t.managers[at]
 	if !known {
-		m = t.newManager(subresource)
-		t.managers[subresource] = m
+		m = t.newManager(at)
+		t.managers[at] = m
 	}
 	return m
 }
 
-func (t *tracker) newManager(subresource string) *managedfields.FieldManager {
+func (t *tracker) newManager(at endpoint) *managedfields.FieldManager {
 	s := t.store
 	if s.env.TypeConverter == nil || s.Answer != nil {
 		return nil
 	}
-	m, err := managedfields.NewDefaultFieldManager(s.env.TypeConverter, scheme.Scheme, defaulter{s}, scheme.Scheme,
-		s.Kind, s.Kind.GroupVersion(), subresource, s.resetFields(subresource))
+	served := s.Resource
+	for _, view := range s.views {
+		if view.Kind == at.kind {
+			served = view
+		}
+	}
+	m, err := managedfields.NewDefaultFieldManager(s.env.TypeConverter, viewConvertor{scheme.Scheme, s}, defaulter{served}, scheme.Scheme,
+		served.Kind, s.Kind.GroupVersion(), at.subresource, s.resetFields(at.subresource))
 	if err != nil {
 		return nil
 	}
 	return m
 }
 
-// resetFields are those that the endpoint's strategy puts back: nobody can own them there.
+// resetFields are those that the endpoint's strategy puts back: nobody can own them there, in whatever version.
 func (s *Store) resetFields(subresource string) map[fieldpath.APIVersion]fieldpath.Filter {
 	path := "status"
 	switch {
@@ -71,18 +88,73 @@ func (s *Store) resetFields(subresource string) map[fieldpath.APIVersion]fieldpa
 	case subresource != "":
 		return nil
 	}
-	set := fieldpath.NewSet(fieldpath.MakePathOrDie(path))
-	version := fieldpath.APIVersion(s.Kind.GroupVersion().String())
-	return map[fieldpath.APIVersion]fieldpath.Filter{version: fieldpath.NewExcludeSetFilter(set)}
+	filter := fieldpath.NewExcludeSetFilter(fieldpath.NewSet(fieldpath.MakePathOrDie(path)))
+	filters := map[fieldpath.APIVersion]fieldpath.Filter{fieldpath.APIVersion(s.Kind.GroupVersion().String()): filter}
+	for _, view := range s.views {
+		filters[fieldpath.APIVersion(view.Kind.GroupVersion().String())] = filter
+	}
+	return filters
 }
 
-// defaulter applies the resource's defaults where the managed fields library asks for the scheme's.
-type defaulter struct{ store *Store }
+// defaulter applies the defaults of a version where the managed fields library asks for the scheme's.
+type defaulter struct{ served *Resource }
 
 func (d defaulter) Default(obj runtime.Object) {
-	if d.store.Default != nil {
-		d.store.Default(obj)
+	if d.served.Default != nil {
+		d.served.Default(obj)
 	}
+}
+
+// viewConvertor turns an object of one served version into another for the managed fields library: who owns a field of
+// autoscaling/v1 owns what is made of it in v2.
+type viewConvertor struct {
+	runtime.ObjectConvertor
+	store *Store
+}
+
+// ConvertToVersion implements runtime.ObjectConvertor.
+func (c viewConvertor) ConvertToVersion(in runtime.Object, to runtime.GroupVersioner) (runtime.Object, error) {
+	from := c.resource(in.GetObjectKind().GroupVersionKind())
+	if from == nil || len(c.store.views) == 0 {
+		return c.ObjectConvertor.ConvertToVersion(in, to)
+	}
+	kinds := []schema.GroupVersionKind{c.store.Kind}
+	for _, view := range c.store.views {
+		kinds = append(kinds, view.Kind)
+	}
+	target, ok := to.KindForGroupVersionKinds(kinds)
+	into := c.resource(target)
+	if !ok || into == nil {
+		return c.ObjectConvertor.ConvertToVersion(in, to)
+	}
+	obj := in.DeepCopyObject()
+	if u, untyped := in.(runtime.Unstructured); untyped {
+		obj = from.New()
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.UnstructuredContent(), obj); err != nil {
+			return nil, err
+		}
+	}
+	if from != into && from.View != nil {
+		obj, from = from.View.ToStored(obj), c.store.Resource
+	}
+	if from != into {
+		obj = into.View.ToServed(obj)
+	}
+	obj.GetObjectKind().SetGroupVersionKind(into.Kind)
+	return obj, nil
+}
+
+// resource is the line that serves a kind; nil: none of this store's.
+func (c viewConvertor) resource(kind schema.GroupVersionKind) *Resource {
+	if kind == c.store.Kind {
+		return c.store.Resource
+	}
+	for _, view := range c.store.views {
+		if kind == view.Kind {
+			return view
+		}
+	}
+	return nil
 }
 
 // created tracks the fields of a new object.
@@ -90,9 +162,12 @@ func (t *tracker) created(obj runtime.Object, w Write) runtime.Object {
 	if w.Manager == "" || w.Applied {
 		return obj
 	}
-	m := t.manager(w.Subresource)
+	m := t.manager(w.Subresource, w.Kind)
 	if m == nil {
 		return obj
+	}
+	if !w.Kind.Empty() && w.Kind != t.store.Kind {
+		return t.update(m, t.store.New(), obj, w.Manager)
 	}
 	shape := shapeOf(obj)
 	if shape != nil && w.Subresource == "" {
@@ -126,7 +201,7 @@ func (t *tracker) updated(old, obj runtime.Object, w Write) runtime.Object {
 	if w.Applied {
 		return obj
 	}
-	m := t.manager(w.Subresource)
+	m := t.manager(w.Subresource, w.Kind)
 	if w.Manager == "" || m == nil {
 		return obj
 	}

@@ -26,6 +26,8 @@ type Store struct {
 
 	env     *Env
 	tracker tracker
+	// views are the other versions that this resource is served in.
+	views []*Resource
 }
 
 // NewStore makes the store of a resource and lets env find it.
@@ -41,6 +43,9 @@ func NewStore(env *Env, resource *Resource, backend storage.Interface) *Store {
 	env.stores[resource.GroupResource()] = s
 	return s
 }
+
+// AddView tells the store of one more version that it is served in; before the first write.
+func (s *Store) AddView(view *Resource) { s.views = append(s.views, view) }
 
 // Write is how something is to be written.
 type Write struct {
@@ -58,6 +63,10 @@ type Write struct {
 	Unadmitted bool
 	// Replaces says that change does not touch the present object: it needs no copy of its own.
 	Replaces bool
+	// Kind is the version the writer speaks, which owns the fields; empty: the stored one.
+	Kind schema.GroupVersionKind
+	// spent is request.AdmissionAttributes.Spent of all turns.
+	spent map[string]any
 	// MayCreate makes an update of what does not exist a create: apply, or AllowCreateOnUpdate.
 	MayCreate bool
 }

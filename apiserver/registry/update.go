@@ -34,6 +34,7 @@ func (s *Store) Update(ctx context.Context, namespace, name string, change Chang
 	if err := s.checkScope(namespace, name); err != nil {
 		return nil, false, err
 	}
+	w.spent = map[string]any{}
 	// A create may lose against another's, and a last finalizer against any write: then look again.
 	for attempt := 0; attempt < maxUpdateAttempts; attempt++ {
 		turn := update{store: s, ctx: ctx, namespace: namespace, name: name, change: change, write: w}

@@ -79,6 +79,9 @@ type AdmissionAttributes struct {
 	// Options are the *metav1.CreateOptions, UpdateOptions, PatchOptions or DeleteOptions of the request.
 	Options runtime.Object
 	DryRun  bool
+	// Spent is what plugins have already spent on this write, each under its name, when a conflict makes it ask them again; nil
+	// where nothing is asked twice.
+	Spent map[string]any
 }
 
 // Admission changes (Admit) and then judges (Validate) the object of a write. An error

@@ -6,68 +6,179 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// ValidatePodResize checks a write of pods/resize: the processor time and the memory of containers may change while they run, as
-// long as the pod keeps its class of service and no container ends up without what it had.
+// ValidatePodResize checks a write of pods/resize: the processor time and the memory of containers, and of the pod as a whole, may
+// change while they run, as long as the pod keeps its class of service and nothing ends up without what it had.
 func ValidatePodResize(pod, old *v1.Pod) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := validatePodOnly(pod)
 	if IsMirrorPod(old) {
-		return append(errs, field.Forbidden(field.NewPath(""), "static pods cannot be resized"))
+		return field.ErrorList{field.Forbidden(field.NewPath(""), "static pods cannot be resized")}
 	}
-	if pod.Spec.OS != nil && pod.Spec.OS.Name == v1.Windows {
-		return append(errs, field.Forbidden(field.NewPath(""), "windows pods cannot be resized"))
+	if old.Spec.OS != nil && old.Spec.OS.Name == v1.Windows {
+		return field.ErrorList{field.Forbidden(field.NewPath(""), "windows pods cannot be resized")}
 	}
-	if class := ComputePodQOS(&pod.Spec); class != GetPodQOS(old) {
-		errs = append(errs, field.Invalid(path, class, "Pod QOS Class may not change as a result of resizing"))
+	errs := validatePodOnly(pod)
+	if ComputePodQOS(&pod.Spec) != GetPodQOS(old) {
+		errs = append(errs, field.Invalid(path, pod.Status.QOSClass, "Pod QOS Class may not change as a result of resizing"))
 	}
-	if len(pod.Spec.Containers) != len(old.Spec.Containers) || len(pod.Spec.InitContainers) != len(old.Spec.InitContainers) {
-		return append(errs, field.Forbidden(path.Child("containers"), "containers may not be added or removed on pod resize"))
+	if !resizeSupported(old) {
+		errs = append(errs, field.Forbidden(path, "Pod running on node without support for resize"))
 	}
 	// Take back what may change: what is left must be equal.
 	rest := pod.Spec.DeepCopy()
-	for i := range rest.Containers {
-		errs = append(errs, takeBackResize(&rest.Containers[i], &old.Spec.Containers[i], path.Child("containers").Index(i))...)
+	if hasPodResources(&pod.Spec) || hasPodResources(&old.Spec) {
+		errs = append(errs, takeBackPodResources(rest, &old.Spec, path)...)
 	}
-	for i := range rest.InitContainers {
-		// A container that runs to its end before the others start has no time to be resized in.
-		if IsRestartableInitContainer(&old.Spec.InitContainers[i]) {
-			errs = append(errs, takeBackResize(&rest.InitContainers[i], &old.Spec.InitContainers[i], path.Child("initContainers").Index(i))...)
-		}
+	if len(old.Status.NodeAllocatableResourceClaimStatuses) > 0 {
+		errs = append(errs, field.Forbidden(path, "pods with node allocatable resource claims cannot be resized"))
 	}
-	if !apiequality.Semantic.DeepEqual(*rest, old.Spec) {
+	if moved := validateSameContainers(&pod.Spec, &old.Spec, path); len(moved) > 0 {
+		return append(errs, moved...)
+	}
+	errs = append(errs, takeBackContainers(rest, &old.Spec, path)...)
+	if len(errs) == 0 && !apiequality.Semantic.DeepEqual(*rest, old.Spec) {
 		errs = append(errs, field.Forbidden(path, "only cpu and memory resources are mutable"))
 	}
 	return errs
 }
 
-// takeBackResize gives c the processor time and memory that old has, and says what is missing now.
-func takeBackResize(c, old *v1.Container, path *field.Path) field.ErrorList {
-	path = path.Child("resources")
+// resizeSupported: a node that can resize reports what its containers have.
+func resizeSupported(pod *v1.Pod) bool {
+	for _, c := range pod.Status.ContainerStatuses {
+		if c.State.Running != nil {
+			return c.Resources != nil
+		}
+	}
+	return true
+}
+
+func hasPodResources(spec *v1.PodSpec) bool {
+	return spec.Resources != nil && len(spec.Resources.Requests)+len(spec.Resources.Limits) > 0
+}
+
+// takeBackPodResources gives rest the processor time and memory of the pod as a whole that old has (KEP-5419).
+func takeBackPodResources(rest, old *v1.PodSpec, path *field.Path) field.ErrorList {
+	at := path.Child("resources")
+	if rest.Resources == nil {
+		return field.ErrorList{field.Forbidden(at, "pod-level resources cannot be removed")}
+	}
 	var errs field.ErrorList
-	c.ResizePolicy = old.ResizePolicy
-	for _, name := range []v1.ResourceName{v1.ResourceCPU, v1.ResourceMemory} {
-		for _, list := range []struct {
-			now     *v1.ResourceList
-			before  v1.ResourceList
-			path    *field.Path
-			message string
-		}{
-			{&c.Resources.Requests, old.Resources.Requests, path.Child("requests"), "resource requests cannot be removed"},
-			{&c.Resources.Limits, old.Resources.Limits, path.Child("limits"), "resource limits cannot be removed"},
-		} {
-			before, had := list.before[name]
-			if _, has := (*list.now)[name]; had && !has {
-				errs = append(errs, field.Forbidden(list.path, list.message))
+	had := v1.ResourceRequirements{}
+	if old.Resources != nil {
+		had = *old.Resources
+	}
+	if removed(rest.Resources.Requests, had.Requests) {
+		errs = append(errs, field.Forbidden(at.Child("requests"), "pod-level resource requests cannot be removed"))
+	}
+	if removed(rest.Resources.Limits, had.Limits) {
+		errs = append(errs, field.Forbidden(at.Child("limits"), "pod-level resource limits cannot be removed"))
+	}
+	rest.Resources.Requests = takeBack(rest.Resources.Requests, had.Requests)
+	rest.Resources.Limits = takeBack(rest.Resources.Limits, had.Limits)
+	if r := rest.Resources; old.Resources == nil && len(r.Requests) == 0 && len(r.Limits) == 0 && len(r.Claims) == 0 {
+		rest.Resources = nil
+	}
+	if !apiequality.Semantic.DeepEqual(rest.Resources, old.Resources) {
+		errs = append(errs, field.Forbidden(path, "only cpu and memory resources are mutable at pod-level"))
+	}
+	return errs
+}
+
+// validateSameContainers: a resize has the containers of before, in their order.
+func validateSameContainers(spec, old *v1.PodSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, list := range []struct {
+		field    string
+		now, was []v1.Container
+	}{{"containers", spec.Containers, old.Containers}, {"initContainers", spec.InitContainers, old.InitContainers}} {
+		at := path.Child(list.field)
+		if len(list.now) != len(list.was) {
+			errs = append(errs, field.Forbidden(at, list.field+" may not be added or removed on resize"))
+			continue
+		}
+		for i := range list.now {
+			if list.now[i].Name != list.was[i].Name {
+				errs = append(errs, field.Forbidden(at.Index(i).Child("name"), list.field+" may not be renamed or reordered on resize"))
 			}
-			delete(*list.now, name)
-			if !had {
-				continue
-			}
-			if *list.now == nil {
-				*list.now = v1.ResourceList{}
-			}
-			(*list.now)[name] = before
 		}
 	}
 	return errs
+}
+
+// takeBackContainers gives the containers of rest what old has, and says what else was changed. A container that runs to its
+// end before the others start has no time to be resized in.
+func takeBackContainers(rest, old *v1.PodSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i := range rest.InitContainers {
+		if IsRestartableInitContainer(&old.InitContainers[i]) {
+			errs = append(errs, validateResized(&rest.InitContainers[i], &old.InitContainers[i], path.Child("initContainers").Index(i))...)
+		}
+	}
+	for i := range rest.Containers {
+		errs = append(errs, validateResized(&rest.Containers[i], &old.Containers[i], path.Child("containers").Index(i))...)
+	}
+	for i := range rest.Containers {
+		takeBackContainer(&rest.Containers[i], &old.Containers[i])
+		if !apiequality.Semantic.DeepEqual(rest.Containers[i], old.Containers[i]) {
+			errs = append(errs, field.Forbidden(path, "only cpu and memory resources are mutable"))
+		}
+	}
+	for i := range rest.InitContainers {
+		c, was := &rest.InitContainers[i], &old.InitContainers[i]
+		if !IsRestartableInitContainer(c) {
+			if !apiequality.Semantic.DeepEqual(*c, *was) {
+				errs = append(errs, field.Forbidden(path, "resources for non-sidecar init containers are immutable"))
+			}
+			continue
+		}
+		takeBackContainer(c, was)
+		if !apiequality.Semantic.DeepEqual(*c, *was) {
+			errs = append(errs, field.Forbidden(path.Child("initContainers").Index(i), "only cpu and memory resources for init or sidecar containers are mutable"))
+		}
+	}
+	return errs
+}
+
+func validateResized(c, old *v1.Container, path *field.Path) field.ErrorList {
+	path = path.Child("resources")
+	var errs field.ErrorList
+	if removed(c.Resources.Requests, old.Resources.Requests) {
+		errs = append(errs, field.Forbidden(path.Child("requests"), "resource requests cannot be removed"))
+	}
+	if removed(c.Resources.Limits, old.Resources.Limits) {
+		errs = append(errs, field.Forbidden(path.Child("limits"), "resource limits cannot be removed"))
+	}
+	return errs
+}
+
+func takeBackContainer(c, old *v1.Container) {
+	c.Resources.Requests = takeBack(c.Resources.Requests, old.Resources.Requests)
+	c.Resources.Limits = takeBack(c.Resources.Limits, old.Resources.Limits)
+}
+
+// removed: something that was in old is not in list.
+func removed(list, old v1.ResourceList) bool {
+	for name := range old {
+		if _, ok := list[name]; !ok {
+			return true
+		}
+	}
+	return false
+}
+
+// takeBack is list with the processor time and the memory of old.
+func takeBack(list, old v1.ResourceList) v1.ResourceList {
+	if list == nil && old == nil {
+		return nil
+	}
+	list = list.DeepCopy()
+	if list == nil {
+		list = v1.ResourceList{}
+	}
+	for _, name := range []v1.ResourceName{v1.ResourceCPU, v1.ResourceMemory} {
+		delete(list, name)
+		if before, had := old[name]; had {
+			list[name] = before
+		}
+	}
+	return list
 }

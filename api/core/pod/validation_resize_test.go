@@ -35,16 +35,16 @@ func TestValidatePodResize(t *testing.T) {
 		{"a request gone", func(p *v1.Pod) { p.Spec.Containers[0].Resources.Requests = list("1", "") }, []string{"spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed"}},
 		{"a limit gone", func(p *v1.Pod) { p.Spec.Containers[0].Resources.Limits = nil }, []string{"spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed"}},
 		{"another class", func(p *v1.Pod) { p.Spec.Containers[0].Resources = whole("1") },
-			[]string{"spec: Invalid value: \"Guaranteed\": Pod QOS Class may not change as a result of resizing"}},
+			[]string{"spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing"}},
 		{"storage", func(p *v1.Pod) {
 			p.Spec.Containers[0].Resources.Requests[v1.ResourceEphemeralStorage] = resource.MustParse("1Gi")
 		}, []string{"spec: Forbidden: only cpu and memory resources are mutable"}},
 		{"image", func(p *v1.Pod) { p.Spec.Containers[0].Image = "other" }, []string{"spec: Forbidden: only cpu and memory resources are mutable"}},
 		{"sidecar", func(p *v1.Pod) { p.Spec.InitContainers[0].Resources = whole("2") }, nil},
-		{"init container", func(p *v1.Pod) { p.Spec.InitContainers[1].Resources = whole("2") }, []string{"spec: Forbidden: only cpu and memory resources are mutable"}},
+		{"init container", func(p *v1.Pod) { p.Spec.InitContainers[1].Resources = whole("2") }, []string{"spec: Forbidden: resources for non-sidecar init containers are immutable"}},
 		{"container more", func(p *v1.Pod) {
 			p.Spec.Containers = append(p.Spec.Containers, v1.Container{Name: "c", Image: "a", TerminationMessagePolicy: "File", ImagePullPolicy: "Always"})
-		}, []string{"spec.containers: Forbidden: containers may not be added or removed on pod resize"}},
+		}, []string{"spec.containers: Forbidden: containers may not be added or removed on resize"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			old := &v1.Pod{Spec: v1.PodSpec{

@@ -2,8 +2,8 @@
 // bound to its node. The node authorizer lets kubelets write such kinds at all; only here is the
 // object seen.
 //
-// In Kubernetes: plugin/pkg/admission/noderestriction. Left out: resource slices and claims,
-// certificate signing requests of pods.
+// In Kubernetes: plugin/pkg/admission/noderestriction. Left out: certificate requests of pods, and the audiences of
+// tokens (a kubelet may ask for any audience in the name of a pod of its node).
 package noderestriction
 
 import (
@@ -12,15 +12,18 @@ import (
 	"fmt"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"hyperkube/api/certificates/certificatesigningrequest"
 	apipod "hyperkube/api/core/pod"
 	"hyperkube/apiserver/admission/plugin"
 	"hyperkube/apiserver/authz/node"
@@ -83,6 +86,10 @@ func (r *restriction) check(nodeName string, a *request.AdmissionAttributes) err
 		return admitLease(nodeName, a)
 	case schema.GroupResource{Group: "storage.k8s.io", Resource: "csinodes"}:
 		return admitOwnName(nodeName, a, errors.New("can only access CSINode with the same name as the requesting node"))
+	case schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceslices"}:
+		return admitResourceSlice(nodeName, a)
+	case schema.GroupResource{Group: "certificates.k8s.io", Resource: "certificatesigningrequests"}:
+		return admitCSR(nodeName, a)
 	}
 	return nil
 }
@@ -201,7 +208,10 @@ func admitPodStatus(nodeName string, a *request.AdmissionAttributes) error {
 		return fmt.Errorf("node %q cannot update labels through pod status", nodeName)
 	}
 	if !apiequality.Semantic.DeepEqual(old.Status.ResourceClaimStatuses, pod.Status.ResourceClaimStatuses) {
-		return fmt.Errorf("node %q cannot update resource claim statuses", nodeName)
+		return fmt.Errorf("node %q cannot update resource claim statues", nodeName)
+	}
+	if !apiequality.Semantic.DeepEqual(old.Status.ExtendedResourceClaimStatus, pod.Status.ExtendedResourceClaimStatus) {
+		return fmt.Errorf("node %q cannot update extended resource claim status", nodeName)
 	}
 	return nil
 }
@@ -301,6 +311,51 @@ func admitOwnName(nodeName string, a *request.AdmissionAttributes, refusal error
 	}
 	if name != nodeName {
 		return refusal
+	}
+	return nil
+}
+
+// admitResourceSlice: devices of the node only. An update is the node authorizer's, which knows the slice; of a create and of
+// each object of a deletecollection only admission sees whose it is.
+func admitResourceSlice(nodeName string, a *request.AdmissionAttributes) error {
+	obj, verb := a.Object, "create"
+	switch a.Operation {
+	case request.Create:
+	case request.Delete:
+		obj, verb = a.OldObject, "delete"
+	default:
+		return nil
+	}
+	slice, ok := obj.(*resourcev1.ResourceSlice)
+	if !ok {
+		return fmt.Errorf("unexpected type %T", obj)
+	}
+	if slice.Spec.NodeName == nil || *slice.Spec.NodeName != nodeName {
+		return fmt.Errorf("can only %s ResourceSlice with the same NodeName as the requesting node", verb)
+	}
+	return nil
+}
+
+// admitCSR: a kubelet asks for certificates of its own name. All else of the request is the signer's to judge.
+func admitCSR(nodeName string, a *request.AdmissionAttributes) error {
+	if a.Operation != request.Create {
+		return nil
+	}
+	csr, ok := a.Object.(*certificatesv1.CertificateSigningRequest)
+	if !ok {
+		return unexpected(a)
+	}
+	switch csr.Spec.SignerName {
+	case certificatesv1.KubeletServingSignerName, certificatesv1.KubeAPIServerClientKubeletSignerName:
+	default:
+		return nil
+	}
+	asked, err := certificatesigningrequest.ParseCSR(csr.Spec.Request)
+	if err != nil {
+		return fmt.Errorf("unable to parse csr: %w", err)
+	}
+	if name := "system:node:" + nodeName; asked.Subject.CommonName != name {
+		return fmt.Errorf("can only create a node CSR with CN=%s", name)
 	}
 	return nil
 }

@@ -1,13 +1,21 @@
 package noderestriction
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"strings"
 	"testing"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -44,6 +52,24 @@ func labelled(key string) func(*corev1.Node) {
 
 func token(ref *authenticationv1.BoundObjectReference) *authenticationv1.TokenRequest {
 	return &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: ref}}
+}
+
+func slice(node string) *resourcev1.ResourceSlice {
+	return &resourcev1.ResourceSlice{Spec: resourcev1.ResourceSliceSpec{NodeName: &node}}
+}
+
+func signingRequest(t *testing.T, signer, name string) *certificatesv1.CertificateSigningRequest {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: name}}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &certificatesv1.CertificateSigningRequest{Spec: certificatesv1.CertificateSigningRequestSpec{
+		SignerName: signer, Request: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}),
+	}}
 }
 
 type write struct {
@@ -94,6 +120,14 @@ func TestAdmit(t *testing.T) {
 		"token without uid":             {request.Create, "serviceaccounts:token", "sa", token(&authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: "mine"}), nil, "pod binding without a uid"},
 		"unbound token":                 {request.Create, "serviceaccounts:token", "sa", token(nil), nil, "not bound to a pod"},
 		"claim":                         {request.Update, "persistentvolumeclaims", "c", &corev1.PersistentVolumeClaim{}, &corev1.PersistentVolumeClaim{}, "may only update PVC status"},
+		"slice":                         {request.Create, "resource.k8s.io/resourceslices", "", slice("n1"), nil, ""},
+		"another's slice":               {request.Create, "resource.k8s.io/resourceslices", "", slice("n2"), nil, "can only create ResourceSlice with the same NodeName as the requesting node"},
+		"delete a slice":                {request.Delete, "resource.k8s.io/resourceslices", "s", nil, slice("n1"), ""},
+		"delete another's slice":        {request.Delete, "resource.k8s.io/resourceslices", "s", nil, slice("n2"), "can only delete ResourceSlice with the same NodeName as the requesting node"},
+		"own certificate":               {request.Create, "certificates.k8s.io/certificatesigningrequests", "", signingRequest(t, certificatesv1.KubeletServingSignerName, "system:node:n1"), nil, ""},
+		"another's certificate":         {request.Create, "certificates.k8s.io/certificatesigningrequests", "", signingRequest(t, certificatesv1.KubeletServingSignerName, "system:node:n2"), nil, "can only create a node CSR with CN=system:node:n1"},
+		"another signer":                {request.Create, "certificates.k8s.io/certificatesigningrequests", "", signingRequest(t, "example.com/a", "jane"), nil, ""},
+		"no request":                    {request.Create, "certificates.k8s.io/certificatesigningrequests", "", &certificatesv1.CertificateSigningRequest{Spec: certificatesv1.CertificateSigningRequestSpec{SignerName: certificatesv1.KubeletServingSignerName}}, nil, "unable to parse csr"},
 		"other kinds":                   {request.Create, "events", "", &corev1.Event{}, nil, ""},
 	} {
 		err := p.Admit(t.Context(), attributes(w, &request.User{Name: "system:node:n1", Groups: []string{"system:nodes"}}))

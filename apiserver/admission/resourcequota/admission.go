@@ -34,6 +34,8 @@ import (
 	"hyperkube/apiserver/request"
 )
 
+const pluginName = "ResourceQuota"
+
 // ignored are the resources that no quota counts: they are written all the time, or are no objects.
 var ignored = []schema.GroupResource{
 	{Resource: "events"}, {Group: "events.k8s.io", Resource: "events"}, {Resource: "bindings"},
@@ -56,7 +58,7 @@ type quotaAdmission struct {
 func New(quotas lister.Lister[*corev1.ResourceQuota], update UpdateStatus, c clock.PassiveClock) plugin.Plugin {
 	q := &quotaAdmission{quotas: quotas, update: update, clock: c}
 	return plugin.Plugin{
-		Name:       "ResourceQuota",
+		Name:       pluginName,
 		Operations: []request.Operation{request.Create, request.Update},
 		Validate:   q.validate,
 	}
@@ -85,13 +87,31 @@ func (q *quotaAdmission) validate(ctx context.Context, a *request.AdmissionAttri
 	lock, _ := q.charging.LoadOrStore(a.Namespace, &sync.Mutex{})
 	lock.(*sync.Mutex).Lock()
 	defer lock.(*sync.Mutex).Unlock()
+	paid := paidFor(a)
 	for _, c := range charges {
-		err := q.update(ctx, a.Namespace, c.quota.Name, func(current *corev1.ResourceQuota) error { return pay(a, current, c.delta) })
+		delta := resourcequota.Increase(c.delta, paid[c.quota.Name])
+		if len(delta) == 0 {
+			continue
+		}
+		err := q.update(ctx, a.Namespace, c.quota.Name, func(current *corev1.ResourceQuota) error { return pay(a, current, delta) })
 		if err != nil && !apierrors.IsNotFound(err) { // a quota that was deleted meanwhile limits nothing
 			return err
 		}
+		paid[c.quota.Name] = resourcequota.Add(paid[c.quota.Name], delta)
 	}
 	return nil
+}
+
+// paidFor is what this write has paid each quota already. It asks again after a conflict, and is to be charged once.
+func paidFor(a *request.AdmissionAttributes) map[string]corev1.ResourceList {
+	paid, ok := a.Spent[pluginName].(map[string]corev1.ResourceList)
+	if !ok {
+		paid = map[string]corev1.ResourceList{}
+		if a.Spent != nil {
+			a.Spent[pluginName] = paid
+		}
+	}
+	return paid
 }
 
 // handles says whether a write can change what is used up: creates do, and updates of what can grow.

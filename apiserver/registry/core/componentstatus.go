@@ -18,7 +18,6 @@ import (
 	"hyperkube/apiserver/registry"
 	"hyperkube/apiserver/registry/column"
 	"hyperkube/apiserver/registry/typed"
-	"hyperkube/apiserver/request"
 	"hyperkube/apiserver/storage"
 )
 
@@ -54,15 +53,12 @@ func componentStatuses(env *registry.Env) registry.Resource {
 	}
 }
 
-const componentStatusDeprecated = "v1 ComponentStatus is deprecated in v1.19+"
-
 // componentStorage computes what others store.
 type componentStorage struct{ env *registry.Env }
 
 var componentResource = schema.GroupResource{Resource: "componentstatuses"}
 
 func (s componentStorage) Get(ctx context.Context, key, _ string) (*storage.Object, error) {
-	request.AddWarning(ctx, componentStatusDeprecated)
 	for _, c := range s.components(ctx) {
 		if c.Name == key {
 			return storage.NewObject(key, c), nil
@@ -72,7 +68,6 @@ func (s componentStorage) Get(ctx context.Context, key, _ string) (*storage.Obje
 }
 
 func (s componentStorage) List(ctx context.Context, _ string, opts storage.ListOptions) (*storage.List, error) {
-	request.AddWarning(ctx, componentStatusDeprecated)
 	list := &storage.List{}
 	for _, c := range s.components(ctx) {
 		p := opts.Predicate
