@@ -149,26 +149,21 @@ func (j *judgeMetrics) watchAudit(a *audit.Auditor) {
 	}
 }
 
-// stepKey is a step of admission as the labels tell it from others.
-type stepKey struct {
-	operation request.Operation
-	refused   bool
-}
-
-// timed observes how long a step takes; the labels of all its outcomes are looked up here.
-func timed(step func(context.Context, *request.AdmissionAttributes) error, observer func(labels ...string) prometheus.Observer, kind string) func(context.Context, *request.AdmissionAttributes) error {
-	outcomes := map[stepKey]prometheus.Observer{}
-	for _, operation := range []request.Operation{request.Create, request.Update, request.Delete, request.Connect} {
-		for _, refused := range []bool{false, true} {
-			outcomes[stepKey{operation, refused}] = observer(string(operation), strconv.FormatBool(refused), kind)
-		}
+// timed observes how long a step of some operations takes. The labels of what happens in every write are looked up here; those of a
+// refusal when there is one, so that what never happens is no series.
+func timed(step func(context.Context, *request.AdmissionAttributes) error, observer func(labels ...string) prometheus.Observer, kind string, operations []request.Operation) func(context.Context, *request.AdmissionAttributes) error {
+	passed := map[request.Operation]prometheus.Observer{}
+	for _, operation := range operations {
+		passed[operation] = observer(string(operation), "false", kind)
 	}
 	return func(ctx context.Context, a *request.AdmissionAttributes) error {
 		began := time.Now()
 		err := step(ctx, a)
-		if outcome := outcomes[stepKey{a.Operation, err != nil}]; outcome != nil {
-			outcome.Observe(time.Since(began).Seconds())
+		outcome := passed[a.Operation]
+		if err != nil || outcome == nil {
+			outcome = observer(string(a.Operation), strconv.FormatBool(err != nil), kind)
 		}
+		outcome.Observe(time.Since(began).Seconds())
 		return err
 	}
 }
@@ -181,15 +176,16 @@ func (j *judgeMetrics) watchAdmission(chain *admission.Chain) request.Admission 
 			return j.plugins.WithLabelValues(append([]string{p.Name}, labels...)...)
 		}
 		if p.Admit != nil {
-			p.Admit = timed(p.Admit, observer, "admit")
+			p.Admit = timed(p.Admit, observer, "admit", p.Operations)
 		}
 		if p.Validate != nil {
-			p.Validate = timed(p.Validate, observer, "validate")
+			p.Validate = timed(p.Validate, observer, "validate", p.Operations)
 		}
 	}
+	all := []request.Operation{request.Create, request.Update, request.Delete, request.Connect}
 	return &timedAdmission{
-		admit:    timed(chain.Admit, j.steps.WithLabelValues, "admit"),
-		validate: timed(chain.Validate, j.steps.WithLabelValues, "validate"),
+		admit:    timed(chain.Admit, j.steps.WithLabelValues, "admit", all),
+		validate: timed(chain.Validate, j.steps.WithLabelValues, "validate", all),
 	}
 }
 
