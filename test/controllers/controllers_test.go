@@ -99,7 +99,12 @@ func runPods(t *testing.T, client kubernetes.Interface) {
 // eventually checks until it holds; a test of running controllers has nothing else to wait for.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	within(t, 20*time.Second, what, check)
+}
+
+func within(t *testing.T, limit time.Duration, what string, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
 	var err error
 	for time.Now().Before(deadline) {
 		if err = check(); err == nil {

@@ -383,7 +383,7 @@ func (m *model) deleteWorkload() {
 // converge waits until all is as the specs say, and then narrows what is allowed to that.
 func (m *model) converge() {
 	m.t.Helper()
-	eventually(m.t, "what the specs say", func() error {
+	within(m.t, time.Minute, "what the specs say", func() error {
 		return errors.Join(m.deploymentsStand(), m.statefulSetsStand(), m.daemonStands(), m.jobsDone(), m.noOrphans())
 	})
 	for name, replicas := range m.deployments {
@@ -409,6 +409,6 @@ func (m *model) calmRollout() {
 	patch := []byte(fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"calm":"%d"}}}}}`, m.chance(1<<30)))
 	_, err := m.client.AppsV1().Deployments("default").Patch(m.t.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{})
 	m.must(err)
-	eventually(m.t, "the calm rollout", m.deploymentsStand)
+	within(m.t, time.Minute, "the calm rollout", m.deploymentsStand)
 	m.settle(name, replicas+maxSurge, 0)
 }
