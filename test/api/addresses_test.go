@@ -81,13 +81,25 @@ func TestFurtherServiceCIDR(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := services.Create(ctx, service("early", "10.97.0.3"), metav1.CreateOptions{}); !apierrors.IsInvalid(err) {
-		t.Errorf("a range that is not ready gave out an address: %v", err)
+	// Until a controller says something else, a range is ready: there need not be a controller.
+	ready := func(status metav1.ConditionStatus) {
+		extra.Status.Conditions = []metav1.Condition{{Type: "Ready", Status: status, Reason: "Test", LastTransitionTime: metav1.Now()}}
+		if extra, err = ranges.UpdateStatus(ctx, extra, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	extra.Status.Conditions = []metav1.Condition{{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Ready", LastTransitionTime: metav1.Now()}}
-	if _, err := ranges.UpdateStatus(ctx, extra, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	ready(metav1.ConditionFalse)
+	eventually(t, "a range that is not ready gives out no address", func() error {
+		early, err := services.Create(ctx, service("early", "10.97.0.3"), metav1.CreateOptions{})
+		if apierrors.IsInvalid(err) {
+			return nil
+		}
+		if err == nil {
+			err = services.Delete(ctx, early.Name, metav1.DeleteOptions{})
+		}
+		return fmt.Errorf("the answer is no refusal: %v", err)
+	})
+	ready(metav1.ConditionTrue)
 	var web *corev1.Service
 	eventually(t, "a Service of the new range", func() error {
 		var err error
