@@ -70,5 +70,5 @@ func DeleteCollection(s *Scope, w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.writeList(w, r, f, &storage.List{Items: deleted})
+	return s.writeList(w, r, f, deleted)
 }

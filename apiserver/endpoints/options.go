@@ -128,26 +128,48 @@ func listOptions(r *http.Request) (*metav1.ListOptions, error) {
 
 // validateListOptions holds the rules of the API concepts page about which options go together.
 func validateListOptions(o *metav1.ListOptions) field.ErrorList {
-	var errs field.ErrorList
-	match := field.NewPath("resourceVersionMatch")
-	switch m := o.ResourceVersionMatch; {
-	case m != "" && m != metav1.ResourceVersionMatchExact && m != metav1.ResourceVersionMatchNotOlderThan:
-		errs = append(errs, field.NotSupported(match, m, []string{string(metav1.ResourceVersionMatchExact), string(metav1.ResourceVersionMatchNotOlderThan), ""}))
-	case o.Watch && o.SendInitialEvents != nil:
-		if m != metav1.ResourceVersionMatchNotOlderThan {
-			errs = append(errs, field.Forbidden(match, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
-		}
-	case o.Watch && m != "":
-		errs = append(errs, field.Forbidden(match, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
-	case m != "" && o.ResourceVersion == "":
-		errs = append(errs, field.Forbidden(match, "resourceVersionMatch is forbidden unless resourceVersion is provided"))
-	case m != "" && o.Continue != "":
-		errs = append(errs, field.Forbidden(match, "resourceVersionMatch is forbidden when continue is provided"))
-	case m == metav1.ResourceVersionMatchExact && o.ResourceVersion == "0":
-		errs = append(errs, field.Forbidden(match, `resourceVersionMatch "exact" is forbidden for resourceVersion "0"`))
+	path, match := field.NewPath("resourceVersionMatch"), o.ResourceVersionMatch
+	if o.Watch {
+		return validateWatchOptions(o, path)
 	}
-	if !o.Watch && o.SendInitialEvents != nil {
+	var errs field.ErrorList
+	if match != "" {
+		if o.ResourceVersion == "" {
+			errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden unless resourceVersion is provided"))
+		}
+		if o.Continue != "" {
+			errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden when continue is provided"))
+		}
+		if match != metav1.ResourceVersionMatchExact && match != metav1.ResourceVersionMatchNotOlderThan {
+			errs = append(errs, field.NotSupported(path, match, []string{string(metav1.ResourceVersionMatchExact), string(metav1.ResourceVersionMatchNotOlderThan), ""}))
+		}
+		if match == metav1.ResourceVersionMatchExact && o.ResourceVersion == "0" {
+			errs = append(errs, field.Forbidden(path, `resourceVersionMatch "exact" is forbidden for resourceVersion "0"`))
+		}
+	}
+	if o.SendInitialEvents != nil {
 		errs = append(errs, field.Forbidden(field.NewPath("sendInitialEvents"), "sendInitialEvents is forbidden for list"))
+	}
+	return errs
+}
+
+func validateWatchOptions(o *metav1.ListOptions, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	match := o.ResourceVersionMatch
+	if o.SendInitialEvents != nil && match != metav1.ResourceVersionMatchNotOlderThan {
+		errs = append(errs, field.Forbidden(path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
+	}
+	if match == "" {
+		return errs
+	}
+	if o.SendInitialEvents == nil {
+		errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
+	}
+	if match != metav1.ResourceVersionMatchNotOlderThan {
+		errs = append(errs, field.NotSupported(path, match, []string{string(metav1.ResourceVersionMatchNotOlderThan)}))
+	}
+	if o.Continue != "" {
+		errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden when continue is provided"))
 	}
 	return errs
 }

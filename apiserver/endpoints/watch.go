@@ -10,10 +10,12 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/websocket"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/streaming/pkg/httpstream/wsstream"
 
 	"hyperkube/apiserver/request"
 	"hyperkube/apiserver/storage"
@@ -54,13 +56,19 @@ func watchResource(s *Scope, w http.ResponseWriter, r *http.Request, options *me
 	defer watcher.Stop()
 	stream := &eventStream{scope: s, form: f, w: w, flusher: http.NewResponseController(w), first: true, seen: info.Watch, figures: info.Figures, began: began,
 		client: gateClient(r), initial: initial == nil && options.AllowWatchBookmarks && options.SendInitialEvents != nil && *options.SendInitialEvents}
-	stream.start()
-	if !stream.sendAll(initial) {
+	serve := func() {
+		if stream.sendAll(initial) {
+			stream.copy(ctx, watcher)
+			s.noteLost(r, options, stream)
+		}
+	}
+	if wsstream.IsWebSocketRequest(r) {
+		stream.serveSocket(r, cancel, serve)
 		return nil
 	}
-	err = stream.copy(ctx, watcher)
-	s.noteLost(r, options, stream)
-	return err
+	stream.start()
+	serve()
+	return nil
 }
 
 // watchTime is how long a watch may last.
@@ -87,6 +95,7 @@ type eventStream struct {
 	seen    *flow.Watch // records what was sent; may be nil
 	figures *request.WatchFigures
 	began   time.Time
+	socket  *websocket.Conn // takes a message an event; nil: w takes frames
 
 	client  flow.Client // as gates know it
 	initial bool        // the end of the initial events is still to come: until then no gate holds them
@@ -95,38 +104,41 @@ type eventStream struct {
 
 // start answers at once, so that the client knows the watch is open before anything happens.
 func (e *eventStream) start() {
-	contentType := e.form.contentType()
-	switch e.form.media {
-	case mediaProtobuf:
-		contentType += ";stream=watch"
-	case mediaCBOR:
-		contentType = mediaCBORSequence
-	}
-	e.w.Header().Set("Content-Type", contentType)
+	e.w.Header().Set("Content-Type", e.contentType())
 	e.w.WriteHeader(http.StatusOK)
 	e.flusher.Flush()
+}
+
+func (e *eventStream) contentType() string {
+	switch e.form.media {
+	case mediaProtobuf:
+		return e.form.contentType() + ";stream=watch"
+	case mediaCBOR:
+		return mediaCBORSequence
+	}
+	return e.form.contentType()
 }
 
 // copy moves events from the store to the client. Events that are ready together are
 // written and flushed together: a flush is a system call and a TLS record, and each
 // write before it a turn through the goroutines of the HTTP/2 connection.
-func (e *eventStream) copy(ctx context.Context, watcher storage.Watcher) error {
+func (e *eventStream) copy(ctx context.Context, watcher storage.Watcher) {
 	events := watcher.Events()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case event, open := <-events:
 			if held := e.held(); held != nil {
 				if !e.copyHeld(ctx, held, watcher, event, open) {
-					return nil
+					return
 				}
 				continue
 			}
 			for more := true; more; {
 				if !open || !e.send(event) {
 					_ = e.flush()
-					return nil
+					return
 				}
 				if event.Object != nil {
 					e.seen.Sent(event.Object.ResourceVersion)
@@ -141,7 +153,7 @@ func (e *eventStream) copy(ctx context.Context, watcher storage.Watcher) error {
 				}
 			}
 			if e.flush() != nil {
-				return nil
+				return
 			}
 			e.seen.Flushed()
 		}
@@ -153,6 +165,9 @@ const maxBatch = 64 << 10
 
 // flush puts what has been gathered on its way.
 func (e *eventStream) flush() error {
+	if e.socket != nil {
+		return nil // each message has gone already
+	}
 	if err := e.write(); err != nil {
 		return err
 	}
@@ -179,6 +194,9 @@ func (e *eventStream) send(event storage.Event) bool {
 	e.figures.Sent(len(e.frames) - before)
 	if event.InitialEventsEnd {
 		e.figures.Listed(e.began)
+	}
+	if e.socket != nil {
+		return e.sendMessage() == nil && event.Type != watch.Error
 	}
 	if len(e.frames) >= maxBatch && e.write() != nil {
 		return false

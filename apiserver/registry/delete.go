@@ -225,9 +225,9 @@ func (s *Store) afterDelete(obj runtime.Object) {
 	}
 }
 
-// DeleteCollection deletes all that list chooses, and returns what it deleted. What has
+// DeleteCollection deletes all that list chooses, and returns the list of what it deleted: with a limit, a page of it. What has
 // gone meanwhile is no error; any other error ends it.
-func (s *Store) DeleteCollection(ctx context.Context, namespace string, opts *metav1.DeleteOptions, list storage.ListOptions) ([]*storage.Object, error) {
+func (s *Store) DeleteCollection(ctx context.Context, namespace string, opts *metav1.DeleteOptions, list storage.ListOptions) (*storage.List, error) {
 	found, err := s.List(ctx, namespace, list)
 	if err != nil {
 		return nil, err
@@ -255,7 +255,9 @@ func (s *Store) DeleteCollection(ctx context.Context, namespace string, opts *me
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(deleted, func(o *storage.Object) bool { return o == nil }), nil
+	answer := *found
+	answer.Items = slices.DeleteFunc(deleted, func(o *storage.Object) bool { return o == nil })
+	return &answer, nil
 }
 
 // deleteCollectionWorkers keep etcd's fsync busy: it commits what arrives together at once.

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // The kinds of failure of this package; test with errors.Is. Errors that are
@@ -30,7 +31,7 @@ var (
 	// ErrInvalidOptions: a continue token or resource version that cannot be read (400).
 	ErrInvalidOptions = errors.New("invalid options")
 	// ErrNotReady: the cache has not been filled yet (429, try again).
-	ErrNotReady = errors.New("storage is initializing")
+	ErrNotReady = errors.New("storage is (re)initializing")
 )
 
 // FutureRevisionError is an ErrFutureRevision with its figures.
@@ -48,17 +49,42 @@ func (e *FutureRevisionError) Is(target error) bool { return target == ErrFuture
 type CompactedContinueError struct{ Continue string }
 
 func (e *CompactedContinueError) Error() string {
-	return "the revision of this continue token is no longer kept: list anew for a consistent answer, " +
-		"or go on with the token of this response, whose remaining items are of a newer revision"
+	return "The provided continue parameter is too old to display a consistent list result. You can start a new list without " +
+		"the continue parameter, or use the continue token in this response to retrieve the remainder of the results. " +
+		"Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted " +
+		"between the time the first chunk was returned and now may show up in the list."
 }
 
 func (e *CompactedContinueError) Is(target error) bool { return target == ErrTooOld }
+
+// TooOldError is an ErrTooOld with what the client is told.
+type TooOldError struct{ Message string }
+
+func (e *TooOldError) Error() string        { return e.Message }
+func (e *TooOldError) Is(target error) bool { return target == ErrTooOld }
+
+// InvalidOptionsError is an ErrInvalidOptions with what the client is told.
+type InvalidOptionsError struct{ Message string }
+
+func (e *InvalidOptionsError) Error() string        { return e.Message }
+func (e *InvalidOptionsError) Is(target error) bool { return target == ErrInvalidOptions }
+
+// InvalidVersionError is an ErrInvalidOptions about a resource version that is no number.
+type InvalidVersionError struct {
+	Field *field.Error
+	// Watch: it was that of a watch, which is answered with 422; a list or a get with 400.
+	Watch bool
+}
+
+func (e *InvalidVersionError) Error() string        { return "invalid resource version: " + e.Field.Error() }
+func (e *InvalidVersionError) Is(target error) bool { return target == ErrInvalidOptions }
 
 // StatusError turns an error of this package into the answer a client gets.
 // Errors of other packages are returned as they are.
 func StatusError(err error, resource schema.GroupResource, name string) error {
 	var future *FutureRevisionError
 	var compacted *CompactedContinueError
+	var version *InvalidVersionError
 	switch {
 	case err == nil:
 		return nil
@@ -80,6 +106,8 @@ func StatusError(err error, resource schema.GroupResource, name string) error {
 			Type: metav1.CauseTypeResourceVersionTooLarge, Message: "Too large resource version",
 		}}
 		return timeout
+	case errors.As(err, &version) && version.Watch:
+		return apierrors.NewInvalid(schema.GroupKind{Group: resource.Group, Kind: resource.Resource}, name, field.ErrorList{version.Field})
 	case errors.Is(err, ErrInvalidOptions):
 		return apierrors.NewBadRequest(err.Error())
 	case errors.Is(err, ErrNotReady):

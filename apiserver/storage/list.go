@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -60,7 +61,7 @@ func planList(prefix string, opts ListOptions) (listPlan, error) {
 	plan.revision = revision
 	if opts.Continue != "" {
 		if revision != 0 || opts.ResourceVersionMatch != "" {
-			return plan, fmt.Errorf("%w: resourceVersion and resourceVersionMatch are not allowed together with continue", ErrInvalidOptions)
+			return plan, &InvalidOptionsError{Message: "specifying resource version is not allowed when using continue"}
 		}
 		if plan.start, plan.revision, err = decodeContinue(prefix, opts.Continue); err != nil {
 			return plan, err
@@ -120,7 +121,7 @@ func (r *resource) readList(ctx context.Context, prefix string, plan listPlan, p
 		if plan.start != "" {
 			return nil, 0, &CompactedContinueError{Continue: encodeContinue(prefix, plan.start, -1)}
 		}
-		return nil, 0, fmt.Errorf("%w: %d", ErrTooOld, plan.revision)
+		return nil, 0, &TooOldError{"The resourceVersion for the provided list is too old."}
 	}
 	return objects, plan.revision, err
 }
@@ -183,8 +184,20 @@ func decodeContinue(prefix, token string) (key string, revision int64, err error
 	if err == nil {
 		err = json.Unmarshal(data, &c)
 	}
-	if err != nil || c.APIVersion != continueVersion || c.StartKey == "" || c.ResourceVersion == 0 {
-		return "", 0, fmt.Errorf("%w: the continue token is not one of this server", ErrInvalidOptions)
+	wrong := ""
+	switch {
+	case err != nil:
+		wrong = ": " + err.Error()
+	case c.APIVersion != continueVersion:
+		wrong = ": server does not recognize this encoded version " + c.APIVersion
+	case c.ResourceVersion == 0:
+		wrong = ": incorrect encoded start resourceVersion (version meta.k8s.io/v1)"
+	case c.StartKey == "":
+		wrong = ": encoded start key empty (version meta.k8s.io/v1)"
+	case path.Clean("/"+strings.TrimPrefix(c.StartKey, "/")) != "/"+strings.TrimPrefix(c.StartKey, "/"):
+		wrong = ": " + c.StartKey // it would lead out of the collection
+	default:
+		return prefix + strings.TrimPrefix(c.StartKey, "/"), max(c.ResourceVersion, 0), nil
 	}
-	return prefix + c.StartKey, max(c.ResourceVersion, 0), nil
+	return "", 0, &InvalidOptionsError{Message: "invalid continue token: continue key is not valid" + wrong}
 }

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // ResourceConfig describes one resource to keep. It may be added while the hub
@@ -158,7 +159,7 @@ func parseResourceVersion(s string) (int64, error) {
 	}
 	revision, err := strconv.ParseUint(s, 10, 63)
 	if err != nil {
-		return 0, fmt.Errorf("%w: resource version %q is not a number", ErrInvalidOptions, s)
+		return 0, &InvalidVersionError{Field: field.Invalid(field.NewPath("resourceVersion"), s, err.Error())}
 	}
 	return int64(revision), nil
 }

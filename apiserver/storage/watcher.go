@@ -92,6 +92,9 @@ func (w *watcher) Stop() { w.cancel() }
 func (r *resource) Watch(ctx context.Context, prefix string, opts WatchOptions) (Watcher, error) {
 	revision, err := parseResourceVersion(opts.ResourceVersion)
 	if err != nil {
+		if invalid := (*InvalidVersionError)(nil); errors.As(err, &invalid) {
+			invalid.Watch = true
+		}
 		return nil, err
 	}
 	// Step 1: wait until the cache has what the watch starts with.
@@ -149,7 +152,7 @@ func (c *cache) join(w *watcher, initial bool) (past, error) {
 		w.from = 0
 	case w.from == 0: // from now on
 	case w.from < c.oldest:
-		return p, fmt.Errorf("too old resource version: %d (%d): %w", w.from, c.oldest, ErrTooOld)
+		return p, &TooOldError{fmt.Sprintf("too old resource version: %d (%d)", w.from, c.oldest)}
 	default:
 		first := sort.Search(len(c.history), func(i int) bool { return c.history[i].revision > w.from })
 		p.events = append(p.events, c.history[first:]...)
