@@ -267,11 +267,21 @@ func (p *patcher) jsonPatch(original []byte) ([]byte, error) {
 		return nil, errors.NewRequestEntityTooLargeError(fmt.Sprintf(
 			"The allowed maximum operations in a JSON patch is %d, got %d", maxJSONPatchOperations, len(patch)))
 	}
-	patched, err := patch.Apply(original)
+	patched, err := applyOperations(patch, original)
 	if err != nil {
 		return nil, unprocessable(err)
 	}
 	return patched, nil
+}
+
+// applyOperations is Apply of the library, which fails where an operation that stands for the whole object has no value.
+func applyOperations(patch jsonpatch.Patch, original []byte) (patched []byte, err error) {
+	defer func() {
+		if problem := recover(); problem != nil {
+			err = fmt.Errorf("the patch cannot be applied: %v", problem)
+		}
+	}()
+	return patch.Apply(original)
 }
 
 func unprocessable(err error) error {
