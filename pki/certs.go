@@ -15,6 +15,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"hyperkube/component/durable"
 )
 
 const (
@@ -160,7 +162,7 @@ func (d *Dir) ensureServiceAccountKey() error {
 		return err
 	}
 	block := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})
-	return errors.Join(writeFile(d.file("pki", "sa.pub"), block, 0o644), writeKey(d.ServiceAccountKeyFile(), key))
+	return errors.Join(durable.WriteFile(d.file("pki", "sa.pub"), block, 0o644), writeKey(d.ServiceAccountKeyFile(), key))
 }
 
 func sign(template, parent *x509.Certificate, public *ecdsa.PublicKey, parentKey *ecdsa.PrivateKey) ([]byte, error) {
@@ -173,7 +175,7 @@ func sign(template, parent *x509.Certificate, public *ecdsa.PublicKey, parentKey
 }
 
 func writeCert(file string, der []byte) error {
-	return writeFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
+	return durable.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
 }
 
 func writeKey(file string, key *ecdsa.PrivateKey) error {
@@ -181,7 +183,7 @@ func writeKey(file string, key *ecdsa.PrivateKey) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(file, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), 0o600)
+	return durable.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), 0o600)
 }
 
 func readCert(file string) (*x509.Certificate, error) {

@@ -10,6 +10,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
+
+	"hyperkube/component/durable"
 )
 
 // layoutVersion is the version of the data directory's layout. A directory of
@@ -156,5 +158,5 @@ func writeCluster(dataDir string, c *Cluster) error {
 	}
 	head := "# What all components of this cluster agree on. Written by the first that started; the\n" +
 		"# apiserver and etcd record the ports they bound. Change it only while nothing runs.\n"
-	return writeFile(filepath.Join(dataDir, "cluster.yaml"), append([]byte(head), data...), 0o644)
+	return durable.WriteFile(filepath.Join(dataDir, "cluster.yaml"), append([]byte(head), data...), 0o644)
 }

@@ -9,6 +9,8 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"hyperkube/component/durable"
 )
 
 // AdminKubeconfig is the file for people: DIR/admin.kubeconfig.
@@ -51,7 +53,7 @@ func (d *Dir) writeKubeconfig(file, name, user string, groups ...string) error {
 	if old, err := os.ReadFile(file); err == nil && bytes.Equal(old, data) {
 		return nil
 	}
-	if err := writeFile(file, data, 0o600); err != nil {
+	if err := durable.WriteFile(file, data, 0o600); err != nil {
 		return err
 	}
 	return giveToSudoUser(file)

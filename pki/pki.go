@@ -141,18 +141,3 @@ func (d *Dir) Claim(role string) (release func(), err error) {
 	}
 	return func() { f.Close() }, nil
 }
-
-// writeFile replaces name in one step: a reader sees the old content or the new.
-func writeFile(name string, data []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	return os.Rename(f.Name(), name)
-}

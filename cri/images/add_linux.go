@@ -13,6 +13,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/zstd"
+
+	"hyperkube/component/durable"
 )
 
 // source is an image on its way into the store, wherever it comes from.
@@ -78,7 +80,7 @@ func (s *Store) add(src *source) (*Image, error) {
 			}
 			img.Size += s.layerSize(layer)
 		}
-		if err := writeFile(s.blob(img.ID), src.config); err != nil {
+		if err := durable.WriteFile(s.blob(img.ID), src.config, 0o600); err != nil {
 			return err
 		}
 		return s.put(img)

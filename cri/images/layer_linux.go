@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hyperkube/component/durable"
 )
 
 // The marks of a layer archive for files of lower layers that are gone (OCI
@@ -292,7 +294,7 @@ func writeMeta(place string, meta layerMeta) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(place+metaSuffix, data)
+	return durable.WriteFile(place+metaSuffix, data, 0o600)
 }
 
 func readMeta(place string) (meta layerMeta, err error) {

@@ -14,6 +14,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/singleflight"
+
+	"hyperkube/component/durable"
 )
 
 // Store is the node's images. Its methods may be called concurrently.
@@ -242,7 +244,7 @@ func (s *Store) save() error {
 	if err != nil {
 		return err
 	}
-	return writeFile(s.indexFile(), data)
+	return durable.WriteFile(s.indexFile(), data, 0o600)
 }
 
 // Collect removes layers and blobs that belong to no image and no container.
@@ -305,18 +307,4 @@ func (k *keyLock) lock(key string) (unlock func()) {
 	k.mu.Unlock()
 	l.Lock()
 	return l.Unlock
-}
-
-// writeFile replaces a file as a whole, and only when its content is on disk.
-func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -29,7 +29,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sort"
 	"sync"
 
@@ -39,6 +38,7 @@ import (
 	"k8s.io/component-helpers/resource"
 
 	apipod "hyperkube/api/core/pod"
+	"hyperkube/component/durable"
 	"hyperkube/kubelet/lifecycle"
 )
 
@@ -292,12 +292,8 @@ func (m *Manager) save() error {
 	if err != nil {
 		return err
 	}
-	temporary := m.path + ".new"
-	if err := os.WriteFile(temporary, data, 0o600); err != nil {
+	if err := durable.WriteFile(m.path, data, 0o600); err != nil {
 		return fmt.Errorf("writing down what pods were allocated: %w", err)
-	}
-	if err := os.Rename(temporary, m.path); err != nil {
-		return fmt.Errorf("writing down what pods were allocated in %s: %w", filepath.Dir(m.path), err)
 	}
 	return nil
 }
