@@ -34,7 +34,7 @@
 // kuberuntime (making them equal), images, volume, prober, pleg, status, server,
 // lifecycle (hooks, admission), allocation (what pods are given, resize), eviction
 // (a node that runs short), stats (its disks), manager (config maps, secrets, tokens), cm
-// (cgroups), envvars, logs, remote (the CRI connection), simulated (a runtime
+// (cgroups), certificate (renewing its two), envvars, logs, remote (the CRI connection), simulated (a runtime
 // without containers).
 //
 // Invariants:

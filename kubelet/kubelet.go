@@ -20,6 +20,7 @@ import (
 
 	"hyperkube/component"
 	"hyperkube/kubelet/allocation"
+	"hyperkube/kubelet/certificate"
 	"hyperkube/kubelet/cm"
 	"hyperkube/kubelet/config"
 	"hyperkube/kubelet/eviction"
@@ -68,6 +69,9 @@ type Config struct {
 	Port    int
 	// CertFile and KeyFile are the server's; default: a self-signed pair in memory.
 	CertFile, KeyFile string
+	// ServingCertificate, if given, takes their place and renews itself; ClientCertificate is
+	// what Client shows to the apiserver.
+	ServingCertificate, ClientCertificate *certificate.Rotation
 	// ClientCAFile lets in client certificates signed by it.
 	ClientCAFile string
 	// AllowAnonymous lets anyone in; for a standalone kubelet on loopback.
@@ -220,7 +224,7 @@ func New(cfg Config) (*Kubelet, error) {
 //
 //  1. make the directories, connect to the runtime and wait for it,
 //  2. start the parts: status, probes, PLEG, informers, the server, the keepers of the node's room,
-//  3. register the node and keep its lease,
+//  3. register the node, keep its lease and its certificates,
 //  4. start the sources of pods, and loop,
 //  5. once ctx has ended: end the pods if that is the policy, then all parts.
 func (kl *Kubelet) Run(ctx context.Context) (err error) {
@@ -260,6 +264,7 @@ func (kl *Kubelet) Run(ctx context.Context) (err error) {
 	// Step 3: the node. It says that it is ready as soon as it is.
 	nodeCtx, stopNode := context.WithCancel(ctx)
 	group.Go(func() { kl.runNode(nodeCtx) })
+	kl.renewCertificates(nodeCtx, &group)
 	// Step 4: sources and loop.
 	group.Go(func() { kl.runSources(ctx) })
 	logger.Info("Starting kubelet main sync loop", "node", kl.NodeName)

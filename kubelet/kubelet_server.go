@@ -15,6 +15,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/klog/v2"
 
+	"hyperkube/kubelet/certificate"
 	kubecontainer "hyperkube/kubelet/container"
 	"hyperkube/kubelet/logs"
 	"hyperkube/kubelet/server"
@@ -26,10 +27,14 @@ func (kl *Kubelet) startServer(ctx context.Context, group *sync.WaitGroup) error
 	if kl.Port < 0 {
 		return nil
 	}
-	s, err := server.New(ctx, server.Config{
+	config := server.Config{
 		Address: kl.Address, Port: kl.Port, CertFile: kl.CertFile, KeyFile: kl.KeyFile, ClientCAFile: kl.ClientCAFile,
 		AllowAnonymous: kl.AllowAnonymous, Client: kl.Client, Host: kl, LogsDir: kl.dirs.logs, NodeName: kl.NodeName,
-	})
+	}
+	if kl.ServingCertificate != nil {
+		config.GetCertificate = kl.ServingCertificate.GetCertificate
+	}
+	s, err := server.New(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -39,6 +44,19 @@ func (kl *Kubelet) startServer(ctx context.Context, group *sync.WaitGroup) error
 	klog.FromContext(ctx).Info("Serving", "address", kl.Address, "port", s.Port())
 	group.Go(func() { s.Serve(ctx) })
 	return nil
+}
+
+// renewCertificates keeps the node's certificates while ctx lasts: both are asked for in the node's own name.
+func (kl *Kubelet) renewCertificates(ctx context.Context, group *sync.WaitGroup) {
+	for _, rotation := range []*certificate.Rotation{kl.ClientCertificate, kl.ServingCertificate} {
+		if rotation == nil || kl.Client == nil {
+			continue
+		}
+		if kl.Config.Metrics != nil {
+			kl.Config.Metrics.MustRegister(rotation.Metrics()...)
+		}
+		group.Go(func() { rotation.Run(ctx, kl.Client) })
+	}
 }
 
 // ServingPort is where the kubelet's server listens; 0 before it does.

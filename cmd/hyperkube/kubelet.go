@@ -40,12 +40,14 @@ type kubeletOptions struct {
 	UnsafeSysctls   []string
 	Room            roomOptions
 	Standalone      bool
-	cert            pki.Pair
-	bringsUpItsOwn  bool
+	// RotateClient and RotateServer renew the node's certificates while it runs.
+	RotateClient, RotateServer bool
+	cert                       pki.Pair
+	bringsUpItsOwn             bool
 }
 
 func newKubeletOptions() component.Options {
-	return &kubeletOptions{apiClient: newAPIClient("kubelet", ""), Port: -1, Runtime: "remote"}
+	return &kubeletOptions{apiClient: newAPIClient("kubelet", ""), Port: -1, Runtime: "remote", RotateClient: true, RotateServer: true}
 }
 
 func (o *kubeletOptions) AddFlags(flags *pflag.FlagSet) {
@@ -63,6 +65,8 @@ func (o *kubeletOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&o.Taints, "register-with-taints", o.Taints, "taints of a new node: key=value:NoSchedule,…")
 	flags.StringSliceVar(&o.UnsafeSysctls, "allowed-unsafe-sysctls", o.UnsafeSysctls, "sysctls that pods may set besides the safe ones: kernel.msg*,net.core.somaxconn")
 	o.Room.AddFlags(flags)
+	flags.BoolVar(&o.RotateClient, "rotate-certificates", o.RotateClient, "ask the apiserver for a new client certificate when the old one nears its end")
+	flags.BoolVar(&o.RotateServer, "rotate-server-certificates", o.RotateServer, "ask for a new serving certificate too; a person approves it: kubectl certificate approve")
 	flags.BoolVar(&o.Standalone, "standalone", o.Standalone, "without an apiserver: run static pods only")
 }
 
@@ -144,11 +148,14 @@ func (o *kubeletOptions) Run(ctx context.Context, env *component.Env) error {
 		StopTimeout: podsStop, Metrics: env.Metrics, Health: env.Health,
 	}
 	if !o.Standalone {
-		_, set, err := o.connect(ctx)
+		rest, set, err := o.connect(ctx)
 		if err != nil {
 			return nil // stopped while waiting
 		}
 		config.Client = set
+		if err := o.rotations(&config, rest); err != nil {
+			return err
+		}
 	}
 	node, err := kubelet.New(config)
 	if err != nil {

@@ -75,8 +75,10 @@ type Config struct {
 	Port    int    // 0: any
 	// CertFile and KeyFile are read at each handshake's turn, so that renewed ones are used.
 	CertFile, KeyFile string
-	ClientCAFile      string
-	AllowAnonymous    bool
+	// GetCertificate, if given, takes their place.
+	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	ClientCAFile   string
+	AllowAnonymous bool
 	// Client reviews tokens and access; nil: certificates only, and system:masters only.
 	Client kubernetes.Interface
 	Host   HostInterface
@@ -132,6 +134,10 @@ func (s *Server) Serve(ctx context.Context) {
 
 func (s *Server) tlsConfig() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert}
+	if s.GetCertificate != nil {
+		config.GetCertificate = s.GetCertificate
+		return config, nil
+	}
 	if s.CertFile == "" {
 		certificate, err := selfSigned(s.NodeName)
 		if err != nil {

@@ -13,7 +13,6 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"sync"
 	"testing"
@@ -89,14 +88,20 @@ func TestKubeletCertificatesAreRenewed(t *testing.T) {
 	}
 	shown, served := configure(), configure("127.0.0.1", "n1")
 	node := c.nodeClient(t, shown)
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{GetCertificate: served.GetCertificate, ClientAuth: tls.RequireAnyClientCert})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.TLS.PeerCertificates[0].SerialNumber)
-	}))
-	server.TLS = &tls.Config{GetCertificate: served.GetCertificate, ClientAuth: tls.RequireAnyClientCert}
-	server.StartTLS()
+	})}
+	running.Go(func() { server.Serve(listener) })
 	defer server.Close()
-	peer := c.peerOf(server.URL, shown)
+	peer := c.peerOf("https://"+listener.Addr().String(), shown)
 	seenBefore, servedBefore := peer(t)
+	if seenBefore != current(t, shown).Leaf.SerialNumber.String() {
+		t.Fatalf("the server saw the certificate %q", seenBefore)
+	}
 	running.Go(func() { shown.Run(ctx, node) })
 	soon(t, "the client shows a new certificate on connections it had", func() error {
 		if seen, _ := peer(t); seen == seenBefore {
