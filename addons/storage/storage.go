@@ -68,16 +68,17 @@ func New(config Config) (*Provisioner, error) {
 	factory := informers.NewSharedInformerFactory(config.Client, 0)
 	claims, volumes, classes := factory.Core().V1().PersistentVolumeClaims(), factory.Core().V1().PersistentVolumes(), factory.Storage().V1().StorageClasses()
 	p := &Provisioner{Config: config, informers: factory, claimLister: claims.Lister(), volumeLister: volumes.Lister(), classLister: classes.Lister()}
+	p.Loop = reconcile.New("storage", p.sync, reconcile.Options{Workers: 4, Gate: config.Gate, Metrics: config.Metrics})
+	p.Watch(claims.Informer(), func(e reconcile.Event) []string { return []string{"pvc/" + reconcile.KeyOf(e.Object())} })
+	p.Watch(volumes.Informer(), func(e reconcile.Event) []string { return []string{"pv/" + e.Object().GetName()} })
+	classes.Informer() // asked for, so that it is started; a class is only read
+	// Last: whoever asks for health asks from now on, and asks the loop.
 	config.Health.Add("caches", func(context.Context) error {
 		if !p.Status().Synced {
 			return errors.New("the first lists are not here yet")
 		}
 		return nil
 	})
-	p.Loop = reconcile.New("storage", p.sync, reconcile.Options{Workers: 4, Gate: config.Gate, Metrics: config.Metrics})
-	p.Watch(claims.Informer(), func(e reconcile.Event) []string { return []string{"pvc/" + reconcile.KeyOf(e.Object())} })
-	p.Watch(volumes.Informer(), func(e reconcile.Event) []string { return []string{"pv/" + e.Object().GetName()} })
-	classes.Informer() // asked for, so that it is started; a class is only read
 	return p, nil
 }
 
