@@ -169,20 +169,7 @@ func (s *Store) invalid(name string, errs field.ErrorList) error {
 	if len(errs) == 0 {
 		return nil
 	}
-	return errors.NewInvalid(s.Kind.GroupKind(), name, dropRepeated(errs))
-}
-
-// dropRepeated removes errors that a strategy found again after the store had (both may check metadata).
-func dropRepeated(errs field.ErrorList) field.ErrorList {
-	seen := map[string]bool{}
-	var kept field.ErrorList
-	for _, err := range errs {
-		if text := err.Error(); !seen[text] {
-			seen[text] = true
-			kept = append(kept, err)
-		}
-	}
-	return kept
+	return errors.NewInvalid(s.Kind.GroupKind(), name, errs)
 }
 
 func (s *Store) attributes(ctx context.Context, op request.Operation, namespace, name string, w Write) *request.AdmissionAttributes {
