@@ -5,6 +5,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -64,7 +65,7 @@ func podCertificateRequests(env *registry.Env) registry.Resource {
 			return fields.Set{"spec.signerName": r.Spec.SignerName, "spec.podName": r.Spec.PodName, "spec.nodeName": string(r.Spec.NodeName)}
 		}),
 		Table: typed.Table(func(r *object) []any {
-			return []any{r.Name, r.Spec.PodName, r.Spec.ServiceAccountName, string(r.Spec.NodeName), r.Spec.SignerName, end(r)}
+			return []any{r.Name, r.Spec.PodName, r.Spec.ServiceAccountName, string(r.Spec.NodeName), r.Spec.SignerName, end(r), labels.FormatLabels(r.Spec.UnverifiedUserAnnotations)}
 		},
 			column.Name(),
 			column.Text("PodName", certificatesv1.PodCertificateRequestSpec{}.SwaggerDoc()["podName"]),
@@ -72,14 +73,16 @@ func podCertificateRequests(env *registry.Env) registry.Resource {
 			column.Text("NodeName", certificatesv1.PodCertificateRequestSpec{}.SwaggerDoc()["nodeName"]),
 			column.Text("SignerName", certificatesv1.PodCertificateRequestSpec{}.SwaggerDoc()["signerName"]),
 			column.Text("State", "Is the request Pending, Issued, Denied, or Failed?"),
+			column.Text("UnverifiedUserAnnotations", certificatesv1.PodCertificateRequestSpec{}.SwaggerDoc()["unverifiedUserAnnotations"]),
 		),
 	}
 }
 
-// end is how a request ended: its one condition.
+// end is how a request ended. Validation lets only one of these conditions in, and only as true.
 func end(r *certificatesv1.PodCertificateRequest) string {
 	for _, c := range r.Status.Conditions {
-		if c.Status == metav1.ConditionTrue {
+		switch c.Type {
+		case certificatesv1.PodCertificateRequestConditionTypeIssued, certificatesv1.PodCertificateRequestConditionTypeDenied, certificatesv1.PodCertificateRequestConditionTypeFailed:
 			return c.Type
 		}
 	}

@@ -78,7 +78,20 @@ func deviceTaintRules(env *registry.Env) registry.Resource {
 			},
 			CheckUpdate: device.ValidateTaintRuleStatus,
 		},
-		Table: typed.Table(func(r *object) []any { return []any{r.Name, column.Since(r.CreationTimestamp)} }, column.Name(), column.Age()),
+		Table: typed.Table(func(r *object) []any {
+			taint, added := r.Spec.Taint, ""
+			if taint.TimeAdded != nil {
+				added = column.Since(*taint.TimeAdded)
+			}
+			return []any{r.Name, taint.Key, taint.Value, string(taint.Effect), added, column.Since(r.CreationTimestamp)}
+		},
+			column.Name(),
+			column.Text("Key", resourcev1.DeviceTaint{}.SwaggerDoc()["key"]),
+			column.Text("Value", resourcev1.DeviceTaint{}.SwaggerDoc()["value"]),
+			column.Text("Effect", resourcev1.DeviceTaint{}.SwaggerDoc()["effect"]),
+			column.Text("TimeAdded", resourcev1.DeviceTaint{}.SwaggerDoc()["timeAdded"]),
+			column.Age(),
+		),
 	}
 }
 
@@ -119,13 +132,14 @@ func state(c *resourcev1.ResourceClaim) string {
 	if c.DeletionTimestamp != nil {
 		words = append(words, "deleted")
 	}
-	if c.Status.Allocation != nil {
-		words = append(words, "allocated")
-	} else if c.DeletionTimestamp == nil {
+	switch {
+	case c.Status.Allocation == nil && c.DeletionTimestamp == nil:
 		words = append(words, "pending")
-	}
-	if len(c.Status.ReservedFor) > 0 {
-		words = append(words, "reserved")
+	case c.Status.Allocation != nil:
+		words = append(words, "allocated")
+		if len(c.Status.ReservedFor) > 0 {
+			words = append(words, "reserved")
+		}
 	}
 	return strings.Join(words, ",")
 }
@@ -181,7 +195,7 @@ func resourceSlices(env *registry.Env) registry.Resource {
 			return "", fmt.Errorf("field label not supported for %s: %s", resourcev1.SchemeGroupVersion.WithKind("ResourceSlice"), label)
 		},
 		Table: typed.Table(func(s *object) []any {
-			return []any{s.Name, column.Or(ptr.Deref(s.Spec.NodeName, ""), "<unset>"), s.Spec.Driver, s.Spec.Pool.Name, column.Since(s.CreationTimestamp)}
+			return []any{s.Name, ptr.Deref(s.Spec.NodeName, ""), s.Spec.Driver, s.Spec.Pool.Name, column.Since(s.CreationTimestamp)}
 		},
 			column.Name(),
 			column.Text("Node", resourcev1.ResourceSliceSpec{}.SwaggerDoc()["nodeName"]),

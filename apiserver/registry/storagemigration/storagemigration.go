@@ -10,6 +10,7 @@ import (
 
 	"hyperkube/api/storagemigration/storageversionmigration"
 	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/registry/column"
 	"hyperkube/apiserver/registry/typed"
 )
 
@@ -34,5 +35,25 @@ func Resources(env *registry.Env) []registry.Resource {
 			},
 			CheckUpdate: storageversionmigration.ValidateStatusUpdate,
 		},
+		Table: typed.Table(func(m *object) []any { return []any{m.Name, m.Spec.Resource.String(), state(m)} },
+			column.Text("Name", metav1.ObjectMeta{}.SwaggerDoc()["name"]),
+			column.Text("Resource", "GroupResource to migrate"),
+			column.Text("Status", "Status of the migration"),
+		),
 	}}
+}
+
+// state is the last of the conditions that hold.
+func state(m *storagemigrationv1.StorageVersionMigration) string {
+	last := "Unknown"
+	for _, c := range m.Status.Conditions {
+		if c.Status != metav1.ConditionTrue {
+			continue
+		}
+		switch storagemigrationv1.MigrationConditionType(c.Type) {
+		case storagemigrationv1.MigrationRunning, storagemigrationv1.MigrationFailed, storagemigrationv1.MigrationSucceeded:
+			last = c.Type
+		}
+	}
+	return last
 }
