@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/errors"
@@ -53,6 +54,16 @@ type Env struct {
 // Store returns the store of a resource, nil when it is not served. Call it
 // in a request, not while the tables are being made.
 func (e *Env) Store(gr schema.GroupResource) *Store { return e.stores[gr] }
+
+// ResourceOf is the resource that serves a kind. As Store, it is for requests.
+func (e *Env) ResourceOf(kind schema.GroupVersionKind) (name string, served bool) {
+	for _, s := range e.stores {
+		if s.Kind == kind || slices.ContainsFunc(s.views, func(view *Resource) bool { return view.Kind == kind }) {
+			return s.Name, true
+		}
+	}
+	return "", false
+}
 
 // Lister reads a resource from the watch cache. What it returns is shared: never change it.
 type Lister struct {

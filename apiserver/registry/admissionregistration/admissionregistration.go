@@ -5,6 +5,8 @@
 package admissionregistration
 
 import (
+	"context"
+
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -22,7 +24,7 @@ import (
 // Resources is the table of admissionregistration.k8s.io/v1.
 func Resources(env *registry.Env) []registry.Resource {
 	return []registry.Resource{
-		validatingWebhooks(), mutatingWebhooks(), validatingPolicies(), validatingBindings(), mutatingPolicies(), mutatingBindings(),
+		validatingWebhooks(), mutatingWebhooks(), validatingPolicies(env), validatingBindings(env), mutatingPolicies(env), mutatingBindings(env),
 	}
 }
 
@@ -43,7 +45,9 @@ func validatingWebhooks() registry.Resource {
 	r.Strategy = typed.Strategy[*object]{
 		OnCreate: func(c *object) { c.Generation = 1 },
 		OnUpdate: func(c, old *object) { typed.Bump(c, c.Webhooks, old.Webhooks) },
-		Check:    func(c *object) field.ErrorList { return webhook.ValidateValidating(c, cel.Admission(false)) },
+		Check: func(c *object) field.ErrorList {
+			return append(webhook.ValidateValidating(c, cel.Admission(false)), reserved(c.Name)...)
+		},
 		CheckUpdate: func(c, old *object) field.ErrorList {
 			return webhook.ValidateValidatingUpdate(c, old, cel.Admission(false))
 		},
@@ -61,7 +65,9 @@ func mutatingWebhooks() registry.Resource {
 	r.Strategy = typed.Strategy[*object]{
 		OnCreate: func(c *object) { c.Generation = 1 },
 		OnUpdate: func(c, old *object) { typed.Bump(c, c.Webhooks, old.Webhooks) },
-		Check:    func(c *object) field.ErrorList { return webhook.ValidateMutating(c, cel.Admission(false)) },
+		Check: func(c *object) field.ErrorList {
+			return append(webhook.ValidateMutating(c, cel.Admission(false)), reserved(c.Name)...)
+		},
 		CheckUpdate: func(c, old *object) field.ErrorList {
 			return webhook.ValidateMutatingUpdate(c, old, cel.Admission(false))
 		},
@@ -74,25 +80,31 @@ var webhookColumns = []metav1.TableColumnDefinition{
 	column.Name(), column.Number("Webhooks", "Webhooks indicates the number of webhooks registered in this configuration"), column.Age(),
 }
 
-func validatingPolicies() registry.Resource {
+func validatingPolicies(env *registry.Env) registry.Resource {
 	type object = admissionregistrationv1.ValidatingAdmissionPolicy
 	r := line("validatingadmissionpolicies", "validatingadmissionpolicy", "ValidatingAdmissionPolicy")
 	r.New = func() runtime.Object { return &object{} }
 	r.NewList = func() runtime.Object { return &admissionregistrationv1.ValidatingAdmissionPolicyList{} }
 	r.Default = typed.Default(policy.SetDefaultsValidating)
-	r.Strategy = typed.Strategy[*object]{
+	ask := params{env}
+	r.Strategy = paramStrategy[*object]{path: field.NewPath("spec", "paramKind"), authorize: func(ctx context.Context, p, old *object) error {
+		if old == nil {
+			old = &object{}
+		}
+		return ask.authorizeKind(ctx, p.Spec.ParamKind, old.Spec.ParamKind)
+	}, Strategy: typed.Strategy[*object]{
 		OnCreate: func(p *object) { p.Status, p.Generation = admissionregistrationv1.ValidatingAdmissionPolicyStatus{}, 1 },
 		OnUpdate: func(p, old *object) {
 			p.Status = old.Status
 			typed.Bump(p, p.Spec, old.Spec)
 		},
 		Check: func(p *object) field.ErrorList {
-			return policy.ValidateValidating(p, cel.Admission(len(p.Spec.Variables) > 0))
+			return append(policy.ValidateValidating(p, cel.Admission(len(p.Spec.Variables) > 0)), reserved(p.Name)...)
 		},
 		CheckUpdate: func(p, old *object) field.ErrorList {
 			return policy.ValidateValidatingUpdate(p, old, cel.Admission(len(p.Spec.Variables) > 0))
 		},
-	}
+	}}
 	r.StatusStrategy = typed.Strategy[*object]{
 		OnUpdate: func(p, old *object) {
 			p.Spec = old.Spec
@@ -111,22 +123,28 @@ func validatingPolicies() registry.Resource {
 	return r
 }
 
-func mutatingPolicies() registry.Resource {
+func mutatingPolicies(env *registry.Env) registry.Resource {
 	type object = admissionregistrationv1.MutatingAdmissionPolicy
 	r := line("mutatingadmissionpolicies", "mutatingadmissionpolicy", "MutatingAdmissionPolicy")
 	r.New = func() runtime.Object { return &object{} }
 	r.NewList = func() runtime.Object { return &admissionregistrationv1.MutatingAdmissionPolicyList{} }
 	r.Default = typed.Default(policy.SetDefaultsMutating)
-	r.Strategy = typed.Strategy[*object]{
+	ask := params{env}
+	r.Strategy = paramStrategy[*object]{path: field.NewPath("spec", "paramKind"), authorize: func(ctx context.Context, p, old *object) error {
+		if old == nil {
+			old = &object{}
+		}
+		return ask.authorizeKind(ctx, p.Spec.ParamKind, old.Spec.ParamKind)
+	}, Strategy: typed.Strategy[*object]{
 		OnCreate: func(p *object) { p.Generation = 1 },
 		OnUpdate: func(p, old *object) { typed.Bump(p, p.Spec, old.Spec) },
 		Check: func(p *object) field.ErrorList {
-			return policy.ValidateMutating(p, cel.Admission(len(p.Spec.Variables) > 0))
+			return append(policy.ValidateMutating(p, cel.Admission(len(p.Spec.Variables) > 0)), reserved(p.Name)...)
 		},
 		CheckUpdate: func(p, old *object) field.ErrorList {
 			return policy.ValidateMutatingUpdate(p, old, cel.Admission(len(p.Spec.Variables) > 0))
 		},
-	}
+	}}
 	r.Table = typed.Table(func(p *object) []any {
 		return []any{p.Name, int64(len(p.Spec.Mutations)), paramKind(p.Spec.ParamKind), column.Since(p.CreationTimestamp)}
 	},
@@ -145,34 +163,60 @@ func paramKind(k *admissionregistrationv1.ParamKind) string {
 	return k.APIVersion + "/" + k.Kind
 }
 
-func validatingBindings() registry.Resource {
+func validatingBindings(env *registry.Env) registry.Resource {
 	type object = admissionregistrationv1.ValidatingAdmissionPolicyBinding
 	r := line("validatingadmissionpolicybindings", "validatingadmissionpolicybinding", "ValidatingAdmissionPolicyBinding")
 	r.New = func() runtime.Object { return &object{} }
 	r.NewList = func() runtime.Object { return &admissionregistrationv1.ValidatingAdmissionPolicyBindingList{} }
 	r.Default = typed.Default(func(b *object) { policy.SetDefaultsMatch(b.Spec.MatchResources) })
-	r.Strategy = typed.Strategy[*object]{
+	kind := func(ctx context.Context, name string) (*admissionregistrationv1.ParamKind, error) {
+		p, err := env.Store(admissionregistrationv1.Resource("validatingadmissionpolicies")).GetObject(ctx, "", name)
+		if err != nil {
+			return nil, err
+		}
+		return p.(*admissionregistrationv1.ValidatingAdmissionPolicy).Spec.ParamKind, nil
+	}
+	ask := params{env}
+	r.Strategy = paramStrategy[*object]{path: field.NewPath("spec", "paramRef"), authorize: func(ctx context.Context, b, _ *object) error {
+		return ask.authorizeRef(ctx, binding{policy: b.Spec.PolicyName, ref: b.Spec.ParamRef, kind: kind})
+	}, Strategy: typed.Strategy[*object]{
 		OnCreate: func(b *object) { b.Generation = 1 },
 		OnUpdate: func(b, old *object) { typed.Bump(b, b.Spec, old.Spec) },
-		Check:    policy.ValidateValidatingBinding,
-	}
+		Check: func(b *object) field.ErrorList {
+			return append(policy.ValidateValidatingBinding(b), reserved(b.Name)...)
+		},
+		CheckUpdate: func(b, old *object) field.ErrorList { return policy.ValidateValidatingBinding(b) },
+	}}
 	r.Table = typed.Table(func(b *object) []any {
 		return []any{b.Name, b.Spec.PolicyName, paramRef(b.Spec.ParamRef), column.Since(b.CreationTimestamp)}
 	}, bindingColumns...)
 	return r
 }
 
-func mutatingBindings() registry.Resource {
+func mutatingBindings(env *registry.Env) registry.Resource {
 	type object = admissionregistrationv1.MutatingAdmissionPolicyBinding
 	r := line("mutatingadmissionpolicybindings", "mutatingadmissionpolicybinding", "MutatingAdmissionPolicyBinding")
 	r.New = func() runtime.Object { return &object{} }
 	r.NewList = func() runtime.Object { return &admissionregistrationv1.MutatingAdmissionPolicyBindingList{} }
 	r.Default = typed.Default(func(b *object) { policy.SetDefaultsMatch(b.Spec.MatchResources) })
-	r.Strategy = typed.Strategy[*object]{
+	kind := func(ctx context.Context, name string) (*admissionregistrationv1.ParamKind, error) {
+		p, err := env.Store(admissionregistrationv1.Resource("mutatingadmissionpolicies")).GetObject(ctx, "", name)
+		if err != nil {
+			return nil, err
+		}
+		return p.(*admissionregistrationv1.MutatingAdmissionPolicy).Spec.ParamKind, nil
+	}
+	ask := params{env}
+	r.Strategy = paramStrategy[*object]{path: field.NewPath("spec", "paramRef"), authorize: func(ctx context.Context, b, _ *object) error {
+		return ask.authorizeRef(ctx, binding{policy: b.Spec.PolicyName, ref: b.Spec.ParamRef, kind: kind})
+	}, Strategy: typed.Strategy[*object]{
 		OnCreate: func(b *object) { b.Generation = 1 },
 		OnUpdate: func(b, old *object) { typed.Bump(b, b.Spec, old.Spec) },
-		Check:    policy.ValidateMutatingBinding,
-	}
+		Check: func(b *object) field.ErrorList {
+			return append(policy.ValidateMutatingBinding(b), reserved(b.Name)...)
+		},
+		CheckUpdate: func(b, old *object) field.ErrorList { return policy.ValidateMutatingBinding(b) },
+	}}
 	r.Table = typed.Table(func(b *object) []any {
 		return []any{b.Name, b.Spec.PolicyName, paramRef(b.Spec.ParamRef), column.Since(b.CreationTimestamp)}
 	}, bindingColumns...)
