@@ -10,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// v1 knows one metric: the use of CPU. All else of an autoscaler travels through
-// it in these annotations, so that who writes v1 back loses nothing.
+// v1 knows one metric: the use of CPU. All else of an autoscaler travels through it in these annotations, in the shapes that the
+// elder versions of the API gave it, so that who writes v1 back loses nothing.
 const (
 	metricsAnnotation        = "autoscaling.alpha.kubernetes.io/metrics"
 	currentMetricsAnnotation = "autoscaling.alpha.kubernetes.io/current-metrics"
@@ -19,11 +19,17 @@ const (
 	behaviorAnnotation       = "autoscaling.alpha.kubernetes.io/behavior"
 )
 
+// travelling are the annotations that only ever come of a conversion; the last two are of elder releases.
+var travelling = []string{
+	metricsAnnotation, currentMetricsAnnotation, conditionsAnnotation, behaviorAnnotation,
+	"autoscaling.alpha.kubernetes.io/scale-down-tolerance", "autoscaling.alpha.kubernetes.io/scale-up-tolerance",
+}
+
 // ToV1 is a stored autoscaler as autoscaling/v1 shows it.
 func ToV1(a *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv1.HorizontalPodAutoscaler {
 	out := &autoscalingv1.HorizontalPodAutoscaler{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "autoscaling/v1", Kind: "HorizontalPodAutoscaler"},
-		ObjectMeta: *a.ObjectMeta.DeepCopy(),
+		ObjectMeta: withoutTravelling(&a.ObjectMeta),
 		Spec: autoscalingv1.HorizontalPodAutoscalerSpec{
 			ScaleTargetRef: autoscalingv1.CrossVersionObjectReference(a.Spec.ScaleTargetRef),
 			MinReplicas:    a.Spec.MinReplicas, MaxReplicas: a.Spec.MaxReplicas,
@@ -33,31 +39,37 @@ func ToV1(a *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv1.HorizontalPod
 			CurrentReplicas: a.Status.CurrentReplicas, DesiredReplicas: a.Status.DesiredReplicas,
 		},
 	}
-	var others []autoscalingv2.MetricSpec
-	for _, m := range a.Spec.Metrics {
-		if r := m.Resource; r != nil && r.Name == v1.ResourceCPU && r.Target.AverageUtilization != nil && out.Spec.TargetCPUUtilizationPercentage == nil {
+	var others []autoscalingv1.MetricSpec
+	for i := range a.Spec.Metrics {
+		m := &a.Spec.Metrics[i]
+		switch r := m.Resource; {
+		case r == nil || r.Name != v1.ResourceCPU || r.Target.AverageUtilization == nil:
+			others = append(others, metricToV1(m))
+		case out.Spec.TargetCPUUtilizationPercentage == nil:
 			out.Spec.TargetCPUUtilizationPercentage = r.Target.AverageUtilization
-			continue
 		}
-		others = append(others, m)
 	}
-	for _, m := range a.Status.CurrentMetrics {
+	var current []autoscalingv1.MetricStatus
+	for i := range a.Status.CurrentMetrics {
+		m := &a.Status.CurrentMetrics[i]
 		if r := m.Resource; r != nil && r.Name == v1.ResourceCPU && r.Current.AverageUtilization != nil {
 			out.Status.CurrentCPUUtilizationPercentage = r.Current.AverageUtilization
 		}
+		// The use of CPU travels too, for its value beside the percentage.
+		current = append(current, currentToV1(m))
 	}
 	annotate(&out.ObjectMeta, metricsAnnotation, others, len(others) > 0)
-	annotate(&out.ObjectMeta, currentMetricsAnnotation, a.Status.CurrentMetrics, len(a.Status.CurrentMetrics) > 0)
+	annotate(&out.ObjectMeta, currentMetricsAnnotation, current, len(current) > 0)
 	annotate(&out.ObjectMeta, conditionsAnnotation, a.Status.Conditions, len(a.Status.Conditions) > 0)
-	annotate(&out.ObjectMeta, behaviorAnnotation, a.Spec.Behavior, a.Spec.Behavior != nil)
+	annotate(&out.ObjectMeta, behaviorAnnotation, behaviorToV1(a.Spec.Behavior), a.Spec.Behavior != nil)
 	return out
 }
 
-// ToV2 is what is stored of an autoscaling/v1 autoscaler.
+// ToV2 is what is stored of an autoscaling/v1 autoscaler, without its defaults.
 func ToV2(a *autoscalingv1.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPodAutoscaler {
 	out := &autoscalingv2.HorizontalPodAutoscaler{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "autoscaling/v2", Kind: "HorizontalPodAutoscaler"},
-		ObjectMeta: *a.ObjectMeta.DeepCopy(),
+		ObjectMeta: withoutTravelling(&a.ObjectMeta),
 		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
 			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference(a.Spec.ScaleTargetRef),
 			MinReplicas:    a.Spec.MinReplicas, MaxReplicas: a.Spec.MaxReplicas,
@@ -67,20 +79,41 @@ func ToV2(a *autoscalingv1.HorizontalPodAutoscaler) *autoscalingv2.HorizontalPod
 			CurrentReplicas: a.Status.CurrentReplicas, DesiredReplicas: a.Status.DesiredReplicas,
 		},
 	}
+	var others []autoscalingv1.MetricSpec
+	travelled(a.Annotations, metricsAnnotation, &others)
+	for i := range others {
+		out.Spec.Metrics = append(out.Spec.Metrics, metricToV2(&others[i]))
+	}
 	if n := a.Spec.TargetCPUUtilizationPercentage; n != nil {
 		out.Spec.Metrics = append(out.Spec.Metrics, autoscalingv2.MetricSpec{
-			Type: autoscalingv2.ResourceMetricSourceType,
-			Resource: &autoscalingv2.ResourceMetricSource{
-				Name: v1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: n},
-			},
+			Type:     autoscalingv2.ResourceMetricSourceType,
+			Resource: &autoscalingv2.ResourceMetricSource{Name: v1.ResourceCPU, Target: use(n, nil)},
 		})
 	}
-	var others []autoscalingv2.MetricSpec
-	unannotate(&out.ObjectMeta, metricsAnnotation, &others)
-	out.Spec.Metrics = append(out.Spec.Metrics, others...)
-	unannotate(&out.ObjectMeta, currentMetricsAnnotation, &out.Status.CurrentMetrics)
-	unannotate(&out.ObjectMeta, conditionsAnnotation, &out.Status.Conditions)
-	unannotate(&out.ObjectMeta, behaviorAnnotation, &out.Spec.Behavior)
+	var current []autoscalingv1.MetricStatus
+	if travelled(a.Annotations, currentMetricsAnnotation, &current) {
+		for i := range current {
+			out.Status.CurrentMetrics = append(out.Status.CurrentMetrics, currentToV2(&current[i]))
+		}
+	} else if n := a.Status.CurrentCPUUtilizationPercentage; n != nil {
+		out.Status.CurrentMetrics = []autoscalingv2.MetricStatus{{
+			Type:     autoscalingv2.ResourceMetricSourceType,
+			Resource: &autoscalingv2.ResourceMetricStatus{Name: v1.ResourceCPU, Current: autoscalingv2.MetricValueStatus{AverageUtilization: n}},
+		}}
+	}
+	travelled(a.Annotations, conditionsAnnotation, &out.Status.Conditions)
+	var behavior autoscalingv2.HorizontalPodAutoscalerBehavior
+	if travelled(a.Annotations, behaviorAnnotation, &behavior) && behavior != (autoscalingv2.HorizontalPodAutoscalerBehavior{}) {
+		out.Spec.Behavior = &behavior
+	}
+	return out
+}
+
+func withoutTravelling(m *metav1.ObjectMeta) metav1.ObjectMeta {
+	out := *m.DeepCopy()
+	for _, key := range travelling {
+		delete(out.Annotations, key)
+	}
 	return out
 }
 
@@ -99,11 +132,8 @@ func annotate(m *metav1.ObjectMeta, key string, value any, set bool) {
 	m.Annotations[key] = string(text)
 }
 
-// unannotate takes a value back; what cannot be read stays an ordinary annotation.
-func unannotate(m *metav1.ObjectMeta, key string, into any) {
-	text, ok := m.Annotations[key]
-	if !ok || json.Unmarshal([]byte(text), into) != nil {
-		return
-	}
-	delete(m.Annotations, key)
+// travelled takes a value back; what cannot be read is lost.
+func travelled(annotations map[string]string, key string, into any) bool {
+	text, ok := annotations[key]
+	return ok && json.Unmarshal([]byte(text), into) == nil
 }

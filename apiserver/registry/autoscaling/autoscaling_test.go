@@ -65,6 +65,28 @@ func TestApplyBothVersions(t *testing.T) {
 	}
 }
 
+// An applier that no longer says a field gives it up, and the default comes back: by v1's conversion, for v1's only metric.
+func TestApplyGivesUpTheTarget(t *testing.T) {
+	client, ctx := integration.Start(t).Client, context.Background()
+	body := func(more string) []byte {
+		return []byte(`{"apiVersion":"autoscaling/v1","kind":"HorizontalPodAutoscaler","metadata":{"name":"a"},"spec":{
+			"scaleTargetRef":{"apiVersion":"apps/v1","kind":"Deployment","name":"a"},"maxReplicas":3` + more + `}}`)
+	}
+	one, mine := client.AutoscalingV1().HorizontalPodAutoscalers("default"), metav1.PatchOptions{FieldManager: "me"}
+	for _, step := range []struct {
+		more string
+		want int32
+	}{{`,"targetCPUUtilizationPercentage":60`, 60}, {``, 80}, {`,"targetCPUUtilizationPercentage":70`, 70}, {``, 80}} {
+		a, err := one.Patch(ctx, "a", types.ApplyPatchType, body(step.more), mine)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := a.Spec.TargetCPUUtilizationPercentage; got == nil || *got != step.want {
+			t.Errorf("applied %q: %v, want %d", step.more, ptr.Deref(got, -1), step.want)
+		}
+	}
+}
+
 func TestApplyEvent(t *testing.T) {
 	client, ctx := integration.Start(t).Client, context.Background()
 	body := `{"apiVersion":"events.k8s.io/v1","kind":"Event","metadata":{"name":"e"},"regarding":{"kind":"Pod","namespace":"default","name":"p"},
