@@ -83,8 +83,8 @@ func TestPriorityLevel(t *testing.T) {
 		want   []string
 	}{
 		{"exempt under another name", func(p *object) { p.Spec.Type, p.Spec.Limited = "Exempt", nil }, []string{"spec.type: Invalid value: \"Exempt\": must be 'Exempt' if and only if `name` is 'exempt'"}},
-		{"nothing", func(p *object) { p.Spec.Limited = nil }, []string{"spec.limited: Required value: must not be empty when type is Limited"}},
-		{"both", func(p *object) { p.Spec.Exempt = &flowcontrolv1.ExemptPriorityLevelConfiguration{} }, []string{"spec.exempt: Forbidden: must be nil if the type is Limited"}},
+		{"nothing", func(p *object) { p.Spec.Limited = nil }, []string{"spec.limited: Required value"}},
+		{"both", func(p *object) { p.Spec.Exempt = &flowcontrolv1.ExemptPriorityLevelConfiguration{} }, []string{"spec.exempt: Forbidden"}},
 		{"numbers", func(p *object) {
 			l := p.Spec.Limited
 			l.NominalConcurrencyShares, l.LendablePercent, l.BorrowingLimitPercent = ptr.To[int32](-1), ptr.To[int32](101), ptr.To[int32](-1)

@@ -109,6 +109,14 @@ func Immutable(value, old any, path *field.Path) field.ErrorList {
 	return field.ErrorList{field.Invalid(path, shown(value), apivalidation.FieldImmutableErrorMsg)}
 }
 
+// Fixed is Immutable of a field whose immutability stands in its type (+k8s:immutable): such an error shows no value.
+func Fixed(value, old any, path *field.Path) field.ErrorList {
+	if equality.Semantic.DeepEqual(value, old) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path, nil, apivalidation.FieldImmutableErrorMsg)}
+}
+
 // shown is Untagged of what has fields, and anything else as it is.
 func shown(value any) any {
 	switch reflect.ValueOf(value).Kind() {

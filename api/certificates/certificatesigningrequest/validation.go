@@ -97,14 +97,14 @@ func validateConditions(conditions []certificatesv1.CertificateSigningRequestCon
 			allowed = []v1.ConditionStatus{v1.ConditionTrue}
 		}
 		errs = append(errs, rule.Supported(c.Status, at.Child("status"), allowed...)...)
-		if (c.Type == certificatesv1.CertificateApproved && seen.Has(certificatesv1.CertificateDenied)) ||
-			(c.Type == certificatesv1.CertificateDenied && seen.Has(certificatesv1.CertificateApproved)) {
-			errs = append(errs, field.Invalid(path, c.Type, "Approved and Denied conditions are mutually exclusive"))
-		}
 		if seen.Has(c.Type) {
 			errs = append(errs, field.Duplicate(at.Child("type"), c.Type))
 		}
 		seen.Insert(c.Type)
+	}
+	if seen.HasAll(certificatesv1.CertificateApproved, certificatesv1.CertificateDenied) {
+		const approved, denied = `conditions[{"type": "Approved"}]`, `conditions[{"type": "Denied"}]`
+		errs = append(errs, field.Invalid(path, "{"+approved+", "+denied+"}", "must specify at most one of: `"+approved+"`, `"+denied+"`"))
 	}
 	return errs
 }

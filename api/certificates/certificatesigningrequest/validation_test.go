@@ -61,8 +61,8 @@ func TestValidate(t *testing.T) {
 				condition("", "x"), condition(certificatesv1.CertificateApproved, v1.ConditionFalse), condition(certificatesv1.CertificateDenied, v1.ConditionTrue), condition(certificatesv1.CertificateDenied, ""),
 			}
 		}, []string{"status.conditions[0].type: Required value", "status.conditions[0].status: Unsupported value", "status.conditions[1].status: Unsupported value: \"False\": supported values: \"True\"",
-			"status.conditions: Invalid value … Approved and Denied conditions are mutually exclusive", "status.conditions[3].status: Required value",
-			"status.conditions[3].type: Duplicate value", "status.conditions: Invalid value … mutually exclusive"}},
+			"status.conditions[3].status: Required value", "status.conditions[3].type: Duplicate value",
+			"status.conditions: Invalid value … must specify at most one of: `conditions[{\"type\": \"Approved\"}]`, `conditions[{\"type\": \"Denied\"}]`"}},
 		{"not a certificate", func(c *certificatesv1.CertificateSigningRequest) { c.Status.Certificate = []byte("x") },
 			[]string{"status.certificate: Invalid value: \"<certificate data>\": must contain at least one CERTIFICATE PEM block"}},
 	} {

@@ -68,7 +68,7 @@ func Validate(s *discoveryv1.EndpointSlice) field.ErrorList { return validate(s,
 
 // ValidateUpdate: a slice keeps its kind of addresses.
 func ValidateUpdate(s, old *discoveryv1.EndpointSlice) field.ErrorList {
-	return append(validate(s, old), rule.Immutable(s.AddressType, old.AddressType, field.NewPath("addressType"))...)
+	return append(validate(s, old), rule.Fixed(s.AddressType, old.AddressType, field.NewPath("addressType"))...)
 }
 
 func validate(s, old *discoveryv1.EndpointSlice) field.ErrorList {
@@ -95,7 +95,7 @@ func validateEndpoints(s *discoveryv1.EndpointSlice, path *field.Path) field.Err
 func validateEndpoint(e *discoveryv1.Endpoint, kind discoveryv1.AddressType, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if len(e.Addresses) == 0 {
-		errs = append(errs, field.Required(path.Child("addresses"), "must contain at least 1 address"))
+		errs = append(errs, field.Required(path.Child("addresses"), ""))
 	} else if len(e.Addresses) > maxAddresses {
 		errs = append(errs, field.TooMany(path.Child("addresses"), len(e.Addresses), maxAddresses))
 	}

@@ -62,20 +62,12 @@ func Validate(p *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList {
 	}
 	switch spec.Type {
 	case flowcontrolv1.PriorityLevelEnablementExempt:
-		if spec.Limited != nil {
-			errs = append(errs, field.Forbidden(path.Child("limited"), "must be nil if the type is not Limited"))
-		}
 		if e := spec.Exempt; e != nil {
 			errs = append(errs, validateShares(e.NominalConcurrencyShares, path.Child("exempt"))...)
 			errs = append(errs, validateLendable(e.LendablePercent, path.Child("exempt"))...)
 		}
 	case flowcontrolv1.PriorityLevelEnablementLimited:
-		if spec.Exempt != nil {
-			errs = append(errs, field.Forbidden(path.Child("exempt"), "must be nil if the type is Limited"))
-		}
-		if spec.Limited == nil {
-			errs = append(errs, field.Required(path.Child("limited"), "must not be empty when type is Limited"))
-		} else {
+		if spec.Limited != nil {
 			errs = append(errs, validateLimited(spec.Limited, path.Child("limited"))...)
 		}
 	default:
@@ -83,7 +75,23 @@ func Validate(p *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList {
 			[]flowcontrolv1.PriorityLevelEnablement{flowcontrolv1.PriorityLevelEnablementExempt, flowcontrolv1.PriorityLevelEnablementLimited}))
 	}
 	errs = append(errs, validateFixed(p, path)...)
-	return append(errs, ValidateStatus(p)...)
+	errs = append(errs, ValidateStatus(p)...)
+	return append(errs, validateMode(spec, path)...)
+}
+
+// validateMode: the type says which of the two shapes may be there.
+func validateMode(spec *flowcontrolv1.PriorityLevelConfigurationSpec, path *field.Path) field.ErrorList {
+	errs := rule.NonEmpty(string(spec.Type), path.Child("type"))
+	switch limited := spec.Type == flowcontrolv1.PriorityLevelEnablementLimited; {
+	case limited && spec.Limited == nil:
+		errs = append(errs, field.Required(path.Child("limited"), ""))
+	case !limited && spec.Limited != nil:
+		errs = append(errs, field.Forbidden(path.Child("limited"), ""))
+	}
+	if spec.Type != flowcontrolv1.PriorityLevelEnablementExempt && spec.Exempt != nil {
+		errs = append(errs, field.Forbidden(path.Child("exempt"), ""))
+	}
+	return errs
 }
 
 // validateFixed holds the mandatory levels to what they must be.
@@ -134,15 +142,20 @@ func validateResponse(r *flowcontrolv1.LimitResponse, path *field.Path) field.Er
 	switch r.Type {
 	case flowcontrolv1.LimitResponseTypeReject:
 		if r.Queuing != nil {
-			return field.ErrorList{field.Forbidden(path.Child("queuing"), "must be nil if limited.limitResponse.type is not Limited")}
+			return field.ErrorList{field.Forbidden(path.Child("queuing"), "")}
 		}
 	case flowcontrolv1.LimitResponseTypeQueue:
 		if r.Queuing == nil {
-			return field.ErrorList{field.Required(path.Child("queuing"), "must not be empty if limited.limitResponse.type is Limited")}
+			return field.ErrorList{field.Required(path.Child("queuing"), "")}
 		}
 		return validateQueuing(r.Queuing, path.Child("queuing"))
 	default:
-		return field.ErrorList{field.NotSupported(path.Child("type"), r.Type, []flowcontrolv1.LimitResponseType{flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject})}
+		errs := field.ErrorList{field.NotSupported(path.Child("type"), r.Type, []flowcontrolv1.LimitResponseType{flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject})}
+		errs = append(errs, rule.NonEmpty(string(r.Type), path.Child("type"))...)
+		if r.Queuing != nil {
+			errs = append(errs, field.Forbidden(path.Child("queuing"), ""))
+		}
+		return errs
 	}
 	return nil
 }

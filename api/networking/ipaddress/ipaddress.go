@@ -44,5 +44,5 @@ func Validate(a *networkingv1.IPAddress) field.ErrorList {
 
 // ValidateUpdate: an address does not change hands; it is given back and taken anew.
 func ValidateUpdate(a, old *networkingv1.IPAddress) field.ErrorList {
-	return append(Validate(a), rule.Immutable(a.Spec.ParentRef, old.Spec.ParentRef, field.NewPath("spec", "parentRef"))...)
+	return append(Validate(a), rule.Fixed(a.Spec.ParentRef, old.Spec.ParentRef, field.NewPath("spec", "parentRef"))...)
 }

@@ -50,7 +50,7 @@ func validateTolerations(tolerations []v1.Toleration, path *field.Path) field.Er
 
 // ValidateUpdate: pods that run know the handler by the class's name.
 func ValidateUpdate(c, old *nodev1.RuntimeClass) field.ErrorList {
-	return append(Validate(c), rule.Immutable(c.Handler, old.Handler, field.NewPath("handler"))...)
+	return append(Validate(c), rule.Fixed(c.Handler, old.Handler, field.NewPath("handler"))...)
 }
 
 // Warnings tell of labels that nodes will not have any more.

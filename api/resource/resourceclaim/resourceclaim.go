@@ -65,7 +65,7 @@ func Validate(c *resourcev1.ResourceClaim, compile device.Compile) field.ErrorLi
 
 // ValidateUpdate: a driver may already have looked at the claim.
 func ValidateUpdate(c, old *resourcev1.ResourceClaim) field.ErrorList {
-	return rule.Immutable(c.Spec, old.Spec, field.NewPath("spec"))
+	return rule.Fixed(c.Spec, old.Spec, field.NewPath("spec"))
 }
 
 // ValidateTemplate checks a ResourceClaimTemplate on its own.

@@ -96,8 +96,8 @@ func Warnings(c *storagev1.StorageClass) []string {
 
 // ValidateUpdate: volumes were made by what the class said; it cannot say otherwise later.
 func ValidateUpdate(c, old *storagev1.StorageClass) field.ErrorList {
-	errs := append(Validate(c), rule.Immutable(c.Parameters, old.Parameters, field.NewPath("parameters"))...)
-	errs = append(errs, rule.Immutable(c.Provisioner, old.Provisioner, field.NewPath("provisioner"))...)
-	errs = append(errs, rule.Immutable(c.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy"))...)
-	return append(errs, rule.Immutable(c.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode"))...)
+	errs := append(Validate(c), rule.Fixed(c.Parameters, old.Parameters, field.NewPath("parameters"))...)
+	errs = append(errs, rule.Fixed(c.Provisioner, old.Provisioner, field.NewPath("provisioner"))...)
+	errs = append(errs, rule.Fixed(c.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy"))...)
+	return append(errs, rule.Fixed(c.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode"))...)
 }

@@ -17,12 +17,19 @@ import (
 const (
 	maxMetadataSize = 256 << 10
 	maxMessageSize  = 1024
+	maxAttacher     = 63
 )
 
 // Validate checks an attachment, the driver's answers too.
 func Validate(a *storagev1.VolumeAttachment) field.ErrorList {
 	path := field.NewPath("spec")
 	errs := rule.DriverName(a.Spec.Attacher, path.Child("attacher"))
+	for _, err := range errs {
+		if err.Type == field.ErrorTypeTooLong {
+			// The limit stands in the type (+k8s:maxLength), which counts characters.
+			*err = *field.TooLongCharacters(path.Child("attacher"), "", maxAttacher)
+		}
+	}
 	errs = append(errs, validateSource(&a.Spec.Source, path.Child("source"))...)
 	errs = append(errs, rule.DNSSubdomain(a.Spec.NodeName, path.Child("nodeName"))...)
 
@@ -74,5 +81,5 @@ func validateError(e *storagev1.VolumeError, path *field.Path) field.ErrorList {
 
 // ValidateUpdate: another volume or another node is another attachment.
 func ValidateUpdate(a, old *storagev1.VolumeAttachment) field.ErrorList {
-	return append(Validate(a), rule.Immutable(a.Spec, old.Spec, field.NewPath("spec"))...)
+	return append(Validate(a), rule.Fixed(a.Spec, old.Spec, field.NewPath("spec"))...)
 }
