@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -154,6 +155,7 @@ func (s *Server) installJudges() error {
 			PersistentVolumeClaims: lister.Cached[*corev1.PersistentVolumeClaim](env, schema.GroupResource{Resource: "persistentvolumeclaims"}),
 			PersistentVolumes:      lister.Cached[*corev1.PersistentVolume](env, schema.GroupResource{Resource: "persistentvolumes"}),
 			VolumeAttachments:      lister.Cached[*storagev1.VolumeAttachment](env, schema.GroupResource{Group: "storage.k8s.io", Resource: "volumeattachments"}),
+			PodCertificateRequests: lister.Cached[*certificatesv1.PodCertificateRequest](env, schema.GroupResource{Group: "certificates.k8s.io", Resource: "podcertificaterequests"}),
 		},
 	})
 	if err != nil {

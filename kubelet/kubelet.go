@@ -30,6 +30,7 @@ import (
 	"hyperkube/kubelet/manager"
 	"hyperkube/kubelet/pleg"
 	kubepod "hyperkube/kubelet/pod"
+	"hyperkube/kubelet/podcertificate"
 	"hyperkube/kubelet/prober"
 	"hyperkube/kubelet/remote"
 	"hyperkube/kubelet/stats"
@@ -178,7 +179,10 @@ type Kubelet struct {
 	configs  *manager.Manager
 	secrets  *manager.Manager
 	tokens   *manager.TokenManager
+	trust    *manager.TrustBundles
 	cgroups  cm.PodCgroups
+	// podCertificates are the keys that were made for pods.
+	podCertificates *podcertificate.Manager
 	// allocation is what pods were given of the node.
 	allocation *allocation.Manager
 	reasons    *reasonCache
@@ -280,6 +284,7 @@ func (kl *Kubelet) Run(ctx context.Context) (err error) {
 	group.Wait()
 	kl.configs.Wait()
 	kl.secrets.Wait()
+	kl.trust.Wait()
 	return nil
 }
 
@@ -388,6 +393,8 @@ func (kl *Kubelet) build(ctx context.Context) {
 	kl.prober = prober.NewManager(ctx, prober.Config{Status: kl.status.GetPodStatus, Prober: asker, Recorder: kl.recorder, Clock: kl.Clock})
 	kl.configs, kl.secrets = kl.newObjectManagers(ctx)
 	kl.tokens = manager.NewTokenManager(kl.Client, kl.Clock)
+	kl.trust = manager.NewTrustBundles(ctx, kl.Client)
+	kl.podCertificates = podcertificate.NewManager(podcertificate.Config{Client: kl.Client, Recorder: kl.recorder, Clock: kl.Clock, Node: kl.node})
 	kl.volumes = volume.NewManager(volume.Config{PodsDir: kl.dirs.pods, Host: volumeHost{kl}, Recorder: kl.recorder, NoMounts: kl.ContainerRuntime == "simulated"})
 	kl.cgroups = cm.NewPodCgroups(klog.FromContext(ctx), kl.cgroupRoot())
 	kl.manager = kuberuntime.NewKubeGenericRuntimeManager(kuberuntime.Config{

@@ -17,6 +17,7 @@ import (
 
 	kubecontainer "hyperkube/kubelet/container"
 	"hyperkube/kubelet/envvars"
+	"hyperkube/kubelet/podcertificate"
 )
 
 // makeEnvironmentVariables makes a container's environment. Later sources win:
@@ -251,4 +252,14 @@ func (kl *Kubelet) subPath(ctx context.Context, pod *v1.Pod, container *v1.Conta
 // GetServiceAccountToken is for projected volumes.
 func (h volumeHost) GetServiceAccountToken(ctx context.Context, namespace, name string, request *authenticationv1.TokenRequest) (string, error) {
 	return h.tokens.GetServiceAccountToken(ctx, namespace, name, request)
+}
+
+// TrustAnchors is for projected volumes.
+func (h volumeHost) TrustAnchors(source *v1.ClusterTrustBundleProjection) ([]byte, error) {
+	return h.trust.TrustAnchors(source)
+}
+
+// PodCertificate is for projected volumes.
+func (h volumeHost) PodCertificate(ctx context.Context, pod *v1.Pod, volume string, source int) (key, chain []byte, err error) {
+	return h.podCertificates.CredentialBundle(ctx, pod, podcertificate.Projection{Volume: volume, Source: source})
 }

@@ -178,6 +178,7 @@ func (kl *Kubelet) SyncTerminatedPod(ctx context.Context, pod *v1.Pod, podStatus
 	kl.configs.SetPod(pod.UID, pod.Namespace, nil)
 	kl.secrets.SetPod(pod.UID, pod.Namespace, nil)
 	kl.tokens.DeleteServiceAccountToken(pod.UID)
+	kl.podCertificates.ForgetPod(pod.UID)
 	kl.reasons.Remove(pod.UID)
 	if err := kl.cgroups.Destroy(pod.UID); err != nil {
 		return fmt.Errorf("removing the pod's cgroup: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	v1 "k8s.io/api/core/v1"
@@ -82,7 +83,7 @@ func (projectedPlugin) TearDown(Spec) error               { return nil }
 func (p projectedPlugin) SetUp(ctx context.Context, spec Spec) (string, error) {
 	payload := map[string]FileProjection{}
 	defaultMode := mode(spec.Volume.Projected.DefaultMode)
-	for _, source := range spec.Volume.Projected.Sources {
+	for i, source := range spec.Volume.Projected.Sources {
 		var err error
 		switch {
 		case source.Secret != nil:
@@ -93,6 +94,10 @@ func (p projectedPlugin) SetUp(ctx context.Context, spec Spec) (string, error) {
 			err = addDownwardAPI(p.host, spec.Pod, payload, source.DownwardAPI.Items, defaultMode)
 		case source.ServiceAccountToken != nil:
 			err = addToken(ctx, p.host, spec.Pod, payload, tokenSource{source.ServiceAccountToken, defaultMode})
+		case source.ClusterTrustBundle != nil:
+			err = addTrustAnchors(p.host, spec.Pod, payload, trustSource{source.ClusterTrustBundle, defaultMode})
+		case source.PodCertificate != nil:
+			err = addPodCertificate(ctx, p.host, spec, payload, certificateSource{source.PodCertificate, i, defaultMode})
 		default:
 			err = fmt.Errorf("a source of projected volume %q is of a kind this kubelet does not know", spec.Volume.Name)
 		}
@@ -266,13 +271,58 @@ func addToken(ctx context.Context, host Host, pod *v1.Pod, payload map[string]Fi
 	if err != nil {
 		return err
 	}
-	file := FileProjection{Data: []byte(token), Mode: source.mode}
+	payload[source.Path] = ownFile(pod, []byte(token), source.mode)
+	return nil
+}
+
+// ownFile is for those who run in the pod alone, where it says who they are.
+func ownFile(pod *v1.Pod, data []byte, mode int32) FileProjection {
+	file := FileProjection{Data: data, Mode: mode}
 	if user := onlyUser(pod); user != nil {
 		file.FsUser, file.Mode = user, 0o600
 	} else if fsGroup(pod) != nil {
 		file.Mode = 0o600
 	}
-	payload[source.Path] = file
+	return file
+}
+
+// trustSource is whom a volume is to trust, and the mode of the file.
+type trustSource struct {
+	*v1.ClusterTrustBundleProjection
+	mode int32
+}
+
+// addTrustAnchors writes the certificates of authorities. Where nobody stands behind an optional source, the file is there
+// and empty.
+func addTrustAnchors(host Host, pod *v1.Pod, payload map[string]FileProjection, source trustSource) error {
+	anchors, err := host.TrustAnchors(source.ClusterTrustBundleProjection)
+	if err != nil {
+		return err
+	}
+	payload[source.Path] = ownFile(pod, anchors, source.mode)
+	return nil
+}
+
+// certificateSource is a certificate that a volume asks for, its place among the sources, and the mode of its files.
+type certificateSource struct {
+	*v1.PodCertificateProjection
+	index int
+	mode  int32
+}
+
+// addPodCertificate writes a key and its certificate chain: into one file, which is always of one piece, or into two.
+func addPodCertificate(ctx context.Context, host Host, spec Spec, payload map[string]FileProjection, source certificateSource) error {
+	key, chain, err := host.PodCertificate(ctx, spec.Pod, spec.Volume.Name, source.index)
+	if err != nil {
+		return err
+	}
+	for path, data := range map[string][]byte{
+		source.CredentialBundlePath: slices.Concat(key, chain), source.KeyPath: key, source.CertificateChainPath: chain,
+	} {
+		if path != "" {
+			payload[path] = ownFile(spec.Pod, data, source.mode)
+		}
+	}
 	return nil
 }
 

@@ -51,6 +51,10 @@ type Host interface {
 	GetConfigMap(ctx context.Context, namespace, name string) (*v1.ConfigMap, error)
 	GetSecret(ctx context.Context, namespace, name string) (*v1.Secret, error)
 	GetServiceAccountToken(ctx context.Context, namespace, name string, request *authenticationv1.TokenRequest) (string, error)
+	// TrustAnchors are certificates of authorities, PEM.
+	TrustAnchors(source *v1.ClusterTrustBundleProjection) ([]byte, error)
+	// PodCertificate is the key and the chain, both PEM, that the given source of a volume asks for.
+	PodCertificate(ctx context.Context, pod *v1.Pod, volume string, source int) (key, chain []byte, err error)
 	GetPersistentVolumeClaim(ctx context.Context, namespace, name string) (*v1.PersistentVolumeClaim, error)
 	GetPersistentVolume(ctx context.Context, name string) (*v1.PersistentVolume, error)
 	// NodeLabels are what the node affinity of volumes is held against.

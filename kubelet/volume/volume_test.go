@@ -49,6 +49,14 @@ func (h *fakeHost) GetServiceAccountToken(_ context.Context, _, name string, r *
 	return "token of " + name, nil
 }
 
+func (h *fakeHost) TrustAnchors(source *v1.ClusterTrustBundleProjection) ([]byte, error) {
+	return []byte("anchors of " + *source.Name), nil
+}
+
+func (h *fakeHost) PodCertificate(_ context.Context, pod *v1.Pod, volume string, source int) (key, chain []byte, err error) {
+	return fmt.Appendf(nil, "key of %s, %s %d;", pod.Name, volume, source), []byte("chain"), nil
+}
+
 func (h *fakeHost) GetPersistentVolumeClaim(_ context.Context, _, name string) (*v1.PersistentVolumeClaim, error) {
 	h.asked++
 	if h.refuse != nil {
@@ -106,6 +114,30 @@ func read(t *testing.T, dir string) string {
 	}
 	sort.Strings(parts)
 	return strings.Join(parts, " ")
+}
+
+// Certificates: a bundle of authorities, and the pod's own with its key, in one file or in two, for those who run there alone.
+func TestProjectedCertificates(t *testing.T) {
+	m := newTestManager(t, &fakeHost{})
+	name, group := "all", int64(os.Getgid())
+	pod := podWith(v1.VolumeSource{Projected: &v1.ProjectedVolumeSource{Sources: []v1.VolumeProjection{
+		{ClusterTrustBundle: &v1.ClusterTrustBundleProjection{Name: &name, Path: "ca"}},
+		{PodCertificate: &v1.PodCertificateProjection{CredentialBundlePath: "both"}},
+		{PodCertificate: &v1.PodCertificateProjection{KeyPath: "key", CertificateChainPath: "leaf"}},
+	}}})
+	pod.Spec.SecurityContext = &v1.PodSecurityContext{FSGroup: &group}
+	if err := m.SetUpPod(context.Background(), pod, 0); err != nil {
+		t.Fatal(err)
+	}
+	dir := m.Mounted("u")["v0"].Path
+	if got, want := read(t, dir), "both=key of p, v0 1;chain ca=anchors of all key=key of p, v0 2; leaf=chain"; got != want {
+		t.Errorf("files %q, want %q", got, want)
+	}
+	for _, file := range []string{"both", "ca", "key", "leaf"} {
+		if info, err := os.Stat(filepath.Join(dir, file)); err != nil || info.Mode().Perm()&0o007 != 0 {
+			t.Errorf("%s: %v, %v: others may read it", file, info.Mode(), err)
+		}
+	}
 }
 
 // A projected volume has all its sources' files; changes arrive at the next sync.

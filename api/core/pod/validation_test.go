@@ -174,6 +174,13 @@ func TestValidateVolumes(t *testing.T) {
 	projected := func(sources ...v1.VolumeProjection) v1.VolumeSource {
 		return v1.VolumeSource{Projected: &v1.ProjectedVolumeSource{Sources: sources}}
 	}
+	trust := func(p v1.ClusterTrustBundleProjection) v1.VolumeProjection {
+		p.Path = "ca.pem"
+		return v1.VolumeProjection{ClusterTrustBundle: &p}
+	}
+	certificate := func(keyType, key, chain string) v1.VolumeProjection {
+		return v1.VolumeProjection{PodCertificate: &v1.PodCertificateProjection{SignerName: "example.com/s", KeyType: keyType, KeyPath: key, CertificateChainPath: chain}}
+	}
 	token := func(seconds int64) v1.VolumeProjection {
 		return v1.VolumeProjection{ServiceAccountToken: &v1.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: &seconds}}
 	}
@@ -189,6 +196,15 @@ func TestValidateVolumes(t *testing.T) {
 		"token":                    {volume(projected(token(600))), nil},
 		"token, short":             {volume(projected(token(60))), []string{"spec.volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds: Invalid value: 60: may not specify a duration less than 10 minutes"}},
 		"one path twice":           {volume(projected(token(600), token(600))), []string{"spec.volumes[0].projected.sources[1].serviceAccountToken: Invalid value … conflicting duplicate paths"}},
+		"trust":                    {volume(projected(trust(v1.ClusterTrustBundleProjection{Name: ptr.To("example.com:s:a")}))), nil},
+		"trust of a signer":        {volume(projected(trust(v1.ClusterTrustBundleProjection{SignerName: ptr.To("example.com/s"), LabelSelector: &metav1.LabelSelector{}}))), nil},
+		"trust, name and signer":   {volume(projected(trust(v1.ClusterTrustBundleProjection{Name: ptr.To("a"), SignerName: ptr.To("example.com/s")}))), []string{"spec.volumes[0].projected.sources[0].clusterTrustBundle: Invalid value … only one of name and signerName may be used"}},
+		"trust in nobody":          {volume(projected(trust(v1.ClusterTrustBundleProjection{}))), []string{"spec.volumes[0].projected.sources[0].clusterTrustBundle: Required value: either name or signerName must be specified"}},
+		"trust, name and labels":   {volume(projected(trust(v1.ClusterTrustBundleProjection{Name: ptr.To("a"), LabelSelector: &metav1.LabelSelector{}}))), []string{"spec.volumes[0].projected.sources[0].clusterTrustBundle.labelSelector: Invalid value … labelSelector must be unset if name is specified"}},
+		"certificate":              {volume(projected(certificate("ED25519", "a", "b"))), nil},
+		"certificate, no such key": {volume(projected(certificate("DSA", "a", "b"))), []string{"spec.volumes[0].projected.sources[0].podCertificate.keyType: Unsupported value"}},
+		"certificate, no file":     {volume(projected(certificate("ED25519", "", ""))), []string{"spec.volumes[0].projected.sources[0].podCertificate: Required value: specify at least one of credentialBundlePath, keyPath, and certificateChainPath"}},
+		"certificate, one file":    {volume(projected(certificate("ED25519", "a", "a"))), []string{"spec.volumes[0].projected.sources[0].podCertificate: Invalid value … conflicting duplicate paths"}},
 		"claim":                    {volume(v1.VolumeSource{PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{}}), []string{"spec.volumes[0].persistentVolumeClaim.claimName: Required value"}},
 		"downward":                 {volume(v1.VolumeSource{DownwardAPI: &v1.DownwardAPIVolumeSource{Items: []v1.DownwardAPIVolumeFile{{Path: "l", FieldRef: &v1.ObjectFieldSelector{FieldPath: "metadata.labels"}}}}}), nil},
 		"mount":                    {mount(v1.VolumeMount{Name: "v", MountPath: "/v"}), nil},

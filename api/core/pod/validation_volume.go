@@ -250,10 +250,16 @@ func validateProjected(s *v1.ProjectedVolumeSource, at *field.Path) field.ErrorL
 			claim(p.Path, at.Child("serviceAccountToken"))
 		}
 		if p := source.ClusterTrustBundle; count(p != nil, "clusterTrustBundle") {
-			errs = append(errs, rule.NonEmpty(p.Path, at.Child("clusterTrustBundle", "path"))...)
+			errs = append(errs, validateTrustProjection(p, at.Child("clusterTrustBundle"))...)
 			claim(p.Path, at.Child("clusterTrustBundle"))
 		}
-		if count(source.PodCertificate != nil, "podCertificate"); found == 0 {
+		if p := source.PodCertificate; count(p != nil, "podCertificate") {
+			errs = append(errs, validateCertificateProjection(p, at.Child("podCertificate"))...)
+			for _, path := range certificatePaths(p) {
+				claim(path, at.Child("podCertificate"))
+			}
+		}
+		if found == 0 {
 			errs = append(errs, field.Required(at, "must specify a volume type"))
 		}
 	}

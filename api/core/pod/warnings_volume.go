@@ -98,6 +98,8 @@ func projectedPaths(source *v1.VolumeProjection) ([]string, string) {
 			return []string{bundle.Path}, "ClusterTrustBundle"
 		}
 		return []string{bundle.Path}, fmt.Sprintf("ClusterTrustBundle %q", *name)
+	case source.PodCertificate != nil:
+		return certificatePaths(source.PodCertificate), "PodCertificate chain"
 	}
 	return nil, ""
 }

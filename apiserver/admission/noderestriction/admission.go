@@ -2,14 +2,16 @@
 // bound to its node. The node authorizer lets kubelets write such kinds at all; only here is the
 // object seen.
 //
-// In Kubernetes: plugin/pkg/admission/noderestriction. Left out: certificate requests of pods, and the audiences of
-// tokens (a kubelet may ask for any audience in the name of a pod of its node).
+// In Kubernetes: plugin/pkg/admission/noderestriction. Left out: the audiences of tokens (a kubelet may ask for any
+// audience in the name of a pod of its node), and the verb request-podcertificate-signer, which lets a node ask signers that
+// its pods do not name.
 package noderestriction
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -90,6 +92,8 @@ func (r *restriction) check(nodeName string, a *request.AdmissionAttributes) err
 		return admitResourceSlice(nodeName, a)
 	case schema.GroupResource{Group: "certificates.k8s.io", Resource: "certificatesigningrequests"}:
 		return admitCSR(nodeName, a)
+	case schema.GroupResource{Group: "certificates.k8s.io", Resource: "podcertificaterequests"}:
+		return r.admitPodCertificateRequest(nodeName, a)
 	}
 	return nil
 }
@@ -358,6 +362,58 @@ func admitCSR(nodeName string, a *request.AdmissionAttributes) error {
 		return fmt.Errorf("can only create a node CSR with CN=%s", name)
 	}
 	return nil
+}
+
+// admitPodCertificateRequest: a kubelet asks for certificates of pods of its node only, as what they are, and only of
+// signers that they name. Otherwise whoever holds one node could be every pod.
+func (r *restriction) admitPodCertificateRequest(nodeName string, a *request.AdmissionAttributes) error {
+	if a.Operation != request.Create {
+		return fmt.Errorf("unexpected operation %v", a.Operation)
+	}
+	asked, ok := a.Object.(*certificatesv1.PodCertificateRequest)
+	if !ok {
+		return unexpected(a)
+	}
+	spec := &asked.Spec
+	if string(spec.NodeName) != nodeName {
+		return fmt.Errorf("PodCertificateRequest.Spec.NodeName=%q, which is not the requesting node %q", spec.NodeName, nodeName)
+	}
+	node, err := r.nodes.Get("", nodeName)
+	if err != nil {
+		return fmt.Errorf("while retrieving node named in the PodCertificateRequest: %w", err)
+	}
+	if spec.NodeUID != node.UID {
+		return fmt.Errorf("PodCertificateRequest for pod %s/%s contains node UID %q which differs from node %s, %q", a.Namespace, spec.PodName, spec.NodeUID, nodeName, node.UID)
+	}
+	pod, err := r.pods.Get(a.Namespace, spec.PodName)
+	if err != nil {
+		return fmt.Errorf("while retrieving pod named in the PodCertificateRequest: %w", err)
+	}
+	_, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]
+	switch {
+	case mirror:
+		return errors.New("pod is a mirror pod")
+	case spec.PodUID != pod.UID:
+		return fmt.Errorf("PodCertificateRequest for pod %s/%s contains pod UID %q which differs from running pod %q", a.Namespace, spec.PodName, spec.PodUID, pod.UID)
+	case pod.Spec.NodeName != nodeName:
+		return fmt.Errorf("pod %q is not running on node %q", pod.Name, nodeName)
+	case spec.ServiceAccountName != pod.Spec.ServiceAccountName:
+		return fmt.Errorf("PodCertificateRequest for pod %s/%s contains serviceAccountName %q, but the pod runs as %q", a.Namespace, spec.PodName, spec.ServiceAccountName, pod.Spec.ServiceAccountName)
+	case !mountsCertificateOf(pod, spec.SignerName):
+		return fmt.Errorf("pod %q has no podCertificate projected volume source of signer %q", pod.Name, spec.SignerName)
+	}
+	return nil
+}
+
+func mountsCertificateOf(pod *corev1.Pod, signer string) bool {
+	for _, volume := range pod.Spec.Volumes {
+		if volume.Projected != nil && slices.ContainsFunc(volume.Projected.Sources, func(s corev1.VolumeProjection) bool {
+			return s.PodCertificate != nil && s.PodCertificate.SignerName == signer
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 func unexpected(a *request.AdmissionAttributes) error {

@@ -72,6 +72,24 @@ func signingRequest(t *testing.T, signer, name string) *certificatesv1.Certifica
 	}}
 }
 
+func withCertificate(p *corev1.Pod) {
+	p.Spec.ServiceAccountName = "sa"
+	p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+		Sources: []corev1.VolumeProjection{{PodCertificate: &corev1.PodCertificateProjection{SignerName: "example.com/s"}}},
+	}}}}
+}
+
+// certified asks for a certificate of the pod that has such a volume.
+func certified(change ...func(*certificatesv1.PodCertificateRequestSpec)) *certificatesv1.PodCertificateRequest {
+	r := &certificatesv1.PodCertificateRequest{Spec: certificatesv1.PodCertificateRequestSpec{
+		SignerName: "example.com/s", PodName: "certified", PodUID: "uid-of-pod", ServiceAccountName: "sa", NodeName: "n1", NodeUID: "node-uid",
+	}}
+	for _, c := range change {
+		c(&r.Spec)
+	}
+	return r
+}
+
 type write struct {
 	op       request.Operation
 	resource string // [group/]resource[:subresource]
@@ -81,7 +99,7 @@ type write struct {
 }
 
 func TestAdmit(t *testing.T) {
-	p := New(lister.Slice(schema.GroupResource{Resource: "pods"}, pod("n1", "mine"), pod("n2", "other")),
+	p := New(lister.Slice(schema.GroupResource{Resource: "pods"}, pod("n1", "mine"), pod("n2", "other"), pod("n1", "certified", withCertificate), pod("n1", "mirror", mirror, withCertificate)),
 		lister.Slice(schema.GroupResource{Resource: "nodes"}, newNode("n1")))
 	running := func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning }
 	for name, w := range map[string]write{
@@ -128,6 +146,15 @@ func TestAdmit(t *testing.T) {
 		"another's certificate":         {request.Create, "certificates.k8s.io/certificatesigningrequests", "", signingRequest(t, certificatesv1.KubeletServingSignerName, "system:node:n2"), nil, "can only create a node CSR with CN=system:node:n1"},
 		"another signer":                {request.Create, "certificates.k8s.io/certificatesigningrequests", "", signingRequest(t, "example.com/a", "jane"), nil, ""},
 		"no request":                    {request.Create, "certificates.k8s.io/certificatesigningrequests", "", &certificatesv1.CertificateSigningRequest{Spec: certificatesv1.CertificateSigningRequestSpec{SignerName: certificatesv1.KubeletServingSignerName}}, nil, "unable to parse csr"},
+		"a pod's certificate":           {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(), nil, ""},
+		"of another node":               {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.NodeName = "n2" }), nil, `which is not the requesting node "n1"`},
+		"of a node's former life":       {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.NodeUID = "before" }), nil, "contains node UID"},
+		"of another's pod":              {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.PodName = "other" }), nil, "is not running on node"},
+		"of no pod":                     {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.PodName = "none" }), nil, "while retrieving pod named in the PodCertificateRequest"},
+		"of a pod's former life":        {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.PodUID = "before" }), nil, "differs from running pod"},
+		"of another account":            {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.ServiceAccountName = "admin" }), nil, "contains serviceAccountName"},
+		"of a signer it does not name":  {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.SignerName = "example.com/t" }), nil, "has no podCertificate projected volume source of signer"},
+		"of a mirror pod":               {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.PodName = "mirror" }), nil, "pod is a mirror pod"},
 		"other kinds":                   {request.Create, "events", "", &corev1.Event{}, nil, ""},
 	} {
 		err := p.Admit(t.Context(), attributes(w, &request.User{Name: "system:node:n1", Groups: []string{"system:nodes"}}))

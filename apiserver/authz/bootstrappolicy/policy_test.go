@@ -47,10 +47,11 @@ func TestEqualInEffectToUpstream(t *testing.T) {
 	}
 }
 
-// upstreams are the rules without what view, edit and admin have of ours: to read the record.
+// upstreams are the rules without what view, edit and admin have of ours: to read the record; and without what came to
+// kubelets with v1.37: to read whom pods may trust (KEP-3257).
 func upstreams(rules []rbacv1.PolicyRule) []rbacv1.PolicyRule {
 	return slices.DeleteFunc(slices.Clone(rules), func(r rbacv1.PolicyRule) bool {
-		return len(r.NonResourceURLs) > 0 && strings.HasPrefix(r.NonResourceURLs[0], "/debug/flow/")
+		return slices.Contains(r.Resources, "clustertrustbundles") || len(r.NonResourceURLs) > 0 && strings.HasPrefix(r.NonResourceURLs[0], "/debug/flow/")
 	})
 }
 

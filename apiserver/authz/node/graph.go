@@ -15,7 +15,7 @@ import (
 //	secret, configmap, serviceaccount, claim ─► pod ─► node
 //	volume ─► claim ─► pod ─► node
 //	secret ─► volume ─► claim ─► pod ─► node
-//	volumeattachment ─► node
+//	volumeattachment, podcertificaterequest ─► node
 func (z *Authorizer) hasPathFrom(nodeName string, a request.Attributes) (bool, error) {
 	switch a.Resource {
 	case "pods":
@@ -27,6 +27,12 @@ func (z *Authorizer) hasPathFrom(nodeName string, a request.Attributes) (bool, e
 		}
 		attachment, err := z.listers.VolumeAttachments.Get("", a.Name)
 		return err == nil && attachment.Spec.NodeName == nodeName, err
+	case "podcertificaterequests":
+		if z.listers.PodCertificateRequests == nil {
+			return false, nil
+		}
+		asked, err := z.listers.PodCertificateRequests.Get(a.Namespace, a.Name)
+		return err == nil && string(asked.Spec.NodeName) == nodeName, err
 	case "persistentvolumes":
 		return z.volumeLeadsTo(nodeName, a.Name)
 	}

@@ -12,7 +12,7 @@
 //
 // In Kubernetes: plugin/pkg/auth/authorizer/node, which keeps a graph of vertices and edges
 // up to date from informers, since it has no store beside it. Left out: resource
-// claims and slices, pod certificates.
+// claims and slices.
 package node
 
 import (
@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"strings"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -36,6 +37,7 @@ type Listers struct {
 	PersistentVolumeClaims lister.Lister[*corev1.PersistentVolumeClaim]
 	PersistentVolumes      lister.Lister[*corev1.PersistentVolume]
 	VolumeAttachments      lister.Lister[*storagev1.VolumeAttachment]
+	PodCertificateRequests lister.Lister[*certificatesv1.PodCertificateRequest]
 }
 
 // Authorizer allows kubelets; of all others it has no opinion.
@@ -87,11 +89,13 @@ func (z *Authorizer) Authorize(_ context.Context, a request.Attributes) (request
 		case schema.GroupResource{Resource: "persistentvolumes"}, schema.GroupResource{Group: "storage.k8s.io", Resource: "volumeattachments"}:
 			return z.authorizeGet(nodeName, a)
 		case schema.GroupResource{Resource: "serviceaccounts"}:
-			return z.authorizeCreateToken(nodeName, a)
+			return z.authorizeServiceAccount(nodeName, a)
 		case schema.GroupResource{Group: "coordination.k8s.io", Resource: "leases"}:
 			return authorizeLease(nodeName, a)
 		case schema.GroupResource{Group: "storage.k8s.io", Resource: "csinodes"}:
 			return authorizeCSINode(nodeName, a)
+		case schema.GroupResource{Group: "certificates.k8s.io", Resource: "podcertificaterequests"}:
+			return z.authorizePodCertificateRequest(nodeName, a)
 		case schema.GroupResource{Resource: "nodes"}:
 			return authorizeNode(nodeName, a)
 		case schema.GroupResource{Resource: "pods"}:
@@ -138,6 +142,14 @@ func (z *Authorizer) authorizeGet(nodeName string, a request.Attributes) (reques
 		return no("cannot get subresource")
 	}
 	return z.authorizeRelated(nodeName, a)
+}
+
+// authorizeServiceAccount: whoever asks for a pod's certificate names its account's UID.
+func (z *Authorizer) authorizeServiceAccount(nodeName string, a request.Attributes) (request.Decision, string, error) {
+	if a.Verb == "get" && a.Subresource == "" {
+		return z.authorizeReadNamespacedObject(nodeName, a)
+	}
+	return z.authorizeCreateToken(nodeName, a)
 }
 
 func (z *Authorizer) authorizeCreateToken(nodeName string, a request.Attributes) (request.Decision, string, error) {
@@ -188,6 +200,35 @@ func authorizeCSINode(nodeName string, a request.Attributes) (request.Decision, 
 	return yes("node authorizer: its own CSINode")
 }
 
+// authorizePodCertificateRequest: a kubelet asks in the name of pods of its node, which NodeRestriction sees to, and reads
+// what became of it. The answer is a signer's to write.
+func (z *Authorizer) authorizePodCertificateRequest(nodeName string, a request.Attributes) (request.Decision, string, error) {
+	if a.Subresource != "" {
+		return no("nodes may not access the %s subresource of podcertificaterequests", a.Subresource)
+	}
+	switch a.Verb {
+	case "create":
+		return yes("node authorizer: requests for certificates of pods, which NodeRestriction limits to those of its node")
+	case "get":
+		return z.authorizeRelated(nodeName, a)
+	case "list", "watch":
+		if selects(a, "spec.nodeName", nodeName) {
+			return yes("node authorizer: the certificate requests of its node")
+		}
+		return no("can only list/watch podcertificaterequests with nodeName field selector")
+	}
+	return no("nodes may not %s podcertificaterequests", a.Verb)
+}
+
+// selects: a asks for objects only whose field has that value.
+func selects(a request.Attributes, field, value string) bool {
+	if a.FieldSelector == nil {
+		return false
+	}
+	got, found := a.FieldSelector.RequiresExactMatch(field)
+	return found && got == value
+}
+
 func ownObjectVerb(verb string) bool {
 	switch verb {
 	case "get", "create", "update", "patch", "delete":
@@ -221,10 +262,8 @@ func (z *Authorizer) authorizePod(nodeName string, a request.Attributes) (reques
 	case " get":
 		return z.authorizeRelated(nodeName, a)
 	case " list", " watch":
-		if a.FieldSelector != nil {
-			if value, ok := a.FieldSelector.RequiresExactMatch("spec.nodeName"); ok && value == nodeName {
-				return yes("node authorizer: the pods of its node")
-			}
+		if selects(a, "spec.nodeName", nodeName) {
+			return yes("node authorizer: the pods of its node")
 		}
 		if a.Name != "" {
 			return z.authorizeRelated(nodeName, a)

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -41,6 +42,9 @@ func newAuthorizer() *Authorizer {
 	return New(Listers{
 		Pods:              lister.Slice(gr("pods"), podOn("n1", "one"), podOn("n2", "two"), podOn("", "unbound"), mirror),
 		PersistentVolumes: lister.Slice(gr("persistentvolumes"), volume),
+		PodCertificateRequests: lister.Slice(gr("podcertificaterequests"),
+			&certificatesv1.PodCertificateRequest{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "pcr-one"}, Spec: certificatesv1.PodCertificateRequestSpec{NodeName: "n1"}},
+			&certificatesv1.PodCertificateRequest{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "pcr-two"}, Spec: certificatesv1.PodCertificateRequestSpec{NodeName: "n2"}}),
 		VolumeAttachments: lister.Slice(gr("volumeattachments"), &storagev1.VolumeAttachment{ObjectMeta: metav1.ObjectMeta{Name: "at"}, Spec: storagev1.VolumeAttachmentSpec{NodeName: "n1"}}),
 	}, []rbacv1.PolicyRule{{Verbs: []string{"list"}, APIGroups: []string{""}, Resources: []string{"services"}}})
 }
@@ -75,6 +79,15 @@ func TestAuthorize(t *testing.T) {
 		{q{verb: "create", resource: "serviceaccounts", sub: "token", namespace: "ns", name: "a-one"}, true, ""},
 		{q{verb: "create", resource: "serviceaccounts", sub: "token", namespace: "ns", name: "a-two"}, false, unrelated},
 		{q{verb: "create", resource: "serviceaccounts", namespace: "ns", name: "a-one"}, false, "can only create token subresource of serviceaccount"},
+		{q{verb: "get", resource: "serviceaccounts", namespace: "ns", name: "a-one"}, true, ""},
+		{q{verb: "get", resource: "serviceaccounts", namespace: "ns", name: "a-two"}, false, unrelated},
+		{q{verb: "create", group: "certificates.k8s.io", resource: "podcertificaterequests", namespace: "ns"}, true, ""},
+		{q{verb: "get", group: "certificates.k8s.io", resource: "podcertificaterequests", namespace: "ns", name: "pcr-one"}, true, ""},
+		{q{verb: "get", group: "certificates.k8s.io", resource: "podcertificaterequests", namespace: "ns", name: "pcr-two"}, false, unrelated},
+		{q{verb: "watch", group: "certificates.k8s.io", resource: "podcertificaterequests", selector: "spec.nodeName=n1"}, true, ""},
+		{q{verb: "list", group: "certificates.k8s.io", resource: "podcertificaterequests", selector: "spec.nodeName=n2"}, false, "can only list/watch podcertificaterequests with nodeName field selector"},
+		{q{verb: "delete", group: "certificates.k8s.io", resource: "podcertificaterequests", namespace: "ns", name: "pcr-one"}, false, "nodes may not delete podcertificaterequests"},
+		{q{verb: "update", group: "certificates.k8s.io", resource: "podcertificaterequests", sub: "status", namespace: "ns", name: "pcr-one"}, false, "nodes may not access the status subresource of podcertificaterequests"},
 		{q{verb: "update", group: "coordination.k8s.io", resource: "leases", namespace: "kube-node-lease", name: "n1"}, true, ""},
 		{q{verb: "create", group: "coordination.k8s.io", resource: "leases", namespace: "kube-node-lease"}, true, ""},
 		{q{verb: "update", group: "coordination.k8s.io", resource: "leases", namespace: "kube-node-lease", name: "n2"}, false, "can only access node lease with the same name as the requesting node"},
