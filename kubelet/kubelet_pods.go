@@ -335,9 +335,13 @@ func (kl *Kubelet) makeMounts(ctx context.Context, pod *v1.Pod, container *v1.Co
 			mounts = append(mounts, &runtimeapi.Mount{ContainerPath: containerPath, Image: image, ImageSubPath: subPath, Readonly: true})
 			continue
 		}
+		recursive, err := recursiveReadOnly(mount, kl.state.recursiveReadOnlyMounts())
+		if err != nil {
+			return nil, fmt.Errorf("failed to resolve recursive read-only mode: %w", err)
+		}
 		mounts = append(mounts, &runtimeapi.Mount{
 			ContainerPath: containerPath, HostPath: hostPath, Readonly: mount.ReadOnly || volume.ReadOnly,
-			Propagation: propagation(mount.MountPropagation), RecursiveReadOnly: kl.recursiveReadOnly(mount),
+			Propagation: propagation(mount.MountPropagation), RecursiveReadOnly: recursive,
 		})
 	}
 	if !hostsMounted && len(hosts.podIPs) > 0 {
@@ -370,17 +374,23 @@ func propagation(mode *v1.MountPropagationMode) runtimeapi.MountPropagation {
 	return runtimeapi.MountPropagation_PROPAGATION_HOST_TO_CONTAINER
 }
 
-func (kl *Kubelet) recursiveReadOnly(mount v1.VolumeMount) bool {
+// recursiveReadOnly says whether the mounts below a mount are to be read-only too
+// (KEP-3857). A runtime that is not able to would leave them writable without a
+// word: who insists on it gets no container instead.
+func recursiveReadOnly(mount v1.VolumeMount, supported bool) (bool, error) {
 	if mount.RecursiveReadOnly == nil || !mount.ReadOnly {
-		return false
+		return false, nil
 	}
 	switch *mount.RecursiveReadOnly {
 	case v1.RecursiveReadOnlyEnabled:
-		return true
+		if !supported {
+			return false, fmt.Errorf("volume %q requested recursive read-only mode, but it is not supported by the runtime", mount.Name)
+		}
+		return true, nil
 	case v1.RecursiveReadOnlyIfPossible:
-		return kl.state.recursiveReadOnlyMounts()
+		return supported, nil
 	}
-	return false
+	return false, nil
 }
 
 // volumeHost is the kubelet as volumes see it.

@@ -58,6 +58,11 @@ func NewImageManager(runtime runtimeapi.ImageServiceClient, recorder record.Even
 	return &ImageManager{runtime: runtime, recorder: recorder, clock: c, backOff: backOff}
 }
 
+// localRegistry begins the names of images that exist only on nodes. Our own runtime
+// answers a pull with what is there; another one would ask for a host of that name,
+// and `kubectl create deployment`, whose policy is Always, could not use the demo image.
+const localRegistry = "hyperkube.local/"
+
 // Request is one image that a pod needs, for a container or as a volume.
 type Request struct {
 	Pod        *v1.Pod
@@ -85,7 +90,11 @@ func (m *ImageManager) EnsureImageExists(ctx context.Context, r Request) (Image,
 		message := fmt.Sprintf("Failed to inspect image %q: %v", r.Image, err)
 		return fail(v1.EventTypeWarning, "InspectFailed", message, &PullError{Reason: kubecontainer.ErrImageInspect, Message: message})
 	}
-	if !shouldPullImage(r.PullPolicy, present != nil) {
+	policy := r.PullPolicy
+	if strings.HasPrefix(name, localRegistry) && present != nil {
+		policy = v1.PullNever
+	}
+	if !shouldPullImage(policy, present != nil) {
 		if present == nil {
 			message := fmt.Sprintf("Container image %q is not present with pull policy of Never", r.Image)
 			return fail(v1.EventTypeWarning, "ErrImageNeverPull", message, &PullError{Reason: kubecontainer.ErrImageNeverPull, Message: message})
@@ -169,8 +178,11 @@ func (m *ImageManager) imageStatus(ctx context.Context, spec *runtimeapi.ImageSp
 
 func toImage(i *runtimeapi.Image) Image {
 	image := Image{Ref: i.Id, Username: i.Username}
-	if i.Uid != nil {
+	switch {
+	case i.Uid != nil:
 		image.UID = &i.Uid.Value
+	case i.Username == "":
+		image.UID = new(int64) // it names nobody: root (containerd leaves it at that)
 	}
 	return image
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 func TestApplyDefaultImageTag(t *testing.T) {
@@ -41,5 +42,18 @@ func TestCredentials(t *testing.T) {
 		if got != want {
 			t.Errorf("%s: %q, want %q", image, got, want)
 		}
+	}
+}
+
+// An image that names no user is root's, whether or not the runtime says so: runAsNonRoot goes by it.
+func TestImageWithoutUserIsRoots(t *testing.T) {
+	if got := toImage(&runtimeapi.Image{}); got.UID == nil || *got.UID != 0 {
+		t.Errorf("no user: %v", got.UID)
+	}
+	if got := toImage(&runtimeapi.Image{Username: "web"}); got.UID != nil {
+		t.Errorf("a user by name: %v", *got.UID)
+	}
+	if got := toImage(&runtimeapi.Image{Uid: &runtimeapi.Int64Value{Value: 7}}); got.UID == nil || *got.UID != 7 {
+		t.Errorf("user 7: %v", got.UID)
 	}
 }

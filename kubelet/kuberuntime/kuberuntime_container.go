@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	v1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/klog/v2"
@@ -64,6 +66,10 @@ func (m *kubeGenericRuntimeManager) startContainer(ctx context.Context, s *conta
 	}
 	created, err := m.Runtime.CreateContainer(ctx, &runtimeapi.CreateContainerRequest{PodSandboxId: s.sandboxID, Config: config, SandboxConfig: s.sandboxConfig})
 	if err != nil {
+		if len(volumes) > 0 && status.Code(err) == codes.Unknown {
+			// A runtime that does not know Mount.image sees a mount of nothing, and no word of CRI tells us beforehand.
+			err = fmt.Errorf("%w (the container mounts an image as a volume, which its runtime may not know: containerd does from 2.1 on)", err)
+		}
 		m.event(pod, container, v1.EventTypeWarning, "Failed", "Error: "+err.Error())
 		return err.Error(), kubecontainer.ErrCreateContainer
 	}

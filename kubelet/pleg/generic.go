@@ -22,6 +22,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/klog/v2"
@@ -204,6 +206,9 @@ func (g *GenericPLEG) followEvents(ctx context.Context) {
 		}
 		g.setEvented(false)
 		logger.V(4).Info("The runtime sends no events, relisting every second", "err", err)
+		if status.Code(err) == codes.Unimplemented {
+			return // it never will: containerd before 1.7
+		}
 		select {
 		case <-ctx.Done():
 		case <-g.clock.After(5 * time.Second):

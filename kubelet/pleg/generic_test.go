@@ -6,7 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	testingclock "k8s.io/utils/clock/testing"
 
 	kubecontainer "hyperkube/kubelet/container"
@@ -64,5 +67,20 @@ func TestHealthy(t *testing.T) {
 	g.Relist(context.Background())
 	if err := g.Healthy(); err != nil {
 		t.Errorf("unhealthy after a relist: %v", err)
+	}
+}
+
+// A runtime that has no stream of events is asked for it once, not for ever.
+func TestRuntimeWithoutEvents(t *testing.T) {
+	asked := 0
+	g := NewGenericPLEG(nil, func(context.Context) (interface {
+		Recv() (*runtimeapi.ContainerEventResponse, error)
+	}, error) {
+		asked++
+		return nil, status.Error(codes.Unimplemented, "method GetContainerEvents not implemented")
+	}, testingclock.NewFakeClock(time.Unix(0, 0)))
+	g.followEvents(t.Context()) // it returns: the clock stands still
+	if asked != 1 || g.isEvented() {
+		t.Errorf("asked %d times, evented %v", asked, g.isEvented())
 	}
 }
