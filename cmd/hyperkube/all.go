@@ -128,6 +128,7 @@ func (o *allOptions) examineHost() error {
 	if err != nil {
 		return err
 	}
+	h.otherRuntime = o.RuntimeEndpoint != ""
 	ignore := []string{"ports"} // who finds a port taken says so at once, with the same words
 	if slices.Contains(o.Disable, "proxy") {
 		ignore = append(ignore, "iptables", "iptables-chains")

@@ -103,7 +103,11 @@ type host struct {
 	name    string
 	now     time.Time
 	// running: the cluster of dataDir runs, and may hold its own ports.
-	running  bool
+	running bool
+	// otherRuntime: pods get their network from a runtime that is not ours, which
+	// keeps it while no cluster runs.
+	otherRuntime bool
+
 	lookPath func(string) (string, error)
 	output   func(name string, args ...string) (string, error)
 	networks func() ([]net.Addr, error)

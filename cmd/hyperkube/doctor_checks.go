@@ -193,10 +193,11 @@ func checkRanges(h *host) finding {
 		if err != nil {
 			return finding{Level: fail, Found: fmt.Sprintf("range of %s: %v", ours.what, err), Fix: "mend cluster.yaml in " + h.dataDir}
 		}
+		expected := h.running || h.otherRuntime && ours.what == "pods"
 		for _, address := range addresses {
 			network, isNetwork := address.(*net.IPNet)
-			if !isNetwork || h.running && prefix.Contains(netip.MustParseAddr(network.IP.String())) {
-				continue // what a running cluster has there is its own bridge
+			if !isNetwork || expected && prefix.Contains(netip.MustParseAddr(network.IP.String())) {
+				continue // what a running cluster has there is its own bridge, or that of the runtime which it uses
 			}
 			theirs, err := netip.ParsePrefix(network.String())
 			if err == nil && prefix.Overlaps(theirs.Masked()) {

@@ -90,6 +90,10 @@ func TestDoctor(t *testing.T) {
 		"pods overlap": {"address-ranges", fail, func(h *host) {
 			h.networks = func() ([]net.Addr, error) { return []net.Addr{ipNet("10.0.0.7/8")}, nil }
 		}, "overlaps this host's network 10.0.0.7/8", "--cluster-cidr"},
+		"Services overlap, with another runtime": {"address-ranges", fail, func(h *host) {
+			h.otherRuntime = true
+			h.networks = func() ([]net.Addr, error) { return []net.Addr{ipNet("10.244.0.1/24"), ipNet("10.96.0.1/16")}, nil }
+		}, "Services, 10.96.0.0/16, overlaps this host's network 10.96.0.1/16", "--service-cluster-ip-range"},
 		"disk full": {"disk", warn, func(h *host) {
 			h.disk = func(string) (disk, error) { return disk{free: 5, size: 100, freeInodes: 9, inodes: 10}, nil }
 		}, "less than 10 %", "--data-dir"},

@@ -14,12 +14,15 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"hyperkube/cmd/box/tools"
 	"hyperkube/component"
 	"hyperkube/cri"
+	"hyperkube/cri/embedded"
+	"hyperkube/cri/images"
 	"hyperkube/pki"
 )
 
-const imageUsage = "usage: hyperkube image ls | pull REF | rm REF | load FILE.tar  [--data-dir DIR]"
+const imageUsage = "usage: hyperkube image ls | pull REF | rm REF | load FILE.tar | save FILE.tar  [--data-dir DIR]"
 
 // imageOptions is the command line of `hyperkube image VERB`.
 type imageOptions struct {
@@ -35,8 +38,12 @@ type imageOptions struct {
 //	image pull REF     from a registry
 //	image rm REF       unless a container uses it
 //	image load FILE    an archive of `docker save` or in OCI layout
+//	image save FILE    hyperkube.local/demo and /pause, for a runtime that is not ours; needs no cluster
 func runImage(ctx context.Context, args []string) error {
 	verbs := map[string]func(context.Context, *imageClient, []string) error{"ls": imageList, "pull": imagePull, "rm": imageRemove, "load": imageLoad}
+	if len(args) == 2 && args[0] == "save" {
+		return imageSave(args[1])
+	}
 	if len(args) == 0 || verbs[args[0]] == nil {
 		return &component.UsageError{Err: errors.New(imageUsage)}
 	}
@@ -166,5 +173,31 @@ func imageLoad(ctx context.Context, c *imageClient, files []string) error {
 			fmt.Println("loaded", image)
 		}
 	}
+	return nil
+}
+
+// imageSave writes the images that our own runtime makes itself. They are made of the
+// program that this build carries, or of this program.
+func imageSave(path string) (err error) {
+	bin, err := os.MkdirTemp("", "hyperkube-bin-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(bin)
+	box, ok, err := embedded.Install("box", bin)
+	if err == nil && !ok {
+		box, err = os.Executable()
+	}
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(images.SaveLocal(f, box, tools.Names()), f.Close()); err != nil {
+		return errors.Join(fmt.Errorf("writing %s: %w", path, err), os.Remove(path))
+	}
+	fmt.Printf("saved %s and %s\n", images.DemoImage, images.PauseImage)
 	return nil
 }

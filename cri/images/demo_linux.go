@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -88,45 +87,4 @@ func (s *Store) demoLayer(program *os.File, tools []string) (path, diffID string
 		return "", "", err
 	}
 	return f.Name(), fmt.Sprintf("sha256:%x", digest.Sum(nil)), nil
-}
-
-// writeDemo writes what a small system has: a user or two, a home, a place for
-// temporary files.
-func writeDemo(archive *tar.Writer, program *os.File, tools []string) error {
-	put := func(h tar.Header, content string) error {
-		h.ModTime, h.Size = time.Unix(0, 0), int64(len(content))
-		if err := archive.WriteHeader(&h); err != nil {
-			return err
-		}
-		_, err := io.WriteString(archive, content)
-		return err
-	}
-	var errs []error
-	for _, dir := range []string{"bin", "etc", "home", "root", "var", "run", "proc", "sys", "dev"} {
-		errs = append(errs, put(tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755}, ""))
-	}
-	errs = append(errs,
-		put(tar.Header{Typeflag: tar.TypeDir, Name: "tmp", Mode: 0o1777}, ""),
-		put(tar.Header{Typeflag: tar.TypeReg, Name: "etc/passwd", Mode: 0o644}, "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"),
-		put(tar.Header{Typeflag: tar.TypeReg, Name: "etc/group", Mode: 0o644}, "root:x:0:\nnobody:x:65534:\n"),
-		put(tar.Header{Typeflag: tar.TypeReg, Name: "etc/nsswitch.conf", Mode: 0o644}, "hosts: files dns\n"))
-	for _, tool := range tools {
-		errs = append(errs, put(tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + tool, Linkname: "box", Mode: 0o777}, ""))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	info, err := program.Stat()
-	if err != nil {
-		return err
-	}
-	if _, err := program.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	header := tar.Header{Typeflag: tar.TypeReg, Name: "bin/box", Mode: 0o755, Size: info.Size(), ModTime: time.Unix(0, 0)}
-	if err := archive.WriteHeader(&header); err != nil {
-		return err
-	}
-	_, err = io.Copy(archive, program)
-	return err
 }

@@ -23,7 +23,8 @@
 //   - All chains and the bridge carry names derived from the data directory: two
 //     clusters share none, and CleanUp removes all of them and nothing else.
 //   - Our plugins run inside this process when we call them, and as programs when
-//     others do; they do the same.
+//     others do; they do the same. Those others need a plugin "loopback" too, which we
+//     are by that name.
 //   - IPv4 only.
 //
 // Read first: `cri/network/network_linux.go:Network.Add`, `cri/network/bridge_linux.go:bridge`,

@@ -262,7 +262,10 @@ var plugins = map[string]plugin{bridgePlugin: bridge{}, portmapPlugin: portmap{}
 // specification, section 2). handled is false if name is none of ours.
 func PluginMain(name string, in io.Reader, out io.Writer) (code int, handled bool) {
 	p, ok := plugins[filepath.Base(name)]
-	if !ok {
+	switch {
+	case filepath.Base(name) == loopbackPlugin:
+		p = loopback{}
+	case !ok:
 		return 0, false
 	}
 	conf, err := io.ReadAll(in)

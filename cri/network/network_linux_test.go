@@ -254,6 +254,7 @@ func TestPluginAsAProgram(t *testing.T) {
 	conf, _ := json.Marshal(list.Plugins[0])
 	ns := namespace(t)
 	call := func(command string) string {
+		t.Helper()
 		cmd := exec.Command(filepath.Join(n.cfg.BinDir, bridgePlugin))
 		cmd.Env = append(os.Environ(), "CNI_COMMAND="+command, "CNI_CONTAINERID=x", "CNI_NETNS="+ns, "CNI_IFNAME=eth0", "CNI_PATH="+n.cfg.BinDir)
 		cmd.Stdin = bytes.NewReader(conf)
@@ -330,5 +331,27 @@ func TestBridgeOfAnotherClusterIsRefused(t *testing.T) {
 	}
 	if _, err := n.Add(context.Background(), &Pod{ID: "second", NetNS: namespace(t)}); err != nil {
 		t.Errorf("after the first is gone: %v", err)
+	}
+}
+
+// containerd calls the plugin "loopback" for each sandbox, in version 0.3.1 of the specification.
+func TestLoopbackIsSetUp(t *testing.T) {
+	ns := namespace(t)
+	call := func(command string) (string, error) {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Args[0] = "/usr/lib/cni/loopback"
+		cmd.Env = append(os.Environ(), "CNI_COMMAND="+command, "CNI_CONTAINERID=x", "CNI_NETNS="+ns, "CNI_IFNAME=lo", "CNI_PATH=/usr/lib/cni")
+		cmd.Stdin = strings.NewReader(`{"cniVersion": "0.3.1", "name": "cni-loopback", "type": "loopback"}`)
+		out, err := cmd.Output()
+		return string(out), err
+	}
+	if out, err := call("CHECK"); err == nil {
+		t.Errorf("CHECK of a link that is down: %s", out)
+	}
+	for _, command := range []string{"ADD", "CHECK", "DEL", "DEL"} {
+		out, err := call(command)
+		if err != nil || command == "ADD" && (!strings.Contains(out, `"cniVersion": "0.3.1"`) || !strings.Contains(out, "127.0.0.1/8")) {
+			t.Errorf("%s: %v: %s", command, err, out)
+		}
 	}
 }

@@ -29,7 +29,7 @@ type pluginArgs struct {
 }
 
 // supported are the versions of the specification whose calls we answer.
-var supported = version.PluginSupports("0.4.0", "1.0.0", "1.1.0")
+var supported = version.PluginSupports("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
 // call performs one CNI command, and returns what belongs on standard output.
 func call(ctx context.Context, p plugin, conf []byte, environ []string) ([]byte, error) {

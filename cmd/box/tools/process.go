@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"os/user"
 	"path/filepath"
 	"sort"
@@ -150,6 +151,16 @@ func groupName(gid int) string {
 		return g.Name
 	}
 	return strconv.Itoa(gid)
+}
+
+// pause is the first process of a sandbox, for runtimes that need one to hold its
+// namespaces. It lets the kernel reap who loses its parent, and ends when it is told to.
+func pause(*call) int {
+	signal.Ignore(syscall.SIGCHLD)
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
+	<-stop
+	return 0
 }
 
 // sleep takes seconds (fractions too), or a duration such as 2m, or "infinity".

@@ -40,7 +40,7 @@ func table() map[string]func(*call) int {
 		"cat": cat, "ls": ls, "stat": stat, "touch": touch, "rm": rm, "mkdir": mkdir, "mv": mv, "cp": cp, "tar": tarTool, "ln": ln, "chmod": chmod, "mount": mount,
 		"echo": echo, "printf": viaShell, "test": viaShell, "[": viaShell, "true": succeed, "false": fail, "seq": seq,
 		"grep": grep, "cut": cut, "sed": sed, "head": head, "tail": tail, "wc": wc, "sort": sortLines, "tr": tr,
-		"ps": ps, "kill": kill, "id": id, "env": env, "sleep": sleep, "date": date, "hostname": hostname,
+		"ps": ps, "kill": kill, "id": id, "env": env, "sleep": sleep, "pause": pause, "date": date, "hostname": hostname,
 		"wget": wget, "nc": nc, "nslookup": nslookup, "getent": getent, "ip": ip,
 	}
 }
