@@ -4,13 +4,18 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
+
+	"hyperkube/client"
+	"hyperkube/component"
 )
 
 // The Lease is upstream's, so that an upstream kube-scheduler beside this one
@@ -34,41 +39,42 @@ func (sched *Scheduler) runWhileLeading(ctx context.Context) {
 		sched.loop(ctx)
 		return
 	}
+	// It outlives ctx: that the leader stepped down is the last event.
+	events := client.NewEventBroadcaster(record.WithContext(component.Outliving(ctx)))
+	defer events.Shutdown()
+	events.StartRecording(sched.client)
+	lock := &resourcelock.LeaseLock{
+		LeaseMeta: metav1.ObjectMeta{Namespace: leaseNamespace, Name: leaseName},
+		Client:    sched.client.CoordinationV1(),
+		LockConfig: resourcelock.ResourceLockConfig{
+			Identity:      sched.cfg.Identity,
+			EventRecorder: events.NewRecorder(scheme.Scheme, v1.EventSource{Component: sched.cfg.Profiles[0].SchedulerName}),
+		},
+	}
 	for ctx.Err() == nil {
-		if err := sched.leadOnce(ctx); err != nil {
+		if err := sched.leadOnce(ctx, lock); err != nil {
 			klog.FromContext(ctx).Error(err, "Leader election failed to start")
 			return
 		}
 	}
 }
 
-// leadOnce waits for the Lease, runs the loop, and returns when the Lease is lost
-// and the loop has stopped.
-func (sched *Scheduler) leadOnce(ctx context.Context) error {
+// leadOnce waits for the Lease, and runs the loop while it is held. It returns after
+// the loop has stopped; only then is the Lease given back.
+//
+// The obvious way is to run the elector until ctx is done. It gives the Lease back at
+// that moment, while the loop still finishes its turn beside the next leader's.
+func (sched *Scheduler) leadOnce(ctx context.Context, lock resourcelock.Interface) error {
 	logger := klog.FromContext(ctx)
-	// The elector starts OnStartedLeading in a goroutine and does not wait for it.
-	// Whoever is first to swap entered decides whether the loop runs at all.
-	var entered atomic.Bool
-	loopDone := make(chan struct{})
+	// The elector outlives ctx: it must hold the Lease until the loop has ended.
+	electorCtx, stopElector := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopElector()
+	won := make(chan context.Context, 1)
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: leaseNamespace, Name: leaseName},
-			Client:     sched.client.CoordinationV1(),
-			LockConfig: resourcelock.ResourceLockConfig{Identity: sched.cfg.Identity},
-		},
-		Name: leaseName, LeaseDuration: sched.cfg.LeaseDuration, RenewDeadline: sched.cfg.RenewDeadline, RetryPeriod: sched.cfg.RetryPeriod,
+		Lock: lock, Name: leaseName, LeaseDuration: sched.cfg.LeaseDuration, RenewDeadline: sched.cfg.RenewDeadline, RetryPeriod: sched.cfg.RetryPeriod,
 		ReleaseOnCancel: true,
 		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(ctx context.Context) {
-				if !entered.CompareAndSwap(false, true) {
-					return
-				}
-				defer close(loopDone)
-				logger.Info("Holding the lease", "lease", leaseNamespace+"/"+leaseName, "identity", sched.cfg.Identity)
-				sched.leading.set(true)
-				sched.loop(ctx)
-				sched.leading.set(false)
-			},
+			OnStartedLeading: func(held context.Context) { won <- held },
 			OnStoppedLeading: func() {},
 			OnNewLeader: func(identity string) {
 				if identity != sched.cfg.Identity {
@@ -81,14 +87,33 @@ func (sched *Scheduler) leadOnce(ctx context.Context) error {
 		return err
 	}
 	sched.leading.follow(elector)
-	elector.Run(ctx)
-	if !entered.CompareAndSwap(false, true) {
-		<-loopDone
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		elector.Run(electorCtx)
+	}()
+	select {
+	case held := <-won:
+		logger.Info("Holding the lease", "lease", leaseNamespace+"/"+leaseName, "identity", sched.cfg.Identity)
+		sched.leading.set(true)
+		sched.loop(whileBoth(ctx, held))
+		sched.leading.set(false)
+	case <-ctx.Done():
+	case <-ended:
 	}
+	stopElector()
+	<-ended
 	if ctx.Err() == nil {
 		logger.Info("The lease was lost, the loop has stopped; competing for it again")
 	}
 	return nil
+}
+
+// whileBoth has ctx's values and ends when either ends.
+func whileBoth(ctx, held context.Context) context.Context {
+	both, cancel := context.WithCancel(ctx)
+	context.AfterFunc(held, cancel)
+	return both
 }
 
 // leaderState is what health checks ask.

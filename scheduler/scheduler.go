@@ -162,7 +162,7 @@ func New(cfg Config) (*Scheduler, error) {
 //	2: start the informers and wait until the cache has seen what is there
 //	3: start the timers of the queue
 //	4: schedule, while leading
-//	5: wait for the binding cycles, then stop the informers
+//	5: stop the timers, then the informers
 func (sched *Scheduler) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -201,17 +201,18 @@ func (sched *Scheduler) Run(ctx context.Context) error {
 	logger.Info("Starting to schedule", "schedulers", slices.Sorted(maps.Keys(sched.frameworks)))
 	sched.runWhileLeading(ctx)
 
-	// Step 5: wait for the binding cycles, then stop the informers
-	sched.bindings.Wait()
+	// Step 5: stop the timers, then the informers
 	timers.Wait()
 	return nil
 }
 
-// loop is the scheduler's work while it leads.
+// loop is the scheduler's work while it leads. It returns after the last binding cycle:
+// a Binding that comes later could fill the gap that the next leader has given away.
 func (sched *Scheduler) loop(ctx context.Context) {
 	for ctx.Err() == nil {
 		sched.ScheduleOne(ctx)
 	}
+	sched.bindings.Wait()
 }
 
 // buildFrameworks makes the plugins of each profile, and the queue; recorder makes what a

@@ -52,8 +52,12 @@ func newCluster(t *testing.T, configure func(*Config), objects ...runtime.Object
 	}
 	c.client.PrependReactor("create", "pods", c.bind)
 	c.client.PrependReactor("create", "events", func(action clienttesting.Action) (bool, runtime.Object, error) {
-		e := action.(clienttesting.CreateAction).GetObject().(*eventsv1.Event)
-		c.events <- e.Reason + ": " + e.Note
+		switch e := action.(clienttesting.CreateAction).GetObject().(type) {
+		case *eventsv1.Event:
+			c.events <- e.Reason + ": " + e.Note
+		case *v1.Event: // of the Lease: the elector knows the old kind only
+			c.events <- e.InvolvedObject.Kind + " " + e.Reason + ": " + e.Message
+		}
 		return false, nil, nil
 	})
 	c.client.PrependReactor("patch", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
