@@ -12,16 +12,23 @@ import (
 // ended it, and which do not return it: people see an error line for every
 // `kubectl exec` otherwise.
 func Demoted(ctx context.Context) context.Context {
-	logger := klog.FromContext(ctx)
-	return klog.NewContext(ctx, logger.WithSink(demoted{logger.GetSink(), nil}))
+	return klog.NewContext(ctx, demote(klog.FromContext(ctx), nil))
 }
 
 // Outliving returns a context that goes on when ctx has ended, but whose logger
 // tells errors as information then. It is for what says the last words of a
 // component, such as events of its stop: that some are cut off is as it should be.
 func Outliving(ctx context.Context) context.Context {
-	logger := klog.FromContext(ctx)
-	return klog.NewContext(context.WithoutCancel(ctx), logger.WithSink(demoted{logger.GetSink(), ctx.Done()}))
+	return klog.NewContext(context.WithoutCancel(ctx), demote(klog.FromContext(ctx), ctx.Done()))
+}
+
+// demote wraps the logger's sink. A logger without one, such as the zero Logger, says
+// nothing and stays as it is.
+func demote(logger klog.Logger, after <-chan struct{}) klog.Logger {
+	if logger.GetSink() == nil {
+		return logger
+	}
+	return logger.WithSink(demoted{logger.GetSink(), after})
 }
 
 // demoted turns errors into information, once after is closed; always if it is nil.

@@ -39,3 +39,13 @@ func TestOutliving(t *testing.T) {
 		t.Error("the context ended with its parent")
 	}
 }
+
+// TestQuietWithoutSink: a logger that says nothing says nothing here as well; it does not end the process.
+func TestQuietWithoutSink(t *testing.T) {
+	ctx, cancel := context.WithCancel(klog.NewContext(context.Background(), klog.Logger{}))
+	klog.FromContext(Demoted(ctx)).WithName("n").Error(errors.New("broken pipe"), "Copying")
+	outliving := Outliving(ctx)
+	klog.FromContext(outliving).WithValues("k", "v").Error(nil, "before")
+	cancel()
+	klog.FromContext(outliving).Error(nil, "after")
+}
