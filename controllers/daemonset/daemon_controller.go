@@ -266,7 +266,11 @@ func (dsc *DaemonSetsController) podsShouldBeOnNode(ctx context.Context, t *turn
 		}
 		return false, remove
 	}
-	// With surge, one of the newest revision may stand beside one older; the oldest of each stays.
+	if len(running) == 0 {
+		return shouldRun, remove // with surge, the next does not wait for the end of the last
+	}
+	// With surge, one of the newest revision may stand beside one older; the oldest of each
+	// stays, and the older one only while it is ready: it serves until the newer one does.
 	var oldPods, newPods []*corev1.Pod
 	for _, pod := range running {
 		if t.updated(pod) {
@@ -275,7 +279,11 @@ func (dsc *DaemonSetsController) podsShouldBeOnNode(ctx context.Context, t *turn
 			oldPods = append(oldPods, pod)
 		}
 	}
-	remove = append(remove, oldPods[min(1, len(oldPods)):]...)
+	keep := min(1, len(oldPods))
+	if len(newPods) > 0 && keep > 0 && !podutil.IsPodReady(oldPods[0]) {
+		keep = 0
+	}
+	remove = append(remove, oldPods[keep:]...)
 	remove = append(remove, newPods[min(1, len(newPods)):]...)
 	return false, remove
 }

@@ -81,6 +81,8 @@ func TestSyncDaemonSet(t *testing.T) {
 		{name: "rollout on delete", change: func(ds *appsv1.DaemonSet) { ds.Spec.UpdateStrategy.Type = appsv1.OnDeleteDaemonSetStrategyType }, pods: "old:n1 old:n2", status: "2 2 0 2 0"},
 		{name: "surge: the new one comes first", change: surge, pods: "old:n1 old:n2", writes: "create n1", status: "2 2 0 2 0"},
 		{name: "surge waits", change: surge, pods: "old:n1 n1- old:n2", status: "2 2 0 2 1"},
+		{name: "surge: an old one that does not serve goes at once", change: surge, pods: "old:n1- n1- old:n2", writes: "delete old:n1", status: "2 2 0 1 1"},
+		{name: "surge: the next does not wait for the end of the last", change: surge, pods: "n1 n2x", writes: "create n2", status: "2 2 0 2 2"},
 		{name: "surge: then the old one goes", change: surge, pods: "old:n1 n1 n2", writes: "delete old:n1", status: "2 2 0 2 2"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -120,6 +122,19 @@ func TestSyncDaemonSet(t *testing.T) {
 				t.Errorf("status %s, want %s", got, test.status)
 			}
 		})
+	}
+}
+
+// Pods carry the generation of their template, as long as the apiserver keeps it in the
+// annotation; nonsense there is no label.
+func TestTemplateGenerationLabel(t *testing.T) {
+	for annotation, want := range map[string]string{"": "", "7": "7", "x": ""} {
+		ds := newDaemonSet(func(ds *appsv1.DaemonSet) {
+			ds.Annotations = map[string]string{appsv1.DeprecatedTemplateGeneration: annotation}
+		})
+		if got := newPod(ds, "n1", "hash").Labels["pod-template-generation"]; got != want {
+			t.Errorf("annotation %q: label %q", annotation, got)
+		}
 	}
 }
 

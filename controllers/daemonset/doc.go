@@ -29,7 +29,8 @@
 // # In Kubernetes
 //
 // pkg/controller/daemon (daemon_controller.go, update.go, util/daemonset_util.go).
-// Left out: the label pod-template-generation and matching pods by it. Without the
+// Left out: matching pods by the label pod-template-generation, which upstream tries and
+// never does: it compares the label with the address of the number. Without the
 // affinity, two pods could land on one node and none on another; without the
 // expectations, a slow cache would get each node a second pod.
 package daemonset

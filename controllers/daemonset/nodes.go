@@ -2,9 +2,11 @@ package daemonset
 
 import (
 	"slices"
+	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	extensionsv1beta1 "k8s.io/api/extensions/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
@@ -13,13 +15,17 @@ import (
 	"hyperkube/controllers/podcontrol"
 )
 
-// newPod is the DaemonSet's pod for the node.
+// newPod is the DaemonSet's pod for the node. Its label of the template's generation is
+// for those who read it still; the hash says which template it is of.
 func newPod(ds *appsv1.DaemonSet, node, hash string) *corev1.Pod {
 	pod := podcontrol.GetPodFromTemplate(&ds.Spec.Template, ds, metav1.NewControllerRef(ds, controllerKind))
 	if pod.Labels == nil {
 		pod.Labels = map[string]string{}
 	}
 	pod.Labels[appsv1.DefaultDaemonSetUniqueLabelKey] = hash
+	if generation, err := strconv.ParseInt(ds.Annotations[appsv1.DeprecatedTemplateGeneration], 10, 64); err == nil {
+		pod.Labels[extensionsv1beta1.DaemonSetTemplateGenerationKey] = strconv.FormatInt(generation, 10)
+	}
 	pod.Spec.Affinity = replaceDaemonSetPodNodeNameNodeAffinity(pod.Spec.Affinity, node)
 	addOrUpdateDaemonPodTolerations(&pod.Spec)
 	return pod
