@@ -105,11 +105,6 @@ func (ssc *StatefulSetController) processReplica(ctx context.Context, t *turn, p
 		return true, ssc.createStatefulPod(ctx, t, newVersionedStatefulSetPod(t, getStartOrdinal(t.set)+place))
 	}
 	if podutil.IsPodTerminal(pod) && pod.DeletionTimestamp == nil {
-		kind, reason, word := corev1.EventTypeWarning, "RecreatingFailedPod", "failed"
-		if pod.Status.Phase == corev1.PodSucceeded {
-			kind, reason, word = corev1.EventTypeNormal, "RecreatingTerminatedPod", "terminated"
-		}
-		ssc.recorder.Eventf(t.set, kind, reason, "StatefulSet %s/%s is recreating %s Pod %s", t.set.Namespace, t.set.Name, word, pod.Name)
 		return true, ssc.deleteStatefulPod(ctx, t.set, pod)
 	}
 	if pod.DeletionTimestamp != nil {

@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"hyperkube/controllers/podcontrol"
@@ -139,10 +140,67 @@ func claimOwners(set *appsv1.StatefulSet, pod *corev1.Pod, condemned bool) []met
 	return nil
 }
 
-// withClaimOwners replaces the references that are ours to decide, and leaves others.
-func withClaimOwners(set *appsv1.StatefulSet, pod *corev1.Pod, known, wanted []metav1.OwnerReference) []metav1.OwnerReference {
-	others := slices.DeleteFunc(slices.Clone(known), func(ref metav1.OwnerReference) bool {
-		return ref.UID == set.UID || ref.Kind == "Pod" && ref.Name == pod.Name || ref.Kind == controllerKind.Kind && ref.Name == set.Name
+// ownerKind is what a reference of a claim refers to, as far as the set is concerned.
+type ownerKind int
+
+const (
+	other      ownerKind = iota
+	controller           // decides over the claim, and is neither the set nor the pod
+	ours                 // the set or the pod
+	stale                // a set or pod of the same name before ours
+)
+
+func kindOf(ref metav1.OwnerReference, set *appsv1.StatefulSet, pod *corev1.Pod) ownerKind {
+	match := func(kind, name string, uid types.UID) ownerKind {
+		switch {
+		case ref.Kind != kind || ref.Name != name:
+			return other
+		case ref.UID == uid:
+			return ours
+		}
+		return stale
+	}
+	if kind := max(match(controllerKind.Kind, set.Name, set.UID), match("Pod", pod.Name, pod.UID)); kind != other {
+		return kind
+	}
+	if ptr.Deref(ref.Controller, false) {
+		return controller
+	}
+	return other
+}
+
+// newClaimOwners are the references that an existing claim should have; conflict: the set
+// has a policy for it, but somebody else decides, so that ours go. A claim of a former
+// set's or pod's is left as it is, for the garbage collector is about to take it.
+func newClaimOwners(set *appsv1.StatefulSet, pod *corev1.Pod, known, wanted []metav1.OwnerReference) (refs []metav1.OwnerReference, conflict bool) {
+	var others []metav1.OwnerReference
+	for _, ref := range known {
+		switch kindOf(ref, set, pod) {
+		case stale:
+			return known, false
+		case controller:
+			conflict = hasClaimPolicy(set)
+			fallthrough
+		case other:
+			others = append(others, ref)
+		}
+	}
+	if conflict {
+		return others, true
+	}
+	return append(others, wanted...), false
+}
+
+func hasClaimPolicy(set *appsv1.StatefulSet) bool {
+	policy := ptr.Deref(set.Spec.PersistentVolumeClaimRetentionPolicy, appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{})
+	return policy.WhenScaled == appsv1.DeletePersistentVolumeClaimRetentionPolicyType || policy.WhenDeleted == appsv1.DeletePersistentVolumeClaimRetentionPolicyType
+}
+
+// claimIsStale: it goes with the pod that had it before a scale down. The next pod must
+// not begin with it, and waits until it is gone.
+func claimIsStale(set *appsv1.StatefulSet, pod *corev1.Pod, claim *corev1.PersistentVolumeClaim) bool {
+	policy := ptr.Deref(set.Spec.PersistentVolumeClaimRetentionPolicy, appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{})
+	return policy.WhenScaled == appsv1.DeletePersistentVolumeClaimRetentionPolicyType && slices.ContainsFunc(claim.OwnerReferences, func(ref metav1.OwnerReference) bool {
+		return ref.Kind == "Pod" && ref.Name == pod.Name && ref.UID != pod.UID
 	})
-	return append(others, wanted...)
 }

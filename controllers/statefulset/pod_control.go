@@ -15,7 +15,9 @@ import (
 // createStatefulPod creates the pod's claims, and then the pod.
 func (ssc *StatefulSetController) createStatefulPod(ctx context.Context, t *turn, pod *corev1.Pod) error {
 	if err := ssc.keepClaims(ctx, t.set, pod, false, true); err != nil {
-		ssc.recordPodEvent("create", t.set, pod, err)
+		if !errors.Is(err, errStaleClaim) {
+			ssc.recordPodEvent("create", t.set, pod, err)
+		}
 		return err
 	}
 	created, err := ssc.client.CoreV1().Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{})
@@ -49,6 +51,9 @@ func (ssc *StatefulSetController) deleteStatefulPod(ctx context.Context, set *ap
 	return err
 }
 
+// errStaleClaim: the next turn may find it gone. There is nothing to report until then.
+var errStaleClaim = errors.New("it is about to go with the pod that had it before")
+
 // keepClaims makes the pod's claims be there, if create is set, and be owned as the
 // retention policy says.
 func (ssc *StatefulSetController) keepClaims(ctx context.Context, set *appsv1.StatefulSet, pod *corev1.Pod, condemned, create bool) error {
@@ -77,9 +82,17 @@ func (ssc *StatefulSetController) keepClaims(ctx context.Context, set *appsv1.St
 			errs = append(errs, fmt.Errorf("pvc %s is being deleted", known.Name))
 			continue
 		}
-		wanted := withClaimOwners(set, pod, known.OwnerReferences, owners)
+		if pod.UID == "" && claimIsStale(set, pod, known) {
+			errs = append(errs, fmt.Errorf("pvc %s: %w", known.Name, errStaleClaim))
+			continue
+		}
+		wanted, conflict := newClaimOwners(set, pod, known.OwnerReferences, owners)
 		if equality.Semantic.DeepEqual(known.OwnerReferences, wanted) {
 			continue
+		}
+		if conflict {
+			ssc.recorder.Eventf(set, corev1.EventTypeWarning, "ConflictingController", "PersistentVolumeClaim %s has a conflicting OwnerReference "+
+				"that acts as a manging controller, the retention policy is ignored for this claim", known.Name)
 		}
 		known.OwnerReferences = wanted
 		_, err = api.Update(ctx, known, metav1.UpdateOptions{})

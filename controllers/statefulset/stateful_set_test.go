@@ -1,6 +1,7 @@
 package statefulset
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -189,5 +190,87 @@ func TestClaimOwners(t *testing.T) {
 		if got := fmt.Sprint(kinds); got != test.want {
 			t.Errorf("%+v: owners %s", test, got)
 		}
+	}
+}
+
+// Of a claim that others decide over, the set takes its hands; one that is about to go with
+// a pod or set of the same name it does not touch (KEP-1847).
+func TestNewClaimOwners(t *testing.T) {
+	set, pod := newSet("x"), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "db-0", UID: "pod"}}
+	set.UID = "set"
+	const remove = appsv1.DeletePersistentVolumeClaimRetentionPolicyType
+	claims(appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{WhenDeleted: remove, WhenScaled: remove})(set)
+	free := newSet("x")
+	free.UID = "set"
+	refs := func(words string) (all []metav1.OwnerReference) {
+		for _, word := range strings.Fields(words) {
+			word, decides := strings.CutPrefix(word, "!")
+			kind, uid, _ := strings.Cut(word, "/")
+			name := map[string]string{"StatefulSet": set.Name, "Pod": pod.Name}[kind]
+			all = append(all, metav1.OwnerReference{Kind: kind, Name: name, UID: types.UID(uid), Controller: &decides})
+		}
+		return all
+	}
+	for _, test := range []struct {
+		known, want string
+		conflict    bool
+		set         *appsv1.StatefulSet
+	}{
+		{known: "", want: "StatefulSet/set"},
+		{known: "!Pod/pod Thing/a", want: "Thing/a StatefulSet/set"},
+		{known: "StatefulSet/set", want: "StatefulSet/set"},
+		{known: "!Thing/a !StatefulSet/set", want: "Thing/a", conflict: true},
+		{known: "!Thing/a", want: "Thing/a", conflict: true},
+		{known: "!Thing/a !Pod/pod", want: "Thing/a StatefulSet/set", set: free},
+		{known: "!Pod/before", want: "Pod/before"},
+		{known: "Thing/a !StatefulSet/before", want: "Thing/a StatefulSet/before"},
+	} {
+		owner := set
+		if test.set != nil {
+			owner = test.set
+		}
+		got, conflict := newClaimOwners(owner, pod, refs(test.known), refs("!StatefulSet/set"))
+		var words []string
+		for _, ref := range got {
+			words = append(words, ref.Kind+"/"+string(ref.UID))
+		}
+		if text := strings.Join(words, " "); text != test.want || conflict != test.conflict {
+			t.Errorf("%q: %q, conflict %v; want %q, %v", test.known, text, conflict, test.want, test.conflict)
+		}
+	}
+}
+
+// After a scale down and up again, the new pod waits until the claim of the old one is gone;
+// otherwise it would start with a volume that is taken away under it.
+func TestStaleClaimIsWaitedFor(t *testing.T) {
+	set := newSet("new")
+	claims(appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{WhenScaled: appsv1.DeletePersistentVolumeClaimRetentionPolicyType})(set)
+	stale := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "data-db-0",
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: "db-0", UID: "before", Controller: ptr.To(true)}}}}
+	client := fake.NewClientset(set, stale)
+	recorder := record.NewFakeRecorder(10)
+	factory := informers.NewSharedInformerFactory(client, 0)
+	ssc, err := New(client, factory, recorder, reconcile.Options{Clock: clocktesting.NewFakeClock(now)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, _ := revisions(t, ssc, client, factory, set)
+	_ = factory.Apps().V1().StatefulSets().Informer().GetIndexer().Add(set)
+	client.ClearActions()
+	if _, err := ssc.sync(t.Context(), "ns/db"); !errors.Is(err, errStaleClaim) {
+		t.Errorf("the turn ends with %v", err)
+	}
+	if got := writesOf(client, old); got != "" || len(recorder.Events) > 0 {
+		t.Errorf("writes %q and %d events while the claim is there", got, len(recorder.Events))
+	}
+	if err := client.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"), "ns", "data-db-0"); err != nil {
+		t.Fatal(err)
+	}
+	client.ClearActions()
+	if _, err := ssc.sync(t.Context(), "ns/db"); err != nil {
+		t.Fatal(err)
+	}
+	if got := writesOf(client, old); got != "create data-db-0, create db-0" {
+		t.Errorf("writes %q once it is gone", got)
 	}
 }
