@@ -204,7 +204,9 @@ var table = []entry{
 	{"ttl", "ttl-controller", "tells kubelets how long what they read may be kept", coreGroup.WithResource("nodes"),
 		func(t *term) (controller, error) { return ttl.New(t.client, t.informers, t.options(1)), nil }},
 	{"servicecidrs", "service-cidr-controller", "holds the ranges of Services' addresses while these are used", networkingGroup.WithResource("servicecidrs"),
-		func(t *term) (controller, error) { return servicecidrs.New(t.client, t.informers, t.options(1)), nil }},
+		func(t *term) (controller, error) {
+			return servicecidrs.New(t.client, t.informers, t.recorder("service-cidr-controller"), t.options(1)), nil
+		}},
 	{"nodeipam", "node-ipam-controller", "gives each node its share of the pods' addresses", coreGroup.WithResource("nodes"),
 		func(t *term) (controller, error) {
 			if t.config.ClusterCIDR == "" {

@@ -13,7 +13,8 @@
 // # In Kubernetes
 //
 // pkg/controller/cronjob (cronjob_controllerv2.go, utils.go). Left out: TZ inside of
-// the schedule, which validation refuses, and the metrics of the skew. Without the
+// the schedule, which validation refuses, the metrics of the skew, and the second event
+// (UnParseableCronJobSchedule) of a schedule that is changed to an unparseable one. Without the
 // estimate in mostRecentScheduleTime, a schedule of every minute that slept for a year
 // would be walked half a million times in each turn.
 package cronjob
@@ -198,6 +199,12 @@ func (jm *ControllerV2) startIfDue(ctx context.Context, cj *batchv1.CronJob) (ti
 	if next := schedule.Next(now); !next.IsZero() {
 		after = next.Sub(now) + nextScheduleDelta
 	}
+	if after == 0 {
+		// Well formed, but of no day that exists, such as the 31st of February.
+		jm.recorder.Eventf(cj, corev1.EventTypeWarning, "InvalidSchedule", "invalid schedule: %s : %s", cj.Spec.Schedule,
+			"time difference between two schedules is less than 1 second")
+		return 0, nil
+	}
 	scheduled, tooMany := mostRecentScheduleTime(cj, now, schedule)
 	if tooMany {
 		jm.recorder.Eventf(cj, corev1.EventTypeWarning, "TooManyMissedTimes",
@@ -217,7 +224,11 @@ func (jm *ControllerV2) startIfDue(ctx context.Context, cj *batchv1.CronJob) (ti
 	}
 	if cj.Spec.ConcurrencyPolicy == batchv1.ReplaceConcurrent {
 		for _, ref := range slices.Clone(cj.Status.Active) {
-			job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: ref.Namespace, Name: ref.Name, UID: ref.UID}}
+			job, err := jm.client.BatchV1().Jobs(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+			if err != nil {
+				jm.recorder.Eventf(cj, corev1.EventTypeWarning, "FailedGet", "Get job: %v", err)
+				return after, err
+			}
 			if err := jm.deleteJob(ctx, cj, job); err != nil {
 				return after, err
 			}

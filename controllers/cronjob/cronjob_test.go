@@ -81,6 +81,7 @@ func TestSyncCronJob(t *testing.T) {
 			jobs: []*batchv1.Job{child("a", "", time.Minute)}, events: "JobAlreadyActive", active: 1, after: 50*time.Second + nextScheduleDelta},
 		{name: "replaced while one runs", cj: newCronJob(time.Minute, active("a"), func(cj *batchv1.CronJob) { cj.Spec.ConcurrencyPolicy = batchv1.ReplaceConcurrent }),
 			jobs: []*batchv1.Job{child("a", "", time.Minute)}, writes: create + ", delete a", events: "SuccessfulDelete SuccessfulCreate", active: 1, after: 50*time.Second + nextScheduleDelta},
+		{name: "a day that does not exist", cj: newCronJob(time.Minute, func(cj *batchv1.CronJob) { cj.Spec.Schedule = "0 0 31 2 *" }), events: "InvalidSchedule"},
 		{name: "an ended one is no longer active", cj: newCronJob(10*time.Second, active("a")), jobs: []*batchv1.Job{child("a", batchv1.JobComplete, time.Minute)},
 			events: "SawCompletedJob", after: 50*time.Second + nextScheduleDelta},
 		{name: "a missing one is no longer active", cj: newCronJob(10*time.Second, active("a")), events: "MissingJob", after: 50*time.Second + nextScheduleDelta},

@@ -93,6 +93,9 @@ func (dc *DeploymentController) syncDeployment(ctx context.Context, key string) 
 	if d.Spec.Paused {
 		return reconcile.Done, dc.sync(ctx, d, rsList)
 	}
+	if revision, asked := rollbackTo(d); asked {
+		return reconcile.Done, dc.rollback(ctx, d, rsList, revision) // its write is the next turn
+	}
 	scalingEvent, err := dc.isScalingEvent(ctx, d, rsList)
 	if err != nil {
 		return reconcile.Done, err

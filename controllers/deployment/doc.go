@@ -39,8 +39,8 @@
 //
 // pkg/controller/deployment: deployment_controller.go, sync.go, rolling.go,
 // recreate.go, progress.go and util/deployment_util.go; the functions have the
-// same names. Left out: the rollback annotations of extensions/v1beta1 (kubectl
-// has done undo itself since apps/v1). Without the proportional scaling in
+// same names; rollback.go does what the annotation deprecated.deployment.rollback.to
+// asks for (kubectl has done undo itself since apps/v1). Without the proportional scaling in
 // scale(), resizing in the middle of a rollout would bet everything on the new,
 // unproven template.
 package deployment

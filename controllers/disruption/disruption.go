@@ -21,6 +21,8 @@ package disruption
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -92,11 +94,20 @@ func (dc *DisruptionController) podKeys(e reconcile.Event) []string {
 		return nil
 	}
 	var keys []string
+	slices.SortFunc(budgets, func(a, b *policyv1.PodDisruptionBudget) int { return strings.Compare(a.Name, b.Name) })
 	for _, pdb := range budgets {
 		selector, err := metav1.LabelSelectorAsSelector(pdb.Spec.Selector)
 		if err == nil && (e.Old != nil && selector.Matches(labels.Set(e.Old.GetLabels())) || e.New != nil && selector.Matches(labels.Set(e.New.GetLabels()))) {
 			keys = append(keys, reconcile.KeyOf(pdb))
 		}
+	}
+	if len(keys) > 1 {
+		// The text is upstream's, which brings only that one up to date; here it is all of
+		// them. The eviction of a pod with several is refused, here and there.
+		_, chosen, _ := strings.Cut(keys[0], "/")
+		pod := e.Object().(*corev1.Pod)
+		dc.recorder.Eventf(pod, corev1.EventTypeWarning, "MultiplePodDisruptionBudgets",
+			"Pod %q/%q matches multiple PodDisruptionBudgets.  Chose %q arbitrarily.", pod.Namespace, pod.Name, chosen)
 	}
 	return keys
 }
@@ -127,6 +138,11 @@ func (dc *DisruptionController) sync(ctx context.Context, key string) (reconcile
 	if err != nil {
 		dc.recorder.Eventf(pdb, corev1.EventTypeWarning, "CalculateExpectedPodCountFailed", "Failed to calculate the number of expected pods: %v", err)
 		return reconcile.Done, dc.failSafe(ctx, pdb, err)
+	}
+	if byScale(pdb) && slices.ContainsFunc(pods, func(pod *corev1.Pod) bool { return metav1.GetControllerOf(pod) == nil }) {
+		dc.recorder.Eventf(pdb, corev1.EventTypeWarning, "UnmanagedPods", "Pods selected by this PodDisruptionBudget (selector: %v) were found "+
+			"to be unmanaged. As a result, the status of the PDB cannot be calculated correctly, which may result in undefined behavior. "+
+			"To account for these pods please set \".spec.minAvailable\" field of the PDB to an integer value.", pdb.Spec.Selector)
 	}
 	disrupted, after := dc.buildDisruptedPodMap(pods, pdb)
 	updated := pdb.DeepCopy()
@@ -197,6 +213,11 @@ func (dc *DisruptionController) getExpectedPodCount(pdb *policyv1.PodDisruptionB
 		return expected, int32(least), err
 	}
 	return int32(len(pods)), 0, nil
+}
+
+// byScale: what there should be follows from the scales of the pods' owners.
+func byScale(pdb *policyv1.PodDisruptionBudget) bool {
+	return pdb.Spec.MaxUnavailable != nil || pdb.Spec.MinAvailable != nil && pdb.Spec.MinAvailable.Type == intstr.String
 }
 
 // getExpectedScale adds up the scales of the pods' owners, each once.

@@ -2,6 +2,7 @@ package disruption
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,5 +90,53 @@ func TestSync(t *testing.T) {
 				t.Errorf("comes back after %v, want %v", result.After, test.after)
 			}
 		})
+	}
+}
+
+// What a budget cannot do right it tells: pods that nobody manages have no scale to take a
+// share of, and a pod of two budgets can never be evicted.
+func TestEvents(t *testing.T) {
+	labels := map[string]string{"app": "db"}
+	budget := func(name, minAvailable string) *policyv1.PodDisruptionBudget {
+		return &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name},
+			Spec: policyv1.PodDisruptionBudgetSpec{MinAvailable: ptr.To(intstr.Parse(minAvailable)), Selector: &metav1.LabelSelector{MatchLabels: labels}}}
+	}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "alone", UID: "alone", Labels: labels}}
+	for _, test := range []struct {
+		budgets                []*policyv1.PodDisruptionBudget
+		keys, onPod, onBudgets string
+	}{
+		{[]*policyv1.PodDisruptionBudget{budget("a", "1")}, "[ns/a]", "[]", "[]"},
+		{[]*policyv1.PodDisruptionBudget{budget("a", "50%")}, "[ns/a]", "[]", "[Warning UnmanagedPods]"},
+		{[]*policyv1.PodDisruptionBudget{budget("b", "1"), budget("a", "1")}, "[ns/a ns/b]", "[Warning MultiplePodDisruptionBudgets]", "[]"},
+	} {
+		client, recorder := fake.NewClientset(), record.NewFakeRecorder(100)
+		factory := informers.NewSharedInformerFactory(client, 0)
+		dc := New(client, factory, recorder, reconcile.Options{Clock: clocktesting.NewFakeClock(now)})
+		_ = factory.Core().V1().Pods().Informer().GetIndexer().Add(pod)
+		for _, pdb := range test.budgets {
+			_ = client.Tracker().Add(pdb)
+			_ = factory.Policy().V1().PodDisruptionBudgets().Informer().GetIndexer().Add(pdb)
+		}
+		said := func() string {
+			reasons := []string{}
+			for len(recorder.Events) > 0 {
+				words := strings.Fields(<-recorder.Events)
+				reasons = append(reasons, words[0]+" "+words[1])
+			}
+			return fmt.Sprint(reasons)
+		}
+		keys := dc.podKeys(reconcile.Event{New: pod})
+		if got := said(); fmt.Sprint(keys) != test.keys || got != test.onPod {
+			t.Errorf("keys %v, events %s; want %s, %s", keys, got, test.keys, test.onPod)
+		}
+		for _, key := range keys {
+			if _, err := dc.sync(t.Context(), key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := said(); got != test.onBudgets {
+			t.Errorf("%v: events %s, want %s", keys, got, test.onBudgets)
+		}
 	}
 }

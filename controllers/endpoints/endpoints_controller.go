@@ -102,7 +102,7 @@ func (c *Controller) syncService(ctx context.Context, key string) (reconcile.Res
 	if current.ResourceVersion != "" && equality.Semantic.DeepEqual(current, desired) {
 		return reconcile.Done, nil
 	}
-	return reconcile.Done, c.write(ctx, service, desired)
+	return reconcile.Done, c.write(ctx, desired)
 }
 
 // desiredEndpoints is current as it should be.
@@ -126,22 +126,22 @@ func desiredEndpoints(current *corev1.Endpoints, service *corev1.Service, pods [
 	return desired
 }
 
-func (c *Controller) write(ctx context.Context, service *corev1.Service, desired *corev1.Endpoints) error {
+func (c *Controller) write(ctx context.Context, desired *corev1.Endpoints) error {
 	api := c.client.CoreV1().Endpoints(desired.Namespace)
 	if desired.ResourceVersion != "" {
 		_, err := api.Update(ctx, desired, metav1.UpdateOptions{})
-		return c.report(service, "FailedToUpdateEndpoint", "Failed to update endpoint", err)
+		return c.report(desired, "FailedToUpdateEndpoint", "Failed to update endpoint", err)
 	}
 	_, err := api.Create(ctx, desired, metav1.CreateOptions{})
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return nil
 	}
-	return c.report(service, "FailedToCreateEndpoint", "Failed to create endpoint for service", err)
+	return c.report(desired, "FailedToCreateEndpoint", "Failed to create endpoint for service", err)
 }
 
-func (c *Controller) report(service *corev1.Service, reason, what string, err error) error {
+func (c *Controller) report(desired *corev1.Endpoints, reason, what string, err error) error {
 	if err != nil && !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
-		c.recorder.Eventf(service, corev1.EventTypeWarning, reason, "%s %s/%s: %v", what, service.Namespace, service.Name, err)
+		c.recorder.Eventf(desired, corev1.EventTypeWarning, reason, "%s %s/%s: %v", what, desired.Namespace, desired.Name, err)
 	}
 	return err
 }

@@ -108,12 +108,12 @@ func (c *Controller) syncService(ctx context.Context, key string) (reconcile.Res
 	existing = slices.DeleteFunc(existing, func(s *discovery.EndpointSlice) bool { return s.DeletionTimestamp != nil })
 
 	// Step 3: plan.
-	hinted, err := c.hints(key, service)
+	hinted, ended, err := c.hints(key, service)
 	if err != nil {
 		return reconcile.Done, err
 	}
 	p := planService(service, pods, existing, surroundings{c.zoneOf, hinted})
-	for _, note := range c.zones.noted(key, service, p.notes) {
+	for _, note := range append(ended, c.zones.noted(key, service, p.notes)...) {
 		c.recorder.Event(service, note.kind, note.reason, note.message)
 	}
 
@@ -126,17 +126,17 @@ func (c *Controller) syncService(ctx context.Context, key string) (reconcile.Res
 	return reconcile.Done, nil
 }
 
-// hints is how the Service's endpoints get their hints.
-func (c *Controller) hints(key string, service *corev1.Service) (hinter, error) {
+// hints is how the Service's endpoints get their hints; ended tells of those by CPU that
+// they had and are not to have any more.
+func (c *Controller) hints(key string, service *corev1.Service) (hinted hinter, ended []note, err error) {
 	if !wantsHintsByCPU(service) {
-		c.zones.forget(key)
-		return hintsOf(service), nil
+		return hintsOf(service), c.zones.end(key), nil
 	}
 	nodes, err := c.nodeLister.List(labels.Everything())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return byCPU(cpuRatios(nodes)), nil
+	return byCPU(cpuRatios(nodes)), nil, nil
 }
 
 // zoneOf is the zone of a node, empty where it is not known.

@@ -17,6 +17,12 @@ import (
 // that are near, and tells of it where there is something to tell.
 type hinter func(groups map[string]*group, family discovery.AddressType) []note
 
+// What the events about hints by CPU begin with; the address family follows.
+const (
+	hintsEnabled  = "Topology Aware Hints has been enabled"
+	hintsDisabled = "Topology Aware Hints has been disabled"
+)
+
 // note is an event about hints.
 type note struct{ kind, reason, message string }
 
@@ -141,7 +147,7 @@ func byCPU(ratios map[string]float64) hinter {
 		for _, store := range put {
 			store()
 		}
-		return []note{{corev1.EventTypeNormal, "TopologyAwareHintsEnabled", fmt.Sprintf("Topology Aware Hints has been enabled, addressType: %s", family)}}
+		return []note{{corev1.EventTypeNormal, "TopologyAwareHintsEnabled", fmt.Sprintf("%s, addressType: %s", hintsEnabled, family)}}
 	}
 }
 
@@ -204,10 +210,10 @@ func richest(have map[string][]*discovery.Endpoint, ratios map[string]float64, n
 // event is told once.
 type zones struct {
 	mu   sync.Mutex
-	last map[string]string // by key: what was told last
+	last map[string][]note // by key: what was told last
 }
 
-func newZones() *zones { return &zones{last: map[string]string{}} }
+func newZones() *zones { return &zones{last: map[string][]note{}} }
 
 func (z *zones) services() []string {
 	z.mu.Lock()
@@ -221,6 +227,19 @@ func (z *zones) forget(key string) {
 	delete(z.last, key)
 }
 
+// end forgets the Service, and returns what is to be told of that if it had hints.
+func (z *zones) end(key string) (notes []note) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	for _, n := range z.last[key] {
+		if family, had := strings.CutPrefix(n.message, hintsEnabled); had {
+			notes = append(notes, note{corev1.EventTypeWarning, "TopologyAwareHintsDisabled", hintsDisabled + family})
+		}
+	}
+	delete(z.last, key)
+	return notes
+}
+
 // noted returns the notes that are news.
 func (z *zones) noted(key string, service *corev1.Service, notes []note) []note {
 	if !wantsHintsByCPU(service) {
@@ -228,10 +247,9 @@ func (z *zones) noted(key string, service *corev1.Service, notes []note) []note 
 	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	said := fmt.Sprint(notes)
-	if z.last[key] == said {
+	if said, known := z.last[key]; known && slices.Equal(said, notes) {
 		return nil
 	}
-	z.last[key] = said
+	z.last[key] = notes
 	return notes
 }

@@ -110,3 +110,18 @@ func TestHintsByCPU(t *testing.T) {
 		t.Errorf("told %s: want once, and the Service remembered", got)
 	}
 }
+
+// A Service that had hints by CPU and is not to have them any more is told so, once.
+func TestEndOfHintsIsTold(t *testing.T) {
+	auto := newService(func(s *corev1.Service) { s.Annotations = map[string]string{corev1.AnnotationTopologyMode: "Auto"} })
+	z := newZones()
+	z.noted("had", auto, []note{{corev1.EventTypeNormal, "TopologyAwareHintsEnabled", hintsEnabled + ", addressType: IPv4"}})
+	z.noted("had none", auto, []note{{corev1.EventTypeWarning, "TopologyAwareHintsDisabled", "too few, addressType: IPv4"}})
+	const want = "[{Warning TopologyAwareHintsDisabled Topology Aware Hints has been disabled, addressType: IPv4}]"
+	if got := fmt.Sprint(z.end("had")); got != want {
+		t.Errorf("told %s, want %s", got, want)
+	}
+	if got := fmt.Sprint(z.end("had"), z.end("had none"), z.end("never"), z.services()); got != "[] [] [] []" {
+		t.Errorf("told %s", got)
+	}
+}

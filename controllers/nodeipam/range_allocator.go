@@ -120,6 +120,9 @@ func (r *RangeAllocator) syncNode(ctx context.Context, name string) (reconcile.R
 		r.release(name)
 		return reconcile.Done, nil
 	}
+	if err != nil {
+		r.recorder.Eventf(node, corev1.EventTypeNormal, "CIDRAssignmentFailed", "Node %s status is now: CIDRAssignmentFailed", name)
+	}
 	// On any other failure the share stays the node's: the write may have arrived.
 	return reconcile.Done, err
 }

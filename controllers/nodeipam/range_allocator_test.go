@@ -1,14 +1,17 @@
 package nodeipam
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	core "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/record"
 
 	"hyperkube/reconcile"
@@ -71,6 +74,43 @@ func TestSyncNode(t *testing.T) {
 	node, err := client.CoreV1().Nodes().Get(t.Context(), "new", metav1.GetOptions{})
 	if err != nil || node.Spec.PodCIDR != "10.244.1.0/24" || fmt.Sprint(node.Spec.PodCIDRs) != "[10.244.1.0/24]" {
 		t.Errorf("pod CIDR %q %v, error %v", node.Spec.PodCIDR, node.Spec.PodCIDRs, err)
+	}
+}
+
+// What cannot be given is told on the node: no share is left, or the write fails. A share
+// whose write failed stays the node's.
+func TestNodeIsToldOfFailure(t *testing.T) {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "a"}}
+	client := fake.NewClientset(node)
+	refused := true
+	client.PrependReactor("patch", "nodes", func(core.Action) (bool, runtime.Object, error) {
+		if refused {
+			return true, nil, errors.New("the apiserver is not there")
+		}
+		return false, nil, nil
+	})
+	factory, recorder := informers.NewSharedInformerFactory(client, 0), record.NewFakeRecorder(10)
+	r, err := New(client, factory, recorder, Config{ClusterCIDR: "10.244.0.0/24"}, reconcile.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = factory.Core().V1().Nodes().Informer().GetIndexer().Add(node)
+	_ = factory.Core().V1().Nodes().Informer().GetIndexer().Add(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "b"}})
+	if _, err := r.syncNode(t.Context(), "a"); err == nil {
+		t.Error("the failed write is no error")
+	}
+	if got := <-recorder.Events; got != "Normal CIDRAssignmentFailed Node a status is now: CIDRAssignmentFailed" {
+		t.Errorf("event %q", got)
+	}
+	if _, err := r.syncNode(t.Context(), "b"); err == nil {
+		t.Error("b gets the share of a")
+	}
+	if got := <-recorder.Events; got != "Normal CIDRNotAvailable Node b status is now: CIDRNotAvailable" {
+		t.Errorf("event %q", got)
+	}
+	refused = false
+	if _, err := r.syncNode(t.Context(), "a"); err != nil || len(recorder.Events) > 0 {
+		t.Errorf("error %v, %d events", err, len(recorder.Events))
 	}
 }
 

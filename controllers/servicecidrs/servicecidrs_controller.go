@@ -19,6 +19,7 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -26,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
 	networkinglisters "k8s.io/client-go/listers/networking/v1"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 
 	"hyperkube/client/informers"
@@ -44,14 +46,15 @@ type Controller struct {
 	client    kubernetes.Interface
 	ranges    networkinglisters.ServiceCIDRLister
 	addresses networkinglisters.IPAddressLister
+	recorder  record.EventRecorder
 	clock     clock.PassiveClock
 }
 
 // New makes the controller.
-func New(client kubernetes.Interface, factory informers.SharedInformerFactory, options reconcile.Options) *Controller {
+func New(client kubernetes.Interface, factory informers.SharedInformerFactory, recorder record.EventRecorder, options reconcile.Options) *Controller {
 	options = options.WithDefaults()
 	ranges, addresses := factory.Networking().V1().ServiceCIDRs(), factory.Networking().V1().IPAddresses()
-	c := &Controller{client: client, ranges: ranges.Lister(), addresses: addresses.Lister(), clock: options.Clock}
+	c := &Controller{client: client, ranges: ranges.Lister(), addresses: addresses.Lister(), recorder: recorder, clock: options.Clock}
 	c.Loop = reconcile.New("servicecidrs", c.syncServiceCIDR, options)
 	// A range that comes or changes may take over the addresses of one that goes.
 	c.Watch(ranges.Informer(), func(e reconcile.Event) []string { return append(c.deleting(), reconcile.Self(e)...) })
@@ -116,7 +119,11 @@ func (c *Controller) admit(ctx context.Context, cidr *networkingv1.ServiceCIDR) 
 			return err
 		}
 	}
-	return c.setReady(ctx, cidr, metav1.ConditionTrue, "", "Kubernetes Service CIDR is ready")
+	err := c.setReady(ctx, cidr, metav1.ConditionTrue, "", "Kubernetes Service CIDR is ready")
+	if err != nil {
+		c.recorder.Event(cidr, corev1.EventTypeWarning, "KubernetesServiceCIDRError", "The ServiceCIDR Status can not be set to Ready=True")
+	}
+	return err
 }
 
 func (c *Controller) setFinalizers(ctx context.Context, cidr *networkingv1.ServiceCIDR, finalizers []string) error {

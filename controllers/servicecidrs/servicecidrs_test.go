@@ -1,6 +1,7 @@
 package servicecidrs
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -9,8 +10,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	core "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/record"
 	testingclock "k8s.io/utils/clock/testing"
 
 	"hyperkube/reconcile"
@@ -26,7 +30,7 @@ func TestSyncServiceCIDR(t *testing.T) {
 	clock := testingclock.NewFakePassiveClock(start)
 	client := fake.NewClientset(cidr("extra", "10.97.0.0/24"))
 	factory := informers.NewSharedInformerFactory(client, 0)
-	c := New(client, factory, reconcile.Options{Clock: testingclock.NewFakeClock(start)})
+	c := New(client, factory, record.NewFakeRecorder(10), reconcile.Options{Clock: testingclock.NewFakeClock(start)})
 	c.clock = clock
 	ranges, addresses := factory.Networking().V1().ServiceCIDRs().Informer().GetIndexer(), factory.Networking().V1().IPAddresses().Informer().GetIndexer()
 	turn := func() (*networkingv1.ServiceCIDR, reconcile.Result) {
@@ -74,5 +78,23 @@ func TestSyncServiceCIDR(t *testing.T) {
 	clock.SetTime(start.Add(deletionGracePeriod))
 	if got, _ = turn(); len(got.Finalizers) != 0 {
 		t.Errorf("it is held by %v", got.Finalizers)
+	}
+}
+
+// That a range cannot be made ready is told on it.
+func TestFailureIsTold(t *testing.T) {
+	extra := cidr("extra", "10.97.0.0/24")
+	client := fake.NewClientset(extra)
+	client.PrependReactor("update", "servicecidrs", func(action core.Action) (bool, runtime.Object, error) {
+		return action.GetSubresource() == "status", nil, errors.New("no")
+	})
+	factory, recorder := informers.NewSharedInformerFactory(client, 0), record.NewFakeRecorder(10)
+	c := New(client, factory, recorder, reconcile.Options{})
+	_ = factory.Networking().V1().ServiceCIDRs().Informer().GetIndexer().Add(extra)
+	if _, err := c.syncServiceCIDR(t.Context(), "extra"); err == nil {
+		t.Error("the failure is no error")
+	}
+	if got := <-recorder.Events; got != "Warning KubernetesServiceCIDRError The ServiceCIDR Status can not be set to Ready=True" {
+		t.Errorf("event %q", got)
 	}
 }
