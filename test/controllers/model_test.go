@@ -47,7 +47,7 @@ const maxSurge, guarded, guardedAtLeast = 2, "guarded", 2
 
 // Random creates, scales, rollouts, failures, deletions, evictions, lost nodes and restarts of
 // the controller manager: on the way no workload has more pods than it may, nor does eviction
-// take one below its budget; afterwards there is what the specs say, and nothing else. A
+// take one below its budget, and ordered pods come and go in their order; afterwards there is what the specs say, and nothing else. A
 // failure prints the seed: MODEL_SEED=n repeats it.
 func TestModel(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
@@ -215,6 +215,9 @@ func (m *model) createStatefulSet(policy appsv1.PodManagementPolicyType) {
 	name, replicas := m.name("state"), int32(1+m.chance(4))
 	m.bound(name, int(replicas))
 	m.statefulSets[name] = replicas
+	if policy == appsv1.OrderedReadyPodManagement {
+		m.orderly(name)
+	}
 	m.did("create stateful set %s of %d, %s", name, replicas, policy)
 	s := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: appsv1.StatefulSetSpec{
 		Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{modelLabel: name}}, Template: modelTemplate(name),
@@ -315,6 +318,7 @@ func unguarded(pod *corev1.Pod) bool { return active(pod) && pod.Labels[modelLab
 
 func (m *model) deletePod() {
 	if pod := m.pick(unguarded); pod != nil {
+		m.excuse(pod)
 		m.did("delete pod %s", pod.Name)
 		m.must(m.client.CoreV1().Pods("default").Delete(m.t.Context(), pod.Name, metav1.DeleteOptions{}))
 	}
@@ -367,6 +371,7 @@ func (m *model) deleteWorkload() {
 		m.createDeployment(m.name("deploy"))
 	case 1:
 		name := m.one(m.statefulSets, "")
+		m.unruly(name)
 		m.did("delete stateful set %s, %s", name, policy)
 		delete(m.statefulSets, name)
 		m.must(m.client.AppsV1().StatefulSets("default").Delete(m.t.Context(), name, options))

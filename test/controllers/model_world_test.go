@@ -46,6 +46,7 @@ type world struct {
 	// all its ReplicaSets together; atLeast how many ready pods, once it had them.
 	most, atLeast map[string]int
 	reached       map[string]bool
+	orders        map[string]*order // of StatefulSets of policy OrderedReady
 	violations    []string
 	// seen counts events; moved is closed at the next.
 	moved chan struct{}
@@ -55,7 +56,7 @@ type world struct {
 func newWorld(t *testing.T, client kubernetes.Interface, random *rand.Rand, nodes int) *world {
 	w := &world{t: t, client: client, random: random, pods: map[types.UID]*corev1.Pod{}, busy: map[types.UID]bool{},
 		sets: map[types.UID]*appsv1.ReplicaSet{}, widest: map[types.UID]int{}, peak: map[types.UID]int{}, closed: map[string]bool{},
-		most: map[string]int{}, atLeast: map[string]int{}, reached: map[string]bool{}, moved: make(chan struct{})}
+		most: map[string]int{}, atLeast: map[string]int{}, reached: map[string]bool{}, orders: map[string]*order{}, moved: make(chan struct{})}
 	for i := range nodes {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("node-", i)}, Status: corev1.NodeStatus{
 			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now()}}}}
@@ -173,6 +174,7 @@ func (w *world) observe(kind watch.EventType, pod *corev1.Pod) {
 	if kind != watch.Deleted {
 		w.pods[pod.UID] = pod
 	}
+	w.observeOrder(kind, pod)
 	name := pod.Labels[modelLabel]
 	nActive, nReady := w.count(func(p *corev1.Pod) bool { return p.Labels[modelLabel] == name })
 	if ref := metav1.GetControllerOf(pod); ref != nil && ref.Kind == "ReplicaSet" {
