@@ -33,7 +33,7 @@
 // Folders: config (sources), pod (what should run), container (what runs),
 // kuberuntime (making them equal), images, volume, prober, pleg, status, server,
 // lifecycle (hooks, admission), allocation (what pods are given, resize), eviction
-// (a node that runs short), stats (its disks), manager (config maps, secrets, tokens), cm
+// (a node that runs short), nodeshutdown (a machine that does), stats (its disks), manager (config maps, secrets, tokens), cm
 // (cgroups), certificate (renewing its two), envvars, logs, remote (the CRI connection), simulated (a runtime
 // without containers).
 //
@@ -60,7 +60,6 @@
 // cmd/kubelet and pkg/kubelet: kubelet.go (NewMainKubelet, Run, syncLoop, SyncPod),
 // pod_workers.go, kuberuntime/kuberuntime_manager.go. Left out: device plugins and DRA (no
 // GPUs), CSI (volumes are the node's own), cAdvisor (figures are
-// the runtime's), checkpoints, the cache between PLEG and workers (here a worker
-// asks the runtime itself, so there is no stale view to wait out), and graceful
-// node shutdown by systemd.
+// the runtime's), checkpoints, and the cache between PLEG and workers (here a worker
+// asks the runtime itself, so there is no stale view to wait out).
 package kubelet

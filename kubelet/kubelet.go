@@ -28,6 +28,7 @@ import (
 	"hyperkube/kubelet/kuberuntime"
 	"hyperkube/kubelet/lifecycle"
 	"hyperkube/kubelet/manager"
+	"hyperkube/kubelet/nodeshutdown"
 	"hyperkube/kubelet/pleg"
 	kubepod "hyperkube/kubelet/pod"
 	"hyperkube/kubelet/podcertificate"
@@ -94,6 +95,10 @@ type Config struct {
 	RegisterWithTaints []v1.Taint
 	// Room is what of the node is kept from pods, and what happens when it runs short.
 	Room Room
+	// Shutdown are the times that pods have to end when the machine shuts down, by priority; none: it is not watched.
+	// Logind reaches systemd-logind; default nodeshutdown.ConnectLogind.
+	Shutdown []nodeshutdown.GracePeriod
+	Logind   func(context.Context) (nodeshutdown.Inhibitor, error)
 	// AllowedUnsafeSysctls are those that pods may set besides the safe ones; a name that ends with * is the beginning of one.
 	AllowedUnsafeSysctls []string
 	// MaxPods is the most pods the node takes; default 110.
@@ -134,6 +139,9 @@ func (c *Config) validate() error {
 	}
 	if err := lifecycle.ValidateUnsafeSysctls(c.AllowedUnsafeSysctls); err != nil {
 		return fmt.Errorf("kubelet: %w", err)
+	}
+	if c.Logind == nil {
+		c.Logind = nodeshutdown.ConnectLogind
 	}
 	if err := c.Room.validate(); err != nil {
 		return fmt.Errorf("kubelet: %w", err)
@@ -192,6 +200,7 @@ type Kubelet struct {
 	state      nodeState
 	// What follows watches over the node's room.
 	eviction *eviction.Manager
+	shutdown *nodeshutdown.Manager
 	imageGC  *images.ImageGCManager
 	meter    *stats.Meter
 	rate     nodeRate

@@ -16,6 +16,7 @@ import (
 	"hyperkube/kubelet/eviction"
 	"hyperkube/kubelet/kuberuntime"
 	"hyperkube/kubelet/lifecycle"
+	"hyperkube/kubelet/nodeshutdown"
 	kubepod "hyperkube/kubelet/pod"
 	"hyperkube/kubelet/prober"
 
@@ -77,6 +78,9 @@ func (kl *Kubelet) admit(ctx context.Context, pod *v1.Pod, others []*v1.Pod) *li
 	logger := klog.FromContext(ctx)
 	if why := kl.eviction.Admit(logger, pod); why != "" {
 		return &lifecycle.Rejection{Reason: eviction.Reason, Message: why}
+	}
+	if kl.shutdown.Err() != nil {
+		return &lifecycle.Rejection{Reason: nodeshutdown.RejectedReason, Message: nodeshutdown.RejectedMessage}
 	}
 	return lifecycle.Admit(logger, pod, kl.node(), others, kl.AllowedUnsafeSysctls)
 }

@@ -407,7 +407,7 @@ func (kl *Kubelet) askRuntime(ctx context.Context, status *v1.NodeStatus) error 
 		setRuntimeFeatures(status, response)
 	}
 	if kl.pleg != nil {
-		ready = errors.Join(ready, kl.pleg.Healthy())
+		ready = errors.Join(ready, kl.pleg.Healthy(), kl.shutdown.Err())
 	}
 	kl.state.mu.Lock()
 	defer kl.state.mu.Unlock()

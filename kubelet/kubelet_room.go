@@ -17,6 +17,7 @@ import (
 	"hyperkube/kubelet/images"
 	"hyperkube/kubelet/kuberuntime"
 	"hyperkube/kubelet/logs"
+	"hyperkube/kubelet/nodeshutdown"
 	"hyperkube/kubelet/stats"
 )
 
@@ -102,10 +103,17 @@ func (kl *Kubelet) buildRoomKeepers() {
 			return eviction.Paths{NodeFs: kl.RootDir, ImageFs: kl.imageFsPath(context.Background())}
 		},
 	})
+	kl.shutdown = nodeshutdown.NewManager(nodeshutdown.Config{
+		GracePeriods: kl.Shutdown, Connect: kl.Logind, ActivePods: kl.activePods, Changed: kl.state.pokeStatus, Recorder: kl.recorder, Node: kl.nodeRef(), Clock: kl.Clock,
+		Kill: func(ctx context.Context, pod *v1.Pod, grace int64, status func(*v1.PodStatus)) {
+			kl.killPodAndWait(ctx, pod, KillPodOptions{GracePeriodSeconds: &grace, PodStatusFunc: status})
+		},
+	})
 }
 
 // startRoomKeepers starts them. Simulated pods use nothing that could run short.
 func (kl *Kubelet) startRoomKeepers(ctx context.Context, group *sync.WaitGroup) {
+	group.Go(func() { kl.shutdown.Run(ctx) })
 	if kl.ContainerRuntime == "simulated" {
 		return
 	}
@@ -149,11 +157,15 @@ func (kl *Kubelet) pressure(kind v1.NodeConditionType) (string, bool) {
 // evictPod ends a pod and waits until what it had of the node is free. Otherwise the
 // next look would find the node as short as before, and another pod would have to go.
 func (kl *Kubelet) evictPod(ctx context.Context, pod *v1.Pod, grace int64, status func(*v1.PodStatus)) {
-	kl.workers.UpdatePod(UpdatePodOptions{UpdateType: SyncPodKill, Pod: pod,
-		Kill: &KillPodOptions{Evict: true, GracePeriodSeconds: &grace, PodStatusFunc: status}})
+	kl.killPodAndWait(ctx, pod, KillPodOptions{Evict: true, GracePeriodSeconds: &grace, PodStatusFunc: status})
+}
+
+// killPodAndWait ends a pod and returns when nothing of it is left, or half a minute after its grace.
+func (kl *Kubelet) killPodAndWait(ctx context.Context, pod *v1.Pod, how KillPodOptions) {
+	kl.workers.UpdatePod(UpdatePodOptions{UpdateType: SyncPodKill, Pod: pod, Kill: &how})
 	ticker := kl.Clock.NewTicker(podCleanupPeriod)
 	defer ticker.Stop()
-	timeout := kl.Clock.After(podCleanupTimeout + time.Duration(grace)*time.Second)
+	timeout := kl.Clock.After(podCleanupTimeout + time.Duration(*how.GracePeriodSeconds)*time.Second)
 	for !kl.workers.state(pod.UID).finished {
 		select {
 		case <-ticker.C():

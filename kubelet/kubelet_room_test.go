@@ -8,12 +8,16 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	apipod "hyperkube/api/core/pod"
 	"hyperkube/kubelet/eviction"
 	"hyperkube/kubelet/images"
+	"hyperkube/kubelet/nodeshutdown"
 )
 
 func quantities(words ...string) v1.ResourceList {
@@ -111,4 +115,53 @@ func TestMetricsOfPods(t *testing.T) {
 	if text := read("resource"); strings.Contains(text, "machine_cpu_cores") {
 		t.Error("the metrics server's answer holds more than it asks for")
 	}
+}
+
+// logind is one that shuts the machine down when the test says so.
+type logind struct {
+	shutdowns chan bool
+	released  chan struct{}
+}
+
+func (l logind) MaxDelay() (time.Duration, error)  { return time.Minute, nil }
+func (l logind) RaiseMaxDelay(time.Duration) error { return nil }
+func (l logind) Inhibit() (func(), error)          { return func() { close(l.released) }, nil }
+func (l logind) Shutdowns() (<-chan bool, error)   { return l.shutdowns, nil }
+func (l logind) Close()                            {}
+
+// A machine that shuts down: the node is not Ready and says why, its pods end and say
+// why, the next pod is refused, and the machine may go on (KEP-2000).
+func TestMachineShutsDown(t *testing.T) {
+	l := logind{make(chan bool), make(chan struct{})}
+	n := startNode(t, func(c *Config) {
+		c.Shutdown = []nodeshutdown.GracePeriod{{Priority: 0, Period: 30 * time.Second}}
+		c.Logind = func(context.Context) (nodeshutdown.Inhibitor, error) { return l, nil }
+	})
+	n.create(newPod("web", nil))
+	n.wait("web", "it runs", running)
+	l.shutdowns <- true
+	pod := n.wait("web", "it has ended", phase(v1.PodFailed))
+	if pod.Status.Reason != "Terminated" || pod.Status.Message != "Pod was terminated in response to imminent node shutdown." {
+		t.Errorf("it says %q %q", pod.Status.Reason, pod.Status.Message)
+	}
+	if _, c := apipod.GetPodCondition(&pod.Status, v1.DisruptionTarget); c == nil || c.Status != v1.ConditionTrue || c.Reason != "TerminationByKubelet" {
+		t.Errorf("DisruptionTarget: %+v", c)
+	}
+	<-l.released
+	n.eventually("the node is not ready", func() error {
+		node, err := n.client.CoreV1().Nodes().Get(context.Background(), "n1", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if ready := nodeCondition(node.Status, v1.NodeReady); ready == nil || ready.Status != v1.ConditionFalse || ready.Reason != "KubeletNotReady" || ready.Message != "node is shutting down" {
+			return fmt.Errorf("%+v", ready)
+		}
+		return nil
+	})
+	n.create(newPod("late", nil))
+	late := n.wait("late", "it is refused", phase(v1.PodFailed))
+	if late.Status.Reason != "NodeShutdown" || late.Status.Message != "Pod was rejected: Pod was rejected as the node is shutting down." {
+		t.Errorf("it says %q %q", late.Status.Reason, late.Status.Message)
+	}
+	n.stop() // the second release would panic: it is called once
 }

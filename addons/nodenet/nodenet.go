@@ -48,14 +48,15 @@ func New(config Config) (*Router, error) {
 	factory := informers.NewSharedInformerFactory(config.Client, 0)
 	nodes := factory.Core().V1().Nodes()
 	r := &Router{Config: config, informers: factory, nodes: nodes.Lister()}
+	r.Loop = reconcile.New("nodenet", r.sync, reconcile.Options{Gate: config.Gate, Metrics: config.Metrics})
+	r.Watch(nodes.Informer(), r.keys)
+	// Last: whoever asks for health asks from now on, and asks the loop.
 	config.Health.Add("caches", func(context.Context) error {
 		if !r.Status().Synced {
 			return errors.New("the first lists are not here yet")
 		}
 		return nil
 	})
-	r.Loop = reconcile.New("nodenet", r.sync, reconcile.Options{Gate: config.Gate, Metrics: config.Metrics})
-	r.Watch(nodes.Informer(), r.keys)
 	return r, nil
 }
 

@@ -39,6 +39,7 @@ type kubeletOptions struct {
 	Taints          []string
 	UnsafeSysctls   []string
 	Room            roomOptions
+	Shutdown        shutdownOptions
 	Standalone      bool
 	// RotateClient and RotateServer renew the node's certificates while it runs.
 	RotateClient, RotateServer bool
@@ -65,6 +66,7 @@ func (o *kubeletOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&o.Taints, "register-with-taints", o.Taints, "taints of a new node: key=value:NoSchedule,…")
 	flags.StringSliceVar(&o.UnsafeSysctls, "allowed-unsafe-sysctls", o.UnsafeSysctls, "sysctls that pods may set besides the safe ones: kernel.msg*,net.core.somaxconn")
 	o.Room.AddFlags(flags)
+	o.Shutdown.AddFlags(flags)
 	flags.BoolVar(&o.RotateClient, "rotate-certificates", o.RotateClient, "ask the apiserver for a new client certificate when the old one nears its end")
 	flags.BoolVar(&o.RotateServer, "rotate-server-certificates", o.RotateServer, "ask for a new serving certificate too; a person approves it: kubectl certificate approve")
 	flags.BoolVar(&o.Standalone, "standalone", o.Standalone, "without an apiserver: run static pods only")
@@ -117,6 +119,9 @@ func (o *kubeletOptions) Validate() error {
 	if _, err := o.Room.room(); err != nil {
 		return err
 	}
+	if _, err := o.Shutdown.gracePeriods(); err != nil {
+		return err
+	}
 	return o.apiClient.Validate()
 }
 
@@ -138,12 +143,16 @@ func (o *kubeletOptions) Run(ctx context.Context, env *component.Env) error {
 	if err != nil {
 		return err
 	}
+	shutdown, err := o.Shutdown.gracePeriods()
+	if err != nil {
+		return err
+	}
 	config := kubelet.Config{
 		NodeName: o.NodeName, NodeIP: o.NodeIP, RootDir: filepath.Join(o.nodeDir(), "kubelet"),
 		ContainerRuntime: o.Runtime, RuntimeEndpoint: o.RuntimeEndpoint, Port: o.Port,
 		CertFile: o.cert.CertFile, KeyFile: o.cert.KeyFile, ClientCAFile: o.dir.CAFile(),
 		ClusterDNS: []string{cluster.DNSAddress}, ClusterDomain: cluster.ClusterDomain, ResolvConf: o.ResolvConf,
-		StaticPodPath: o.ManifestPath, StaticPodURL: o.ManifestURL, CgroupRoot: cgroupRoot(o.dir, o.NodeName), NodeLabels: o.NodeLabels, RegisterWithTaints: taints, Room: room, AllowedUnsafeSysctls: o.UnsafeSysctls,
+		StaticPodPath: o.ManifestPath, StaticPodURL: o.ManifestURL, CgroupRoot: cgroupRoot(o.dir, o.NodeName), NodeLabels: o.NodeLabels, RegisterWithTaints: taints, Room: room, Shutdown: shutdown, AllowedUnsafeSysctls: o.UnsafeSysctls,
 		MaxPods: o.MaxPods, PodCIDR: cluster.PodCIDR, Version: versionString(),
 		StopTimeout: podsStop, Metrics: env.Metrics, Health: env.Health,
 	}
