@@ -9,6 +9,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -24,6 +25,7 @@ import (
 	"hyperkube/api/discovery/endpointslice"
 	"hyperkube/api/networking/ingress"
 	"hyperkube/api/networking/networkpolicy"
+	"hyperkube/api/node/runtimeclass"
 	"hyperkube/api/policy/poddisruptionbudget"
 	"hyperkube/api/rule/ruletest"
 	"hyperkube/api/scheduling/priorityclass"
@@ -122,6 +124,80 @@ func TestHorizontalPodAutoscalerRules(t *testing.T) {
 			test.change(&a.Spec)
 			ruletest.Expect(t, hpa.Validate(a), test.want...)
 		})
+	}
+}
+
+// A metric says of which sort it is, and brings that source and no other.
+func TestHorizontalPodAutoscalerSources(t *testing.T) {
+	id := autoscalingv2.MetricIdentifier{Name: "m"}
+	one, zero := ptr.To(resource.MustParse("1")), ptr.To(resource.MustParse("0"))
+	value := autoscalingv2.MetricTarget{Type: autoscalingv2.ValueMetricType, Value: one}
+	average := autoscalingv2.MetricTarget{Type: autoscalingv2.AverageValueMetricType, AverageValue: one}
+	nothing := autoscalingv2.MetricTarget{Type: autoscalingv2.ValueMetricType}
+	ingress := autoscalingv2.CrossVersionObjectReference{APIVersion: "networking.k8s.io/v1", Kind: "Ingress", Name: "i"}
+	const at = "spec.metrics[0]."
+	for name, test := range map[string]struct {
+		metric autoscalingv2.MetricSpec
+		want   []string
+	}{
+		"object":    {autoscalingv2.MetricSpec{Type: "Object", Object: &autoscalingv2.ObjectMetricSource{DescribedObject: ingress, Metric: id, Target: value}}, nil},
+		"pods":      {autoscalingv2.MetricSpec{Type: "Pods", Pods: &autoscalingv2.PodsMetricSource{Metric: id, Target: average}}, nil},
+		"external":  {autoscalingv2.MetricSpec{Type: "External", External: &autoscalingv2.ExternalMetricSource{Metric: id, Target: average}}, nil},
+		"no type":   {autoscalingv2.MetricSpec{}, []string{at + "type: Required value: must specify a metric source type", at + "type: Unsupported value: \"\""}},
+		"no source": {autoscalingv2.MetricSpec{Type: "Pods"}, []string{at + "pods: Required value: must populate information for the given metric source"}},
+		"two sources": {autoscalingv2.MetricSpec{Type: "Pods", Pods: &autoscalingv2.PodsMetricSource{Metric: id, Target: average}, External: &autoscalingv2.ExternalMetricSource{Metric: id, Target: average}},
+			[]string{at + "external: Forbidden: must populate the given metric source only"}},
+		"object without a target": {autoscalingv2.MetricSpec{Type: "Object", Object: &autoscalingv2.ObjectMetricSource{DescribedObject: ingress, Metric: id, Target: nothing}},
+			[]string{at + "object.target.averageValue: Required value: must set either a target value or averageValue"}},
+		"object of nothing": {autoscalingv2.MetricSpec{Type: "Object", Object: &autoscalingv2.ObjectMetricSource{Metric: id, Target: value}},
+			[]string{at + "object.describedObject.kind: Required value", at + "object.describedObject.name: Required value"}},
+		"pods by value": {autoscalingv2.MetricSpec{Type: "Pods", Pods: &autoscalingv2.PodsMetricSource{Metric: id, Target: value}},
+			[]string{at + "pods.target.averageValue: Required value: must specify a positive target averageValue"}},
+		"no metric": {autoscalingv2.MetricSpec{Type: "Pods", Pods: &autoscalingv2.PodsMetricSource{Target: average}}, []string{at + "pods.metric.name: Required value: must specify a metric name"}},
+		"external by both": {autoscalingv2.MetricSpec{Type: "External", External: &autoscalingv2.ExternalMetricSource{Metric: id, Target: autoscalingv2.MetricTarget{Type: "Value", Value: one, AverageValue: one}}},
+			[]string{at + "external.target.value: Forbidden: may not set both a target value for metric and a per-pod target"}},
+		"external by nothing": {autoscalingv2.MetricSpec{Type: "External", External: &autoscalingv2.ExternalMetricSource{Metric: autoscalingv2.MetricIdentifier{Name: "a/b"}, Target: nothing}},
+			[]string{at + "external.metric.name: Invalid value: \"a/b\": may not contain '/'", at + "external.target.averageValue: Required value: must set either a target value for metric or a per-pod target"}},
+		"resource by nothing": {autoscalingv2.MetricSpec{Type: "Resource", Resource: &autoscalingv2.ResourceMetricSource{Target: autoscalingv2.MetricTarget{Type: "Share"}}},
+			[]string{at + "resource.name: Required value: must specify a resource name", at + "resource.target.type: Invalid value: \"Share\": must be either Utilization, Value, or AverageValue",
+				at + "resource.target.averageUtilization: Required value: must set either a target raw value or a target utilization"}},
+		"resource by both": {autoscalingv2.MetricSpec{Type: "Resource", Resource: &autoscalingv2.ResourceMetricSource{Name: "cpu", Target: autoscalingv2.MetricTarget{Type: "Utilization", AverageUtilization: ptr.To[int32](0), AverageValue: zero}}},
+			[]string{at + "resource.target.averageValue: Invalid value: \"0\": must be positive", at + "resource.target.averageUtilization: Invalid value: 0: must be greater than 0",
+				at + "resource.target.averageValue: Forbidden: may not set both a target raw value and a target utilization"}},
+		"container": {autoscalingv2.MetricSpec{Type: "ContainerResource", ContainerResource: &autoscalingv2.ContainerResourceMetricSource{Target: average}},
+			[]string{at + "containerResource.name: Required value: must specify a resource name", at + "containerResource.container: Required value: must specify a container"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := &autoscalingv2.HorizontalPodAutoscaler{Spec: autoscalingv2.HorizontalPodAutoscalerSpec{MaxReplicas: 3, Metrics: []autoscalingv2.MetricSpec{test.metric},
+				ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"}}}
+			hpa.SetDefaults(a)
+			ruletest.Expect(t, hpa.Validate(a), test.want...)
+		})
+	}
+	// From zero, only what is not of the pods can tell that some are wanted.
+	a := &autoscalingv2.HorizontalPodAutoscaler{Spec: autoscalingv2.HorizontalPodAutoscalerSpec{MinReplicas: ptr.To[int32](0), MaxReplicas: 3,
+		ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"}}}
+	hpa.SetDefaults(a)
+	ruletest.Expect(t, hpa.Validate(a), "spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero replicas")
+}
+
+func TestRuntimeClass(t *testing.T) {
+	class := &nodev1.RuntimeClass{Handler: "runc"}
+	ruletest.Expect(t, runtimeclass.Validate(class))
+	ruletest.Expect(t, runtimeclass.Validate(&nodev1.RuntimeClass{}), "handler: Required value")
+	ruletest.Expect(t, runtimeclass.Validate(&nodev1.RuntimeClass{Handler: "a.b"}), `handler: Invalid value: "a.b": must not contain dots`)
+	ruletest.Expect(t, runtimeclass.ValidateUpdate(&nodev1.RuntimeClass{Handler: "other"}, class), "handler: Invalid value: null: field is immutable")
+	twice := v1.Toleration{Key: "k", Operator: v1.TolerationOpExists, Effect: v1.TaintEffectNoSchedule}
+	ruletest.Expect(t, runtimeclass.Validate(&nodev1.RuntimeClass{Handler: "a",
+		Overhead:   &nodev1.Overhead{PodFixed: v1.ResourceList{"cpu": resource.MustParse("-1")}},
+		Scheduling: &nodev1.Scheduling{NodeSelector: map[string]string{"a b": "c"}, Tolerations: []v1.Toleration{twice, twice}},
+	}), "overhead.limits[cpu]: Invalid value: \"-1\": must be greater than or equal to 0", `scheduling.nodeSelector: Invalid value: "a b"`, "scheduling.tolerations[1]: Duplicate value")
+	if got := runtimeclass.Warnings(&nodev1.RuntimeClass{Scheduling: &nodev1.Scheduling{NodeSelector: map[string]string{"beta.kubernetes.io/os": "linux"}}}); len(got) != 1 ||
+		got[0] != `scheduling.nodeSelector: deprecated since v1.14; use "kubernetes.io/os" instead` {
+		t.Errorf("warnings: %q", got)
+	}
+	if got := runtimeclass.Warnings(class); got != nil {
+		t.Errorf("warnings of nothing: %q", got)
 	}
 }
 

@@ -139,8 +139,15 @@ func (s *Server) withTimeout(next http.Handler) http.Handler {
 			return
 		}
 		timeout := s.config.RequestTimeout
-		if asked, err := time.ParseDuration(r.URL.Query().Get("timeout")); err == nil && asked > 0 && asked < timeout {
-			timeout = asked
+		if text := r.URL.Query().Get("timeout"); text != "" {
+			asked, err := time.ParseDuration(text)
+			if err != nil {
+				endpoints.WriteError(w, r, apierrors.NewBadRequest("invalid timeout specified in the request URL - "+err.Error()))
+				return
+			}
+			if asked > 0 && asked < timeout {
+				timeout = asked
+			}
 		}
 		ctx, cancelTimeout := context.WithTimeout(ctx, timeout)
 		defer cancelTimeout()

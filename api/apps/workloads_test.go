@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
+	"hyperkube/api/apps/controllerrevision"
 	"hyperkube/api/apps/daemonset"
 	"hyperkube/api/apps/replicaset"
 	"hyperkube/api/apps/statefulset"
@@ -78,4 +79,24 @@ func TestStatefulSet(t *testing.T) {
 	if len(statefulset.ValidateName("a.b", false)) == 0 {
 		t.Error("a set named a.b would have pods without a host name")
 	}
+}
+
+// A revision is laid over another object: its data must be one, and stay as it is.
+func TestControllerRevision(t *testing.T) {
+	revision := func(number int64, data string) *appsv1.ControllerRevision {
+		r := &appsv1.ControllerRevision{Revision: number}
+		if data != "" {
+			r.Data.Raw = []byte(data)
+		}
+		return r
+	}
+	good := revision(1, `{"spec":{}}`)
+	ruletest.Expect(t, controllerrevision.Validate(good))
+	ruletest.Expect(t, controllerrevision.Validate(revision(-1, `{}`)), "revision: Invalid value: -1: must be greater than or equal to 0")
+	ruletest.Expect(t, controllerrevision.Validate(revision(1, "")), "data: Required value: data is mandatory")
+	ruletest.Expect(t, controllerrevision.Validate(revision(1, "null")), "data: Required value: data is mandatory")
+	ruletest.Expect(t, controllerrevision.Validate(revision(1, "[1]")), "data: Required value: data must be a valid JSON object")
+	ruletest.Expect(t, controllerrevision.Validate(revision(1, "{")), `data: Invalid value: "<value omitted>": error parsing data: unexpected end of JSON input`)
+	ruletest.Expect(t, controllerrevision.ValidateUpdate(revision(2, `{"spec":{}}`), good))
+	ruletest.Expect(t, controllerrevision.ValidateUpdate(revision(-2, `{}`), good), "revision: Invalid value: -2", "data: Invalid value … field is immutable")
 }

@@ -105,7 +105,7 @@ func TestJobRules(t *testing.T) {
 }
 
 func TestJobStatus(t *testing.T) {
-	start, end := metav1.Unix(10, 0), metav1.Unix(20, 0)
+	start, end, later := metav1.Unix(10, 0), metav1.Unix(20, 0), metav1.Unix(30, 0)
 	is := func(kinds ...batchv1.JobConditionType) (list []batchv1.JobCondition) {
 		for _, kind := range kinds {
 			list = append(list, batchv1.JobCondition{Type: kind, Status: v1.ConditionTrue})
@@ -126,7 +126,24 @@ func TestJobStatus(t *testing.T) {
 		"fewer":        {batchv1.JobStatus{Failed: 2, Succeeded: 2}, batchv1.JobStatus{Failed: 1, Succeeded: 1}, []string{"status.failed: Invalid value: 1: cannot decrease the failed counter", "status.succeeded: Invalid value: 1: cannot decrease the succeeded counter"}},
 		"more ready":   {batchv1.JobStatus{}, batchv1.JobStatus{Ready: ptr.To[int32](1)}, []string{"status.ready: Invalid value: 1: cannot set more ready pods than active"}},
 		"uncounted":    {batchv1.JobStatus{}, batchv1.JobStatus{UncountedTerminatedPods: &batchv1.UncountedTerminatedPods{Succeeded: []types.UID{"a"}, Failed: []types.UID{"a"}}}, []string{`status.uncountedTerminatedPods.failed[0]: Duplicate value: "a"`}},
-		"indexes":      {batchv1.JobStatus{}, batchv1.JobStatus{CompletedIndexes: "1"}, []string{`status.completedIndexes: Invalid value: "1": cannot set non-empty completedIndexes when non-indexed completion mode`}},
+		"both ends": {batchv1.JobStatus{}, batchv1.JobStatus{StartTime: &start, CompletionTime: &end, Conditions: is(batchv1.JobSuccessCriteriaMet, batchv1.JobComplete, batchv1.JobFailureTarget, batchv1.JobFailed)}, []string{
+			"status.conditions: Invalid value: cannot set Complete=True and Failed=true conditions", "status.conditions: Invalid value: cannot set Complete=True and FailureTarget=true conditions",
+			"status.conditions: Invalid value: cannot set SuccessCriteriaMet=True and Failed=true conditions", "status.conditions: Invalid value: cannot set SuccessCriteriaMet=True and FailureTarget=true conditions"}},
+		"failed at once": {batchv1.JobStatus{}, batchv1.JobStatus{StartTime: &start, Conditions: is(batchv1.JobFailed)}, []string{"status.conditions: Invalid value: cannot set Failed=True condition without the FailureTarget=true condition"}},
+		"early end":      {batchv1.JobStatus{StartTime: &start}, batchv1.JobStatus{StartTime: &start, CompletionTime: &end}, []string{"status.completionTime: Invalid value … cannot set completionTime when there is no Complete=True condition"}},
+		"backwards":      {batchv1.JobStatus{}, batchv1.JobStatus{StartTime: &end, CompletionTime: &start, Conditions: done.Conditions}, []string{"status.completionTime: Invalid value … must be equal to or after `startTime`"}},
+		"other end":      {done, batchv1.JobStatus{StartTime: &start, CompletionTime: &later, Succeeded: 1, Conditions: done.Conditions}, []string{"status.completionTime: Invalid value … field is immutable"}},
+		"other start":    {batchv1.JobStatus{StartTime: &start}, batchv1.JobStatus{StartTime: &end}, []string{"status.startTime: Invalid value … field is immutable for unsuspended job once set"}},
+		"resumed":        {batchv1.JobStatus{StartTime: &start, Conditions: is(batchv1.JobSuspended)}, batchv1.JobStatus{StartTime: &end, Conditions: []batchv1.JobCondition{{Type: batchv1.JobSuspended, Status: v1.ConditionFalse}}}, nil},
+		"never began":    {batchv1.JobStatus{}, batchv1.JobStatus{CompletionTime: &end, Conditions: done.Conditions}, []string{"status.startTime: Required value: startTime is required for finished job"}},
+		"not counted":    {batchv1.JobStatus{}, batchv1.JobStatus{StartTime: &start, CompletionTime: &end, Conditions: done.Conditions, UncountedTerminatedPods: &batchv1.UncountedTerminatedPods{Failed: []types.UID{"a"}}}, []string{"status.uncountedTerminatedPods: Invalid value … must be empty for finished job"}},
+		"going":          {batchv1.JobStatus{}, batchv1.JobStatus{StartTime: &start, CompletionTime: &end, Conditions: done.Conditions, Terminating: ptr.To[int32](1)}, []string{"status.terminating: Invalid value: 1: terminating>0 is invalid for finished job"}},
+		"negative":       {batchv1.JobStatus{}, batchv1.JobStatus{Active: -1, Terminating: ptr.To[int32](-2)}, []string{"status.active: Invalid value: -1", "status.terminating: Invalid value: -2"}},
+		"no uid":         {batchv1.JobStatus{}, batchv1.JobStatus{UncountedTerminatedPods: &batchv1.UncountedTerminatedPods{Succeeded: []types.UID{""}}}, []string{"status.uncountedTerminatedPods.succeeded[0]: Invalid value … must not be empty"}},
+		"unmet": {done, batchv1.JobStatus{StartTime: &start, CompletionTime: &end, Succeeded: 1, Conditions: is(batchv1.JobComplete)}, []string{
+			"status.conditions: Invalid value: cannot set Complete=True condition without the SuccessCriteriaMet=true condition", "status.conditions: Invalid value: cannot disable the SuccessCriteriaMet=True condition"}},
+		"failed indexes": {batchv1.JobStatus{}, batchv1.JobStatus{FailedIndexes: ptr.To("1")}, []string{`status.failedIndexes: Invalid value: "1": cannot set non-null failedIndexes when backoffLimitPerIndex is null`}},
+		"indexes":        {batchv1.JobStatus{}, batchv1.JobStatus{CompletedIndexes: "1"}, []string{`status.completedIndexes: Invalid value: "1": cannot set non-empty completedIndexes when non-indexed completion mode`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ruletest.Expect(t, job.ValidateStatusUpdate(&batchv1.Job{Status: test.now}, &batchv1.Job{Status: test.old}), test.want...)
@@ -183,4 +200,27 @@ func TestScheduleNext(t *testing.T) {
 			t.Errorf("%q was understood", text)
 		}
 	}
+}
+
+// An indexed job says which of its indexes are done, and which have failed: each one of them, once.
+func TestJobStatusIndexes(t *testing.T) {
+	indexed := batchv1.JobSpec{CompletionMode: ptr.To(batchv1.IndexedCompletion), Completions: ptr.To[int32](5), Parallelism: ptr.To[int32](5), BackoffLimitPerIndex: ptr.To[int32](1)}
+	for name, test := range map[string]struct {
+		completed string
+		failed    *string
+		want      []string
+	}{
+		"good":    {"0,2-3", ptr.To("1"), nil},
+		"beyond":  {"5", nil, []string{`status.completedIndexes: Invalid value: "5": error parsing completedIndexes: too large index: "5"`}},
+		"failing": {"", ptr.To("x"), []string{`status.failedIndexes: Invalid value: "x": error parsing failedIndexes: cannot convert string to integer for index: "x"`}},
+		"overlap": {"0-2", ptr.To("2-3"), []string{`status.failedIndexes: Invalid value: "2-3": failedIndexes and completedIndexes overlap at index: 2`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := &batchv1.Job{Spec: indexed, Status: batchv1.JobStatus{CompletedIndexes: test.completed, FailedIndexes: test.failed}}
+			ruletest.Expect(t, job.ValidateStatusUpdate(j, &batchv1.Job{Spec: indexed}), test.want...)
+		})
+	}
+	// It may become smaller, and then counts fewer.
+	shrunk := &batchv1.Job{Spec: indexed}
+	ruletest.Expect(t, job.ValidateStatusUpdate(shrunk, &batchv1.Job{Spec: indexed, Status: batchv1.JobStatus{Succeeded: 3}}))
 }

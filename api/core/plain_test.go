@@ -23,6 +23,7 @@ import (
 	"hyperkube/api/core/replicationcontroller"
 	"hyperkube/api/core/resourcequota"
 	"hyperkube/api/core/secret"
+	"hyperkube/api/core/serviceaccount"
 	"hyperkube/api/rule/ruletest"
 )
 
@@ -237,4 +238,24 @@ func TestPersistentVolumeAndClaim(t *testing.T) {
 	other := bound.DeepCopy()
 	other.Spec.VolumeName = "w"
 	ruletest.Expect(t, persistentvolume.ValidateClaimUpdate(other, bound), "spec: Forbidden: spec is immutable after creation")
+}
+
+// Of the secrets of an account, the names count; whoever asks anew for what is on its way out is told.
+func TestServiceAccount(t *testing.T) {
+	plain := &v1.ServiceAccount{Secrets: []v1.ObjectReference{{Name: "a", Namespace: "other", UID: "u", Kind: "Secret"}, {Name: "b"}}}
+	serviceaccount.KeepSecretNames(plain)
+	if plain.Secrets[0] != (v1.ObjectReference{Name: "a"}) || plain.Secrets[1] != (v1.ObjectReference{Name: "b"}) {
+		t.Errorf("secrets: %+v", plain.Secrets)
+	}
+	const annotation = "kubernetes.io/enforce-mountable-secrets"
+	strict := &v1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{annotation: "false"}}}
+	const want = "metadata.annotations[" + annotation + "]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
+	for name, test := range map[string]struct {
+		now, old *v1.ServiceAccount
+		warned   bool
+	}{"new": {strict, nil, true}, "added": {strict, plain, true}, "kept": {strict, strict, false}, "removed": {plain, strict, false}, "none": {plain, nil, false}} {
+		if got := serviceaccount.Warnings(test.now, test.old); (len(got) == 1 && got[0] == want) != test.warned || len(got) > 1 {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
 }

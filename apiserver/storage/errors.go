@@ -115,7 +115,8 @@ func StatusError(err error, resource schema.GroupResource, name string) error {
 	case errors.Is(err, rpctypes.ErrRequestTooLarge), status.Code(err) == codes.ResourceExhausted && strings.Contains(err.Error(), "larger than max"):
 		return apierrors.NewRequestEntityTooLargeError(err.Error())
 	case errors.Is(err, context.DeadlineExceeded):
-		return apierrors.NewTimeoutError("request did not complete within requested timeout - "+context.DeadlineExceeded.Error(), 0)
+		// Upstream has another text for this, which no client sees: the request's own timeout answers first.
+		return apierrors.NewTimeoutError("request did not complete within the allotted timeout", 0)
 	case status.Code(err) == codes.Unavailable:
 		// No retry is suggested: a write may have happened.
 		return apierrors.NewServiceUnavailable("etcd does not answer: " + err.Error())

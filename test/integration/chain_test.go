@@ -125,6 +125,10 @@ func TestFloodStarvesNobody(t *testing.T) {
 					if answer.Header.Get("Retry-After") == "" {
 						t.Error("no Retry-After")
 					}
+					var status metav1.Status
+					if json.NewDecoder(answer.Body).Decode(&status) == nil && (status.Reason != metav1.StatusReasonTooManyRequests || status.Message != "Too many requests, please try again later." || status.Details.RetryAfterSeconds != 1) {
+						t.Errorf("refused with %+v", status)
+					}
 				}
 				if answer.Header.Get("X-Kubernetes-PF-PriorityLevel-UID") == "" {
 					t.Error("no priority level is named")

@@ -208,7 +208,7 @@ func (c *statusChange) validateKept() field.ErrorList {
 	if n := ptr.Deref(s.Terminating, 0); n > 0 && c.now.finished() && (!c.was.finished() || !ptr.Equal(s.Terminating, old.Terminating)) {
 		errs = append(errs, field.Invalid(path.Child("terminating"), n, "terminating>0 is invalid for finished job"))
 	}
-	if n := ptr.Deref(s.Ready, 0); n > s.Active && (!ptr.Equal(s.Ready, old.Ready) || s.Active != old.Active) {
+	if n := ptr.Deref(s.Ready, 0); s.Ready != nil && n > s.Active && (!ptr.Equal(s.Ready, old.Ready) || s.Active != old.Active) {
 		errs = append(errs, field.Invalid(path.Child("ready"), n, "cannot set more ready pods than active"))
 	}
 	was, now := c.was, c.now
