@@ -319,6 +319,58 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
+// Requests of pods are answered by who may sign, and bundles of trust written by who may attest, for that signer.
+func TestCertificatesOfPods(t *testing.T) {
+	asked := func(change func(*certificatesv1.PodCertificateRequestStatus)) *certificatesv1.PodCertificateRequest {
+		r := &certificatesv1.PodCertificateRequest{ObjectMeta: named("r"), Spec: certificatesv1.PodCertificateRequestSpec{SignerName: "a.b/c"}}
+		change(&r.Status)
+		return r
+	}
+	same := func(*certificatesv1.PodCertificateRequestStatus) {}
+	answer := func(subresource string, change func(*certificatesv1.PodCertificateRequestStatus)) *request.AdmissionAttributes {
+		return write(request.Update, "certificates.k8s.io", "podcertificaterequests", subresource, asked(change), asked(same))
+	}
+	chain := func(s *certificatesv1.PodCertificateRequestStatus) { s.CertificateChain = "x" }
+	bundle := func(signer, text string, finalizers ...string) *certificatesv1.ClusterTrustBundle {
+		return &certificatesv1.ClusterTrustBundle{ObjectMeta: metav1.ObjectMeta{Name: "b", Finalizers: finalizers}, Spec: certificatesv1.ClusterTrustBundleSpec{SignerName: signer, TrustBundle: text}}
+	}
+	attest := func(operation request.Operation, b, old *certificatesv1.ClusterTrustBundle) *request.AdmissionAttributes {
+		a := write(operation, "certificates.k8s.io", "clustertrustbundles", "", b, nil)
+		if old != nil {
+			a.OldObject = old
+		}
+		a.Namespace = ""
+		return a
+	}
+	const noSigner, noAttester = `user not permitted to sign requests with signerName "a.b/c"`, `user not permitted to attest for signerName "a.b/c"`
+	for name, test := range map[string]struct {
+		grants grants
+		a      *request.AdmissionAttributes
+		want   string
+	}{
+		"issue":               {grants{"sign", "a.b/c"}, answer("status", chain), ""},
+		"issue in the domain": {grants{"sign", "a.b/*"}, answer("status", chain), ""},
+		"issue unasked":       {grants{"attest", "a.b/c"}, answer("status", chain), noSigner},
+		"deny unasked": {grants{}, answer("status", func(s *certificatesv1.PodCertificateRequestStatus) {
+			s.Conditions = []metav1.Condition{{Type: certificatesv1.PodCertificateRequestConditionTypeDenied}}
+		}), noSigner},
+		"nothing new":         {grants{}, answer("status", same), ""},
+		"not the status":      {grants{}, answer("", same), ""},
+		"attest":              {grants{"attest", "a.b/c"}, attest(request.Create, bundle("a.b/c", "x"), nil), ""},
+		"attest the domain":   {grants{"attest", "a.b/*"}, attest(request.Create, bundle("a.b/c", "x"), nil), ""},
+		"attest unasked":      {grants{"sign", "a.b/c"}, attest(request.Create, bundle("a.b/c", "x"), nil), noAttester},
+		"change unasked":      {grants{}, attest(request.Update, bundle("a.b/c", "y"), bundle("a.b/c", "x")), noAttester},
+		"nobody's":            {grants{}, attest(request.Create, bundle("", "x"), nil), ""},
+		"collected":           {grants{}, attest(request.Update, bundle("a.b/c", "x"), bundle("a.b/c", "x", "a.b/f")), ""},
+		"collected, and more": {grants{}, attest(request.Update, bundle("a.b/c", "y"), bundle("a.b/c", "x", "a.b/f")), noAttester},
+	} {
+		t.Run(name, func(t *testing.T) {
+			refusal, _, _ := ask(t, newChain(t, func(c *Config) { c.Authorizer = func() request.Authorizer { return test.grants } }), test.a)
+			expect(t, refusal, test.want)
+		})
+	}
+}
+
 func TestIngressClassAndTopology(t *testing.T) {
 	chain := newChain(t, func(c *Config) {
 		c.IngressClasses = lister.Slice(none, &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: "nginx", Annotations: map[string]string{"ingressclass.kubernetes.io/is-default-class": "true"}}})

@@ -1,12 +1,10 @@
 package api_test
 
 import (
-	"strings"
 	"testing"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
@@ -54,12 +52,7 @@ func TestParamsOfPoliciesAreReadable(t *testing.T) {
 	jane := kubernetes.NewForConfigOrDie(cluster.ConfigAs("jane")).AdmissionregistrationV1()
 	policies, bindings := jane.ValidatingAdmissionPolicies(), jane.ValidatingAdmissionPolicyBindings()
 	configMaps := &admissionregistrationv1.ParamKind{APIVersion: "v1", Kind: "ConfigMap"}
-	refused := func(what string, err error, want string) {
-		t.Helper()
-		if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v; want %q", what, err, want)
-		}
-	}
+	refused := func(what string, err error, want string) { t.Helper(); refusedWith(t, what, err, want) }
 
 	if _, err := policies.Create(ctx, validatingPolicy("none", nil), metav1.CreateOptions{}); err != nil {
 		t.Errorf("a policy without parameters: %v", err)

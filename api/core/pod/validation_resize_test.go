@@ -67,3 +67,41 @@ func TestValidatePodResize(t *testing.T) {
 		})
 	}
 }
+
+// KEP-5419: so may the processor time and memory of the pod as a whole.
+func TestValidatePodResizeOfThePod(t *testing.T) {
+	list := func(cpu, memory string) v1.ResourceList {
+		return v1.ResourceList{v1.ResourceCPU: resource.MustParse(cpu), v1.ResourceMemory: resource.MustParse(memory)}
+	}
+	for _, test := range []struct {
+		name   string
+		change func(*v1.ResourceRequirements)
+		want   []string
+	}{
+		{"more", func(r *v1.ResourceRequirements) { r.Requests = list("2", "2Gi") }, nil},
+		{"higher limit", func(r *v1.ResourceRequirements) { r.Limits = list("8", "8Gi") }, nil},
+		{"above the limit", func(r *v1.ResourceRequirements) { r.Requests = list("5", "1Gi") }, []string{`spec.resources.requests: Invalid value: "5": must be less than or equal to cpu limit of 4`}},
+		{"a request gone", func(r *v1.ResourceRequirements) { delete(r.Requests, v1.ResourceMemory) }, []string{"spec.resources.requests: Forbidden: pod-level resource requests cannot be removed"}},
+		{"a limit gone", func(r *v1.ResourceRequirements) { delete(r.Limits, v1.ResourceCPU) }, []string{"spec.resources.limits: Forbidden: pod-level resource limits cannot be removed"}},
+		{"huge pages", func(r *v1.ResourceRequirements) {
+			r.Requests["hugepages-2Mi"], r.Limits["hugepages-2Mi"] = resource.MustParse("2Mi"), resource.MustParse("2Mi")
+		}, []string{"spec: Forbidden: only cpu and memory resources are mutable at pod-level"}},
+		{"another class", func(r *v1.ResourceRequirements) { r.Requests = list("4", "4Gi") }, []string{"spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			old := &v1.Pod{Spec: v1.PodSpec{
+				Containers: []v1.Container{{Name: "a", Image: "a"}}, Resources: &v1.ResourceRequirements{Requests: list("1", "1Gi"), Limits: list("4", "4Gi")},
+			}}
+			old.Name, old.Namespace = "p", "default"
+			SetDefaultsPod(old)
+			old.Status.QOSClass = ComputePodQOS(&old.Spec)
+			pod := old.DeepCopy()
+			test.change(pod.Spec.Resources)
+			ruletest.Expect(t, ValidatePodResize(pod, old), test.want...)
+			// Who had nothing for the pod as a whole may get it, and who has it keeps it.
+			bare := old.DeepCopy()
+			bare.Spec.Resources = nil
+			ruletest.Expect(t, ValidatePodResize(bare, old), "spec.resources: Forbidden: pod-level resources cannot be removed", "spec: Invalid value … Pod QOS Class may not change")
+		})
+	}
+}
