@@ -116,7 +116,9 @@ func (ssc *StatefulSetController) processReplica(ctx context.Context, t *turn, p
 	if !identityMatches(t.set, pod) {
 		fixed := pod.DeepCopy()
 		updateIdentity(t.set, fixed)
-		if _, err := ssc.client.CoreV1().Pods(fixed.Namespace).Update(ctx, fixed, metav1.UpdateOptions{}); err != nil {
+		_, err := ssc.client.CoreV1().Pods(fixed.Namespace).Update(ctx, fixed, metav1.UpdateOptions{})
+		ssc.recordPodEvent("update", t.set, fixed, err)
+		if err != nil {
 			return true, err
 		}
 	}

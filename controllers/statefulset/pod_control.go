@@ -103,20 +103,20 @@ func (ssc *StatefulSetController) keepClaims(ctx context.Context, set *appsv1.St
 
 func (ssc *StatefulSetController) recordPodEvent(verb string, set *appsv1.StatefulSet, pod *corev1.Pod, err error) {
 	if err == nil {
-		ssc.recorder.Eventf(set, corev1.EventTypeNormal, "Successful"+title(verb), "%s Pod %s in StatefulSet %s successful", verb, pod.Name, set.Name)
+		ssc.recorder.Eventf(set, corev1.EventTypeNormal, "Successful"+title(verb), "%s Pod %s in StatefulSet %s successful", title(verb), pod.Name, set.Name)
 		return
 	}
-	ssc.recorder.Eventf(set, corev1.EventTypeWarning, "Failed"+title(verb), "%s Pod %s in StatefulSet %s failed error: %s", verb, pod.Name, set.Name, err)
+	ssc.recorder.Eventf(set, corev1.EventTypeWarning, "Failed"+title(verb), "%s Pod %s in StatefulSet %s failed error: %s", title(verb), pod.Name, set.Name, err)
 }
 
 func (ssc *StatefulSetController) recordClaimEvent(verb string, set *appsv1.StatefulSet, pod *corev1.Pod, claim string, err error) {
 	if err == nil {
-		ssc.recorder.Eventf(set, corev1.EventTypeNormal, "Successful"+title(verb), "%s Claim %s Pod %s in StatefulSet %s success", verb, claim, pod.Name, set.Name)
+		ssc.recorder.Eventf(set, corev1.EventTypeNormal, "Successful"+title(verb), "%s Claim %s Pod %s in StatefulSet %s success", title(verb), claim, pod.Name, set.Name)
 		return
 	}
-	ssc.recorder.Eventf(set, corev1.EventTypeWarning, "Failed"+title(verb), "%s Claim %s for Pod %s in StatefulSet %s failed error: %s", verb, claim, pod.Name, set.Name, err)
+	ssc.recorder.Eventf(set, corev1.EventTypeWarning, "Failed"+title(verb), "%s Claim %s for Pod %s in StatefulSet %s failed error: %s", title(verb), claim, pod.Name, set.Name, err)
 }
 
 func title(verb string) string {
-	return map[string]string{"create": "Create", "delete": "Delete"}[verb]
+	return map[string]string{"create": "Create", "update": "Update", "delete": "Delete"}[verb]
 }

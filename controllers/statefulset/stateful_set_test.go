@@ -273,4 +273,37 @@ func TestStaleClaimIsWaitedFor(t *testing.T) {
 	if got := writesOf(client, old); got != "create data-db-0, create db-0" {
 		t.Errorf("writes %q once it is gone", got)
 	}
+	for _, want := range []string{"Normal SuccessfulCreate Create Claim data-db-0 Pod db-0 in StatefulSet db success",
+		"Normal SuccessfulCreate Create Pod db-0 in StatefulSet db successful"} {
+		if got := <-recorder.Events; got != want {
+			t.Errorf("event %q, want %q", got, want)
+		}
+	}
+}
+
+// A pod that lost the labels of its identity gets them back, and that is told.
+func TestIdentityIsMended(t *testing.T) {
+	set := newSet("new")
+	client, recorder := fake.NewClientset(set), record.NewFakeRecorder(10)
+	factory := informers.NewSharedInformerFactory(client, 0)
+	ssc, err := New(client, factory, recorder, reconcile.Options{Clock: clocktesting.NewFakeClock(now)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, current := revisions(t, ssc, client, factory, set)
+	p := podOf(set, "0-", old, current)
+	delete(p.Labels, appsv1.StatefulSetPodNameLabel)
+	_ = client.Tracker().Add(p)
+	_ = factory.Core().V1().Pods().Informer().GetIndexer().Add(p)
+	_ = factory.Apps().V1().StatefulSets().Informer().GetIndexer().Add(set)
+	if _, err := ssc.sync(t.Context(), "ns/db"); err != nil {
+		t.Fatal(err)
+	}
+	mended, err := client.CoreV1().Pods("ns").Get(t.Context(), "db-0", metav1.GetOptions{})
+	if err != nil || mended.Labels[appsv1.StatefulSetPodNameLabel] != "db-0" {
+		t.Errorf("labels %v, error %v", mended.Labels, err)
+	}
+	if got := <-recorder.Events; got != "Normal SuccessfulUpdate Update Pod db-0 in StatefulSet db successful" {
+		t.Errorf("event %q", got)
+	}
 }
