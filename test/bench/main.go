@@ -4,7 +4,7 @@
 //	empty directory → API ready → node Ready → first pod Running → DNS answers
 //	idle memory (all processes) and CPU, binary size, memory of a pod's parent
 //
-// what a pod's start, a command in it and its log take, and what idle pods cost (node.go);
+// what a pod's start, a command in it and its log take, and what idle pods cost, on containerd too where it is installed (node.go);
 // and what the apiserver does for how much CPU and memory, with this process as its
 // client on loopback (api.go):
 //
@@ -320,19 +320,9 @@ func goroutines(socket string) (string, error) {
 
 // parents are the processes that hold the pods of the cluster in dir.
 func parents(dir string) []int {
-	var pids []int
-	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		return nil
-	}
-	for _, file := range files {
-		if data, err := os.ReadFile(file); err == nil && strings.HasPrefix(string(data), "podparent") && strings.Contains(string(data), dir) {
-			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
-				pids = append(pids, pid)
-			}
-		}
-	}
-	return pids
+	return pids(func(argv []string) bool {
+		return strings.HasPrefix(argv[0], "podparent") && strings.Contains(strings.Join(argv, " "), dir)
+	})
 }
 
 func rss(pid int) int64 {

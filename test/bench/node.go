@@ -2,11 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +20,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/remotecommand"
+
+	"hyperkube/test/containerd"
 )
 
 // nodeSizes say how much work the node part does.
@@ -25,28 +32,75 @@ type nodeSizes struct {
 	logMiB  int
 }
 
-// benchNode measures the node: the kubelet, with the runtime in its process, runs apart from the other components,
-// so that its CPU can be told from theirs.
+// nodeRow is a line of the node's table, on one runtime.
+type nodeRow struct{ what, result string }
+
+// benchNode measures the node on our runtime, and where containerd is installed on that too, side by side.
 func benchNode(binary string, sizes nodeSizes, idle time.Duration) error {
-	s, err := startServer(binary, [][]string{{"etcd"}, {"apiserver"}, {"controller-manager"}, {"scheduler"}, {"kubelet"}})
+	ours, err := measureNode(binary, nil, sizes, idle)
 	if err != nil {
 		return err
+	}
+	missing := containerd.Missing()
+	if missing != "" {
+		printRows([]string{"our runtime, in the kubelet's process"}, ours)
+		fmt.Printf("\nNot compared with containerd: %s\n", missing)
+		return nil
+	}
+	dir, err := os.MkdirTemp("", "hk-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	daemon, err := containerd.Start(context.Background(), containerd.Config{Dir: dir, Hyperkube: binary, Document: "docs/containerd.md"})
+	if err != nil {
+		return err
+	}
+	theirs, err := measureNode(binary, daemon, sizes, idle)
+	if err := errors.Join(err, daemon.Stop()); err != nil {
+		return err
+	}
+	printRows([]string{"our runtime, in the kubelet's process", "containerd and runc"}, ours, theirs)
+	return nil
+}
+
+// printRows prints a table with a column a runtime.
+func printRows(names []string, columns ...[]nodeRow) {
+	fmt.Printf("\n| the node, with | %s |\n|---|%s\n", strings.Join(names, " | "), strings.Repeat("---|", len(names)))
+	for i, first := range columns[0] {
+		fmt.Print("| " + first.what)
+		for _, column := range columns {
+			fmt.Print(" | " + column[i].result)
+		}
+		fmt.Println(" |")
+	}
+}
+
+// measureNode runs the kubelet apart from the other components, so that its CPU can be told from theirs. Our runtime
+// is in its process; daemon, if there is one, is the runtime instead.
+func measureNode(binary string, daemon *containerd.Daemon, sizes nodeSizes, idle time.Duration) ([]nodeRow, error) {
+	node := []string{"kubelet"}
+	if daemon != nil {
+		node = append(node, "--container-runtime-endpoint=unix://"+daemon.Socket)
+	}
+	s, err := startServer(binary, [][]string{{"etcd"}, {"apiserver"}, {"controller-manager"}, {"scheduler"}, node})
+	if err != nil {
+		return nil, err
 	}
 	defer s.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience+idle)
 	defer cancel()
-	n := &nodeRunner{ctx: ctx, server: s}
+	n := &nodeRunner{ctx: ctx, server: s, daemon: daemon}
 	if n.set, err = s.client(mediaProtobuf, false); err != nil {
-		return err
+		return nil, err
 	}
-	defer n.leaveNothing()
+	defer n.leaveNothing(binary)
 	for nodeReady(ctx, n.set) != nil {
 		if ctx.Err() != nil {
-			return fmt.Errorf("node Ready: %w", ctx.Err())
+			return nil, fmt.Errorf("node Ready: %w", ctx.Err())
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	fmt.Print("\n| the node (kubelet and runtime in one process) | |\n|---|---|\n")
 	for _, step := range []func() error{
 		func() error { return n.oneByOne(sizes.singles) },
 		func() error { return n.execs(sizes.execs) },
@@ -55,22 +109,40 @@ func benchNode(binary string, sizes nodeSizes, idle time.Duration) error {
 		func() error { return n.idle(sizes.pods, idle) },
 	} {
 		if err := step(); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return n.rows, nil
 }
 
 type nodeRunner struct {
 	ctx    context.Context
 	server *server
 	set    *kubernetes.Clientset
+	daemon *containerd.Daemon // nil: our runtime, in the kubelet's process
+	rows   []nodeRow
 }
 
-// kubelet is the CPU that the kubelet, started last, has used so far.
+func (n *nodeRunner) row(what, format string, args ...any) {
+	n.rows = append(n.rows, nodeRow{what, fmt.Sprintf(format, args...)})
+}
+
+// kubelet is the CPU that the kubelet, started last, and the runtime have used so far.
 func (n *nodeRunner) kubelet() time.Duration {
 	used := n.server.cpu()
-	return used[len(used)-1]
+	sum := used[len(used)-1]
+	if n.daemon != nil {
+		sum += cpu([]int{n.daemon.PID()})
+	}
+	return sum
+}
+
+// holders are the processes that each hold a pod: ours, or containerd's shim and the pause process.
+func (n *nodeRunner) holders() []int {
+	if n.daemon == nil {
+		return parents(n.server.dir)
+	}
+	return shims(n.daemon.Socket)
 }
 
 // times are when a pod was seen with a node, and Running.
@@ -147,7 +219,7 @@ func (n *nodeRunner) oneByOne(count int) error {
 		}
 	}
 	slices.Sort(took)
-	fmt.Printf("| pod start, bound → Running, one at a time | median %.0f ms, most %.0f ms |\n", ms(median(took)), ms(took[len(took)-1]))
+	n.row("pod start, bound → Running, one at a time", "median %.0f ms, most %.0f ms", ms(median(took)), ms(took[len(took)-1]))
 	return nil
 }
 
@@ -167,8 +239,8 @@ func (n *nodeRunner) atOnce(count int) error {
 			last = t.running
 		}
 	}
-	fmt.Printf("| %d pods at once, first POST → all Running | %.1f s; kubelet and runtime %.0f ms of CPU each |\n",
-		count, last.Sub(began).Seconds(), ms(n.kubelet()-before)/float64(count))
+	n.row(fmt.Sprintf("%d pods at once, first POST → all Running", count), "%.1f s; kubelet and runtime %.0f ms of CPU each",
+		last.Sub(began).Seconds(), ms(n.kubelet()-before)/float64(count))
 	return nil
 }
 
@@ -178,14 +250,18 @@ func (n *nodeRunner) idle(count int, over time.Duration) error {
 	before := n.kubelet()
 	time.Sleep(over)
 	var largest, sum int64
-	pids := parents(n.server.dir)
+	pids := n.holders()
 	for _, pid := range pids {
-		held := rss(pid)
+		held := heldBy(pid)
 		largest, sum = max(largest, held), sum+held
 	}
 	held := n.server.rss()
-	fmt.Printf("| kubelet and runtime with %d idle pods | %.2f %% of a core, %d MiB RSS |\n", count, 100*(n.kubelet()-before).Seconds()/over.Seconds(), held[len(held)-1]>>20)
-	fmt.Printf("| parent process of a pod, %d of them | mean %.1f MiB RSS, most %.1f |\n", len(pids), float64(sum)/float64(len(pids))/(1<<20), float64(largest)/(1<<20))
+	inUse := held[len(held)-1]
+	if n.daemon != nil {
+		inUse += rss(n.daemon.PID())
+	}
+	n.row(fmt.Sprintf("kubelet and runtime with %d idle pods", count), "%.2f %% of a core, %d MiB RSS", 100*(n.kubelet()-before).Seconds()/over.Seconds(), inUse>>20)
+	n.row(fmt.Sprintf("what holds a pod, %d times: our parent process, or shim and pause", len(pids)), "mean %.1f MiB RSS, most %.1f", float64(sum)/float64(len(pids))/(1<<20), float64(largest)/(1<<20))
 	return nil
 }
 
@@ -209,7 +285,7 @@ func (n *nodeRunner) execs(count int) error {
 		took = append(took, time.Since(began))
 	}
 	slices.Sort(took)
-	fmt.Printf("| exec of `true`, a new connection each | median %.0f ms, most %.0f ms |\n", ms(median(took)), ms(took[len(took)-1]))
+	n.row("exec of `true`, a new connection each", "median %.0f ms, most %.0f ms", ms(median(took)), ms(took[len(took)-1]))
 	return nil
 }
 
@@ -240,8 +316,8 @@ i=0; while [ $i -lt %d ]; do cat /tmp/lines; i=$((i+1)); done; sleep 1000000`, l
 	if err != nil {
 		return err
 	}
-	fmt.Printf("| log of %d MiB in lines of 77 bytes, followed | %.0f MiB/s; kubelet and runtime %.1f ms of CPU per MiB |\n",
-		size>>20, float64(size)/(1<<20)/time.Since(began).Seconds(), ms(n.kubelet()-before)/(float64(size)/(1<<20)))
+	n.row(fmt.Sprintf("log of %d MiB in lines of 77 bytes, followed", size>>20), "%.0f MiB/s; kubelet and runtime %.1f ms of CPU per MiB",
+		float64(size)/(1<<20)/time.Since(began).Seconds(), ms(n.kubelet()-before)/(float64(size)/(1<<20)))
 	return nil
 }
 
@@ -253,21 +329,69 @@ func (n *nodeRunner) deletePods() error {
 	}
 	for {
 		list, err := pods.List(n.ctx, metav1.ListOptions{})
-		if err != nil || len(list.Items) == 0 && len(parents(n.server.dir)) == 0 {
+		if err != nil || len(list.Items) == 0 && len(n.holders()) == 0 {
 			return err
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 }
 
-// leaveNothing ends the pods, which would outlive a kubelet that runs alone.
-func (n *nodeRunner) leaveNothing() {
+// leaveNothing ends the pods, which would outlive a kubelet that runs alone, and removes the bridge and the cgroups,
+// which would be in the way of the next runtime.
+func (n *nodeRunner) leaveNothing(binary string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	n.ctx = ctx
 	if err := n.deletePods(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench: pods are left behind:", err)
 	}
+	n.server.end()
+	if out, err := exec.Command(binary, "reset", "--keep-data", "--data-dir="+n.server.dir).CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: reset: %v: %s", err, out)
+	}
 }
 
 func ms(d time.Duration) float64 { return d.Seconds() * 1000 }
+
+// shims are the pids of containerd's shims, one a pod.
+func shims(socket string) []int {
+	return pids(func(argv []string) bool {
+		return strings.HasSuffix(argv[0], "containerd-shim-runc-v2") && slices.Contains(argv, socket)
+	})
+}
+
+// heldBy is the memory of a process that holds a pod, and that of a pause process which is its child.
+func heldBy(pid int) int64 {
+	sum := rss(pid)
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return sum
+	}
+	for _, child := range strings.Fields(string(children)) {
+		if argv, err := os.ReadFile("/proc/" + child + "/cmdline"); err == nil && strings.HasPrefix(string(argv), "/bin/pause") {
+			if pid, err := strconv.Atoi(child); err == nil {
+				sum += rss(pid)
+			}
+		}
+	}
+	return sum
+}
+
+// pids are those of the processes whose arguments are such.
+func pids(such func(argv []string) bool) []int {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return nil
+	}
+	var found []int
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil || len(data) == 0 || !such(strings.Split(string(data), "\x00")) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
+			found = append(found, pid)
+		}
+	}
+	return found
+}

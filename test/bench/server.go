@@ -113,11 +113,17 @@ func (s *server) prepare(ctx context.Context) error {
 
 // stop ends the processes, the last started first, and removes the directory.
 func (s *server) stop() {
+	s.end()
+	os.RemoveAll(s.dir)
+}
+
+// end ends the processes, and keeps the directory.
+func (s *server) end() {
 	for _, cmd := range slices.Backward(s.cmds) {
 		cmd.Process.Signal(os.Interrupt)
 		cmd.Wait()
 	}
-	os.RemoveAll(s.dir)
+	s.cmds = nil
 }
 
 // cpu is what each process has used so far, in the order of names.

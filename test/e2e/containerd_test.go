@@ -3,12 +3,12 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
+
+	"hyperkube/test/containerd"
 )
 
 // onContainerd are the tests of the node that another runtime must pass as well as ours.
@@ -26,16 +26,13 @@ var onContainerd = []struct {
 // docs/containerd.md says; what that runtime lacks is said in a pod's status; a
 // kill -9 of the cluster leaves containers running; nothing is left behind.
 func TestContainerd(t *testing.T) {
-	for _, program := range []string{"containerd", "runc", "ctr"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("SKIP: no %s: apt-get install --no-install-recommends containerd runc", program)
-		}
+	if missing := containerd.Missing(); missing != "" {
+		t.Skip("SKIP: " + missing)
 	}
 	stopShared(t)
-	daemon := newContainerd(t)
 	before := host(t)
-	daemon.start(t)
-	c, err := start(t.TempDir(), "--container-runtime-endpoint=unix://"+daemon.socket)
+	daemon := startContainerd(t)
+	c, err := start(t.TempDir(), "--container-runtime-endpoint=unix://"+daemon.Socket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,121 +55,34 @@ func TestContainerd(t *testing.T) {
 	t.Run("KillNine", killNineOnContainerd)
 	t.Run("nothing is left", func(t *testing.T) {
 		stopShared(t)
-		if left := daemon.ctr(t, "containers", "ls", "-q"); left != "" {
-			t.Errorf("containers: %s", left)
+		if left, err := daemon.Ctr(t.Context(), "containers", "ls", "-q"); err != nil || left != "" {
+			t.Errorf("containers: %s, %v", left, err)
 		}
 	})
-	daemon.stop(t)
+	if err := daemon.Stop(); err != nil {
+		t.Error(err)
+	}
 	sameHost(t, before, host(t))
 }
 
-// containerd is one that runs in the test's own directory.
-type containerd struct {
-	dir, socket string
-	cmd         *exec.Cmd
-}
-
-// newContainerd writes the files of docs/containerd.md, with other directories.
-func newContainerd(t *testing.T) *containerd {
+// startContainerd runs the daemon of docs/containerd.md until the test ends.
+func startContainerd(t *testing.T) *containerd.Daemon {
 	t.Helper()
-	d := &containerd{dir: t.TempDir()}
-	d.socket = filepath.Join(d.dir, "containerd.sock")
-	document, err := os.ReadFile("../../docs/containerd.md")
+	dir := t.TempDir()
+	daemon, err := containerd.Start(t.Context(), containerd.Config{Dir: dir, Hyperkube: binary, Document: "../../docs/containerd.md"})
 	if err != nil {
-		t.Fatal(err)
-	}
-	place := strings.NewReplacer("/usr/lib/cni", d.dir+"/cni", "/etc/cni/net.d", d.dir+"/net.d", "/etc/containerd", d.dir, "/var/lib/cni", d.dir,
-		"version = 2\n", fmt.Sprintf("version = 2\nroot = %q\nstate = %q\n[grpc]\n  address = %q\n[plugins.\"io.containerd.internal.v1.opt\"]\n  path = %q\n",
-			d.dir+"/root", d.dir+"/state", d.socket, d.dir+"/opt"))
-	for file, language := range map[string]string{"config.toml": "toml", "hyperkube-network.template": "json"} {
-		_, rest, _ := strings.Cut(string(document), "```"+language+"\n")
-		block, _, found := strings.Cut(rest, "```")
-		if !found {
-			t.Fatalf("docs/containerd.md has no block of %s", language)
-		}
-		if err := os.WriteFile(filepath.Join(d.dir, file), []byte(place.Replace(block)), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, plugin := range []string{"hyperkube-bridge", "hyperkube-portmap", "loopback"} {
-		if err := os.MkdirAll(d.dir+"/cni", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Symlink(binary, d.dir+"/cni/"+plugin); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// The shims' sockets, runc's state and the pods' network namespaces have fixed places.
-	for _, dir := range []string{"/run/containerd", "/run/netns"} {
-		if _, err := os.Stat(dir); err != nil {
-			t.Cleanup(func() { os.Remove(dir) })
-		}
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
-	}
-	return d
-}
-
-// start runs the daemon and gives it the images that come with hyperkube.
-func (d *containerd) start(t *testing.T) {
-	t.Helper()
-	log, err := os.Create(filepath.Join(d.dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	d.cmd = exec.Command("containerd", "--config="+filepath.Join(d.dir, "config.toml"))
-	d.cmd.Stdout, d.cmd.Stderr = log, log
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			text, _ := os.ReadFile(log.Name())
+			text, _ := os.ReadFile(filepath.Join(dir, "log"))
 			t.Logf("containerd's log:\n%s", tail(string(text), 20))
 		}
-		d.stop(t)
-	})
-	archive := filepath.Join(d.dir, "images.tar")
-	if out, err := exec.Command(binary, "image", "save", archive).CombinedOutput(); err != nil {
-		t.Fatalf("image save: %v: %s", err, out)
-	}
-	eventually(t, "containerd answers", func() error {
-		return exec.Command("ctr", "--address="+d.socket, "version").Run()
-	})
-	d.ctr(t, "images", "import", archive)
-}
-
-func (d *containerd) ctr(t *testing.T, args ...string) string {
-	t.Helper()
-	out, err := exec.Command("ctr", append([]string{"--address=" + d.socket, "--namespace=k8s.io"}, args...)...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("ctr %v: %v: %s", args, err, out)
-	}
-	return strings.TrimSpace(string(out))
-}
-
-func (d *containerd) stop(t *testing.T) {
-	t.Helper()
-	if d.cmd == nil {
-		return
-	}
-	d.cmd.Process.Signal(syscall.SIGTERM)
-	if err := d.cmd.Wait(); err != nil {
-		t.Errorf("containerd: %v", err)
-	}
-	d.cmd = nil
-	for _, command := range []string{"ip link delete hk-containerd", "iptables-save | grep -v -e -ctrd | iptables-restore"} {
-		if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil { // as docs/containerd.md says
-			t.Errorf("%s: %v: %s", command, err, out)
+		if err := daemon.Stop(); err != nil {
+			t.Error(err)
 		}
-	}
+	})
+	return daemon
 }
 
 // serviceOnContainerd: a Deployment of the demo image, whose policy says Always,
