@@ -203,6 +203,9 @@ func TestWhoIsHeld(t *testing.T) {
 		{GateName{Component: "kubelet-n1"}, Client{"system:node:n1", "kubelet/v1.37", "pods"}, true},
 		{GateName{Component: "kubelet-n1"}, Client{"system:node:n2", "kubelet/v1.37", "pods"}, false},
 		{GateName{Component: "kubelet"}, Client{"system:node:n2", "kubelet-n2/hyperkube", "pods"}, true},
+		{GateName{Component: "proxy"}, Client{"system:kube-proxy", "proxy-node-2/hyperkube", "services"}, true},
+		{GateName{Component: "proxy-node-2"}, Client{"system:kube-proxy", "proxy-node-2/hyperkube", "services"}, true},
+		{GateName{Component: "proxy-node-2"}, Client{"system:kube-proxy", "proxy/hyperkube", "services"}, false},
 		{GateName{Component: "controller-manager", Controller: "deployment"}, Client{"system:kube-controller-manager", "controller-manager/x", "pods"}, false},
 	} {
 		gates := newGates(t)

@@ -17,10 +17,14 @@ type Client struct{ User, UserAgent, Resource string }
 
 // name is the component that runs as this user; anybody else is called by their program.
 func (c Client) name() string {
-	if isComponent(c.User) {
-		return ComponentOf(c.User, "kubelet")
+	program := ProgramOf(c.UserAgent)
+	if !isComponent(c.User) {
+		return program
 	}
-	return ProgramOf(c.UserAgent)
+	if strings.HasPrefix(c.User, "system:node:") {
+		program = "kubelet" // whatever else uses its credentials
+	}
+	return ComponentOf(c.User, program)
 }
 
 // neverHeld are the resources that a gate of a whole component lets pass: without Leases
@@ -83,9 +87,9 @@ func (n GateName) covers(other GateName) bool {
 	return n.names(other.Component) && n.Controller == other.Controller && (n.Resource == "" || n.Resource == other.Resource)
 }
 
-// names: "kubelet" are the kubelets of all nodes.
+// names: "kubelet" are the kubelets of all nodes, "proxy" their proxies.
 func (n GateName) names(component string) bool {
-	return n.Component == component || n.Component == "kubelet" && strings.HasPrefix(component, "kubelet-")
+	return n.Component == component || (n.Component == "kubelet" || n.Component == "proxy") && strings.HasPrefix(component, n.Component+"-")
 }
 
 func (n GateName) holds(c Client) bool {

@@ -220,6 +220,9 @@ func ComponentOf(user, claimed string) string {
 	case "system:kube-controller-manager":
 		return "controller-manager"
 	case "system:kube-proxy":
+		if strings.HasPrefix(claimed, "proxy-") { // the proxies of all nodes are one user; those of further ones bear their node's name
+			return claimed
+		}
 		return "proxy"
 	case "system:kube-dns":
 		return "dns"

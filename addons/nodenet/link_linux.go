@@ -160,6 +160,11 @@ func (n Network) ensureLink(bridge netlink.Link, ns netns.NsHandle, within *netl
 			return err
 		}
 	}
+	// A node asks the machine for a Service whose pod is on that very node: the answer goes out where the question came in.
+	// A bridge sends nothing back like that unless told to, where the kernel filters what is bridged (br_netfilter).
+	if err := netlink.LinkSetHairpin(outside, true); err != nil {
+		return err
+	}
 	return netlink.LinkSetUp(outside)
 }
 

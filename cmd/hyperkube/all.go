@@ -52,7 +52,7 @@ func (o *allOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.Ports, "ports", o.Ports, "default (6443, 2379, 10250) or auto: left to the kernel, for a second cluster")
 	flags.StringVar(&o.Name, "name", o.Name, "name of the cluster; a second one beside the first needs a name, a data directory, ports and address ranges of its own")
 	flags.StringVar(&o.Runtime, "container-runtime", o.Runtime, "embedded, or simulated: pods that are only bookkeeping, without root")
-	flags.StringVar(&o.RuntimeEndpoint, "container-runtime-endpoint", o.RuntimeEndpoint, "CRI socket of another runtime, unix:///run/containerd/containerd.sock, instead of ours")
+	flags.StringVar(&o.RuntimeEndpoint, "container-runtime-endpoint", o.RuntimeEndpoint, "CRI socket of another runtime, unix:///run/containerd/containerd.sock, instead of ours; further nodes (--nodes) keep ours: two kubelets on one runtime would end each other's pods")
 	flags.StringVar(&o.Pods, "cluster-cidr", o.Pods, "address range of pods")
 	flags.StringVar(&o.Service, "service-cluster-ip-range", o.Service, "address range of Services")
 	flags.IntVar(&o.Nodes, "nodes", o.Nodes, "how many real nodes: this machine, and further ones in network namespaces of their own (default: as before, or 1)")

@@ -112,13 +112,45 @@ func lines(dataDir string) ([]connection, error) {
 		addresses[r.Component] = r.Address
 	}
 	found := []connection{}
-	for _, c := range protocols {
-		if runs[c.From] && runs[c.To] {
-			c.Address = addresses[c.To]
-			found = append(found, c)
+	for _, node := range append([]string{""}, furtherSuffixes(registrations)...) {
+		for _, c := range protocols {
+			line := c
+			line.From, line.To = onNode(c.From, node), onNode(c.To, node)
+			if node != "" && line == c {
+				continue // both ends are the cluster's
+			}
+			if runs[line.From] && runs[line.To] {
+				line.Address = addresses[line.To]
+				found = append(found, line)
+			}
 		}
 	}
 	return found, nil
+}
+
+// nodeParts are the components that each node has; those of a further node bear its name behind.
+var nodeParts = []string{"kubelet", "cri", "proxy"}
+
+// furtherSuffixes are what the names of further nodes' components end with: "-node-2".
+func furtherSuffixes(registrations []component.Registration) []string {
+	var found []string
+	for _, r := range registrations {
+		for _, part := range nodeParts {
+			if suffix, is := strings.CutPrefix(r.Component, part); is && suffix != "" {
+				found = append(found, suffix)
+			}
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+// onNode is the name of a component on the node whose components end with suffix.
+func onNode(componentName, suffix string) string {
+	if slices.Contains(nodeParts, componentName) {
+		return componentName + suffix
+	}
+	return componentName
 }
 
 // stream is an exec, a log or a forwarded port that is open: the apiserver passes it on to the kubelet.
@@ -137,7 +169,10 @@ func live(ctx context.Context, dataDir string, lines []connection, peers []flow.
 		if p.User == "system:apiserver" {
 			continue // its own writes go over no line
 		}
-		i := slices.IndexFunc(lines, func(c connection) bool { return c.To == "apiserver" && isProgram(c.From, p.Program) })
+		i := slices.IndexFunc(lines, func(c connection) bool { return c.To == "apiserver" && c.From == p.Program })
+		if i < 0 {
+			i = slices.IndexFunc(lines, func(c connection) bool { return c.To == "apiserver" && isProgram(c.From, p.Program) })
+		}
 		if i < 0 {
 			lines = append(lines, connection{From: p.Program, To: "apiserver", Protocol: "HTTP over TLS", For: "as " + p.User})
 			i = len(lines) - 1
@@ -148,13 +183,15 @@ func live(ctx context.Context, dataDir string, lines []connection, peers []flow.
 			lines[i].Last = p.Last
 		}
 	}
+	// Which kubelet a stream leads to, the record does not say.
+	several := slices.ContainsFunc(lines, func(c connection) bool { return strings.HasPrefix(c.To, "kubelet-") })
 	for i := range lines {
 		switch c := &lines[i]; {
 		case c.To == "etcd":
 			c.Requests = counted(ctx, dataDir, c.From, "etcd_requests_total")
-		case c.To == "cri":
+		case strings.HasPrefix(c.To, "cri"):
 			c.Requests = counted(ctx, dataDir, c.To, "hyperkube_cri_operation_duration_seconds_count")
-		case c.To == "kubelet":
+		case c.To == "kubelet" && !several:
 			c.Requests = len(streams)
 		}
 	}

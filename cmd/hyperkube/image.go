@@ -39,6 +39,8 @@ type imageOptions struct {
 //	image rm REF       unless a container uses it
 //	image load FILE    an archive of `docker save` or in OCI layout
 //	image save FILE    hyperkube.local/demo and /pause, for a runtime that is not ours; needs no cluster
+//
+// Each node has images of its own; without --hostname-override all nodes that run on this host are meant.
 func runImage(ctx context.Context, args []string) error {
 	verbs := map[string]func(context.Context, *imageClient, []string) error{"ls": imageList, "pull": imagePull, "rm": imageRemove, "load": imageLoad}
 	if len(args) == 2 && args[0] == "save" {
@@ -50,29 +52,40 @@ func runImage(ctx context.Context, args []string) error {
 	o := &imageOptions{DataDir: defaultDataDir()}
 	flags := pflag.NewFlagSet("image "+args[0], pflag.ContinueOnError)
 	flags.StringVar(&o.DataDir, "data-dir", o.DataDir, "the cluster's data directory")
-	flags.StringVar(&o.NodeName, "hostname-override", o.NodeName, "the node (default: this host)")
+	flags.StringVar(&o.NodeName, "hostname-override", o.NodeName, "the node (default: all that run on this host)")
 	flags.StringVar(&o.Username, "username", "", "for the registry")
 	flags.StringVar(&o.Password, "password", os.Getenv("HYPERKUBE_REGISTRY_PASSWORD"), "for the registry (default: $HYPERKUBE_REGISTRY_PASSWORD)")
 	if err := flags.Parse(args[1:]); err != nil {
 		return &component.UsageError{Err: fmt.Errorf("%w; %s", err, imageUsage)}
 	}
-	client, err := dialImages(o)
+	clients, err := dialImages(o)
 	if err != nil {
 		return err
 	}
-	defer client.conn.Close()
-	return verbs[args[0]](ctx, client, flags.Args())
+	var errs []error
+	for _, client := range clients {
+		if err := verbs[args[0]](ctx, client, flags.Args()); err != nil && len(clients) > 1 && !errors.As(err, new(*component.UsageError)) {
+			errs = append(errs, fmt.Errorf("on %s: %w", client.node, err))
+		} else if err != nil {
+			return err
+		}
+		client.conn.Close()
+	}
+	return errors.Join(errs...)
 }
 
-// imageClient talks to the runtime's ImageService on its CRI socket.
+// imageClient talks to the ImageService of a node's runtime on its CRI socket.
 type imageClient struct {
 	options *imageOptions
-	socket  string
+	node    string
+	// on is what its lines of output end with: " on node-2" where there are several.
+	on      string
 	conn    *grpc.ClientConn
 	service runtimeapi.ImageServiceClient
 }
 
-func dialImages(o *imageOptions) (*imageClient, error) {
+// dialImages connects to the runtime of the node that o names, or to those of all nodes here.
+func dialImages(o *imageOptions) ([]*imageClient, error) {
 	cluster, err := pki.ReadCluster(o.DataDir)
 	if err != nil {
 		return nil, fmt.Errorf("no cluster in %s: start `hyperkube all` there first (%w)", o.DataDir, err)
@@ -81,27 +94,44 @@ func dialImages(o *imageOptions) (*imageClient, error) {
 	if err != nil {
 		return nil, err
 	}
+	nodes := []string{o.NodeName}
 	if o.NodeName == "" {
-		if o.NodeName, err = nodeName(); err != nil {
+		first, err := nodeName()
+		if err != nil {
 			return nil, err
 		}
+		nodes = append([]string{first}, markedNodes(dir)...)
 	}
-	endpoint := criEndpoint(dir, o.NodeName)
-	socket := strings.TrimPrefix(endpoint, "unix://")
-	if _, err := os.Stat(socket); err != nil {
-		return nil, fmt.Errorf("no runtime listens on %s: start `hyperkube all` or `hyperkube cri` with the same --data-dir", socket)
+	var clients []*imageClient
+	for i, node := range nodes {
+		endpoint := criEndpoint(dir, node)
+		socket := strings.TrimPrefix(endpoint, "unix://")
+		if _, err := os.Stat(socket); err != nil && i > 0 {
+			continue // a further node that is stopped
+		} else if err != nil {
+			return nil, fmt.Errorf("no runtime listens on %s: start `hyperkube all` or `hyperkube cri` with the same --data-dir", socket)
+		}
+		conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			return nil, err
+		}
+		clients = append(clients, &imageClient{options: o, node: node, conn: conn, service: runtimeapi.NewImageServiceClient(conn)})
 	}
-	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		return nil, err
+	if len(clients) > 1 {
+		for _, client := range clients {
+			client.on = " on " + client.node
+		}
 	}
-	return &imageClient{options: o, socket: socket, conn: conn, service: runtimeapi.NewImageServiceClient(conn)}, nil
+	return clients, nil
 }
 
 func imageList(ctx context.Context, c *imageClient, _ []string) error {
 	response, err := c.service.ListImages(ctx, &runtimeapi.ListImagesRequest{})
 	if err != nil {
 		return err
+	}
+	if c.on != "" {
+		fmt.Println(c.node + ":")
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "IMAGE\tID\tSIZE")
@@ -129,7 +159,7 @@ func imagePull(ctx context.Context, c *imageClient, refs []string) error {
 	if err != nil {
 		return fmt.Errorf("pulling %s: %w", refs[0], err)
 	}
-	fmt.Printf("%s: %s in %.1fs\n", refs[0], response.ImageRef, time.Since(began).Seconds())
+	fmt.Printf("%s: %s in %.1fs%s\n", refs[0], response.ImageRef, time.Since(began).Seconds(), c.on)
 	return nil
 }
 
@@ -149,7 +179,7 @@ func imageRemove(ctx context.Context, c *imageClient, refs []string) error {
 		if _, err := c.service.RemoveImage(ctx, &runtimeapi.RemoveImageRequest{Image: spec}); err != nil {
 			return fmt.Errorf("removing %s: %w", ref, err)
 		}
-		fmt.Println("removed", ref)
+		fmt.Println("removed", ref+c.on)
 	}
 	return nil
 }
@@ -170,7 +200,7 @@ func imageLoad(ctx context.Context, c *imageClient, files []string) error {
 			return fmt.Errorf("loading %s: %w", name, err)
 		}
 		for _, image := range loaded {
-			fmt.Println("loaded", image)
+			fmt.Println("loaded", image+c.on)
 		}
 	}
 	return nil

@@ -92,7 +92,7 @@ func runInspect(ctx context.Context, args []string) error {
 	o, output := &imageOptions{DataDir: defaultDataDir()}, ""
 	flags := pflag.NewFlagSet("inspect", pflag.ContinueOnError)
 	flags.StringVar(&o.DataDir, "data-dir", o.DataDir, "the cluster's data directory")
-	flags.StringVar(&o.NodeName, "hostname-override", o.NodeName, "the node (default: this host)")
+	flags.StringVar(&o.NodeName, "hostname-override", o.NodeName, "the node (default: all that run on this host)")
 	flags.StringVarP(&output, "output", "o", "", "json: for programs")
 	if err := flags.Parse(args); err != nil {
 		return &component.UsageError{Err: fmt.Errorf("%w; %s", err, inspectUsage)}
@@ -100,12 +100,7 @@ func runInspect(ctx context.Context, args []string) error {
 	if flags.NArg() != 2 || flags.Arg(0) != "container" || output != "" && output != "json" {
 		return &component.UsageError{Err: errors.New(inspectUsage)}
 	}
-	client, err := dialImages(o)
-	if err != nil {
-		return err
-	}
-	defer client.conn.Close()
-	found, err := inspectContainer(ctx, runtimeapi.NewRuntimeServiceClient(client.conn), flags.Arg(1))
+	found, err := findContainer(ctx, o, flags.Arg(1))
 	if err != nil {
 		return err
 	}
@@ -115,6 +110,30 @@ func runInspect(ctx context.Context, args []string) error {
 		return encoder.Encode(found)
 	}
 	return found.print(os.Stdout)
+}
+
+// findContainer looks on each node for the container. The kernel shows it from here, on a further node too: its processes
+// are this machine's.
+func findContainer(ctx context.Context, o *imageOptions, name string) (*inspection, error) {
+	clients, err := dialImages(o)
+	if err != nil {
+		return nil, err
+	}
+	var found *inspection
+	var errs []error
+	for _, client := range clients {
+		if found == nil {
+			var err error
+			if found, err = inspectContainer(ctx, runtimeapi.NewRuntimeServiceClient(client.conn), name); err != nil {
+				errs = append(errs, err)
+			}
+		}
+		client.conn.Close()
+	}
+	if found == nil {
+		return nil, errs[0]
+	}
+	return found, nil
 }
 
 // inspectContainer asks the runtime, and then the kernel.

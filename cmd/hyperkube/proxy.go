@@ -49,6 +49,9 @@ func (o *proxyOptions) Complete(ctx context.Context) (err error) {
 	if o.NodeName == "" {
 		o.NodeName, err = nodeName()
 	}
+	if furtherNumber(o.dir, o.NodeName) > 0 {
+		o.name += "-" + o.NodeName // otherwise traces would show two of one name
+	}
 	return err
 }
 

@@ -37,7 +37,7 @@ spec:
 apiVersion: v1
 kind: Service
 metadata: {name: spread}
-spec: {selector: {app: spread}, ports: [{port: 80, targetPort: 8080}]}
+spec: {type: NodePort, selector: {app: spread}, ports: [{port: 80, targetPort: 8080, nodePort: 30080}]}
 `
 
 // podOn is a pod of a Deployment on a node.
@@ -83,6 +83,7 @@ func TestTwoNodes(t *testing.T) {
 		t.Fatalf("two pods that avoid each other are on %v", pods)
 	}
 	t.Run("pods reach each other, and Services", func(t *testing.T) { crossNodes(t, c, pods) })
+	t.Run("commands show both nodes", func(t *testing.T) { bothShown(t, c) })
 	t.Cleanup(func() { c.interrupt() })
 	t.Run("kill -9 loses no container", func(t *testing.T) {
 		c.kill()
@@ -120,22 +121,49 @@ func crossNodes(t *testing.T, c *cluster, pods map[string]podOn) {
 				t.Errorf("from %s to %s: %s", node, other, out)
 			}
 		}
-		eventually(t, "the Service leads from "+node+" to both pods", func() error {
-			reached := map[string]bool{}
-			for range 20 {
-				out, _, err := c.try("exec", from.name, "--", "wget", "-q", "-T", "3", "-O", "-", "http://spread/")
-				if err != nil {
-					return err
+		// A node's port leads out of the node again, even to the node where the question came from.
+		for _, url := range []string{"http://spread/", "http://172.30.254.1:30080/", "http://172.30.254.2:30080/"} {
+			eventually(t, url+" leads from "+node+" to both pods", func() error {
+				reached := map[string]bool{}
+				for range 20 {
+					out, _, err := c.try("exec", from.name, "--", "wget", "-q", "-T", "3", "-O", "-", url)
+					if err != nil {
+						return err
+					}
+					if reached[podIn(out)] = true; len(reached) == 2 {
+						return nil
+					}
 				}
-				if reached[podIn(out)] = true; len(reached) == 2 {
-					return nil
-				}
-			}
-			return fmt.Errorf("reached %v", reached)
-		})
+				return fmt.Errorf("reached %v", reached)
+			})
+		}
 		if out := c.kubectl(t, "logs", from.name); !strings.Contains(out, "listening") {
 			t.Errorf("logs of %s: %s", node, out)
 		}
+	}
+}
+
+// bothShown: what looks at components looks at those of the second node too, and a held one is found.
+func bothShown(t *testing.T, c *cluster) {
+	for command, want := range map[string][]string{
+		"connections":         {"kubelet-node-2", "proxy-node-2", "cri-node-2"},
+		"image ls":            {"node-2:"},
+		"step proxy-node-2":   {"proxy-node-2 is held"},
+		"step kubelet-node-2": {"kubelet-node-2 is held"},
+		"trace svc/spread":    {"proxy-node-2: iptables-restore"},
+	} {
+		out, err := exec.Command(binary, append(strings.Fields(command), "--data-dir="+c.dir)...).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v: %s", command, err, out)
+			continue
+		}
+		holds(t, string(out), want...)
+		if strings.Contains(string(out), "no proxy-node-2 is connected") {
+			t.Errorf("%s: %s", command, out)
+		}
+	}
+	if out, err := exec.Command(binary, "continue", "--data-dir="+c.dir).CombinedOutput(); err != nil {
+		t.Errorf("continue: %v: %s", err, out)
 	}
 }
 
