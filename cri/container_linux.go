@@ -17,6 +17,11 @@ import (
 	"hyperkube/cri/podparent"
 )
 
+// leastMemory is the lowest memory limit of a container, in bytes. With less the kernel ends the pod's parent,
+// which is in the pod's cgroup and forks what becomes the container: the pod would be made
+// anew again and again, without a word about the cause. CRI-O has such a limit too, and these words.
+const leastMemory = 4 << 20
+
 // CreateContainer decides everything about a container and writes it down; no
 // process is made yet:
 //
@@ -42,6 +47,9 @@ func (c *CRI) CreateContainer(ctx context.Context, req *runtimeapi.CreateContain
 	}
 	if err := s.checkContainerUsers(config.GetLinux().GetSecurityContext().GetNamespaceOptions()); err != nil {
 		return nil, err
+	}
+	if memory := config.GetLinux().GetResources().GetMemoryLimitInBytes(); memory > 0 && memory < leastMemory {
+		return nil, status.Errorf(codes.InvalidArgument, "set memory limit %d too low; should be at least %d bytes", memory, leastMemory)
 	}
 	img, err := c.images.Get(config.GetImage().GetImage())
 	if err != nil {

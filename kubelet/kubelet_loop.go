@@ -2,7 +2,6 @@ package kubelet
 
 import (
 	"context"
-	"fmt"
 	"sort"
 	"sync"
 	"time"
@@ -58,7 +57,8 @@ func (kl *Kubelet) HandlePodAdditions(ctx context.Context, pods []*v1.Pod) {
 		if pod.DeletionTimestamp == nil && !apipod.IsPodTerminal(pod) {
 			rejection, err := kl.allocation.AddPod(pod, others, func(pod *v1.Pod, others []*v1.Pod) *lifecycle.Rejection { return kl.admit(ctx, pod, others) })
 			if err != nil {
-				rejection = &lifecycle.Rejection{Reason: "UnexpectedAdmissionError", Message: fmt.Sprintf("Allocate failed due to %v, which is unexpected", err)}
+				// A disk that is full now may have room in a minute; a refusal would be for ever.
+				klog.FromContext(ctx).Error(err, "A restart of the kubelet will not know what the pod was allocated", "pod", klog.KObj(pod))
 			}
 			if rejection != nil {
 				kl.rejectPod(ctx, pod, rejection)

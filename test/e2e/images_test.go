@@ -118,6 +118,15 @@ func TestImagesFromRegistry(t *testing.T) {
 			holds(t, r.k(t, "get", "events", "--field-selector=involvedObject.name="+pod), text, "Error: ErrImagePull", "Back-off pulling image")
 		})
 	}
+	t.Run("recovered when the cause is gone", func(t *testing.T) {
+		for _, pod := range []string{"other", "bad", "absent"} {
+			push(pod+":1", boxImage(t, runtime.GOARCH, "at last"))
+		}
+		for _, pod := range []string{"other", "bad", "absent"} {
+			r.becomes(t, "pod/"+pod, ".status.phase", "Succeeded")
+			holds(t, r.k(t, "logs", pod), "at last")
+		}
+	})
 	t.Run("never pulled", func(t *testing.T) {
 		r.create(t, strings.Replace(fmt.Sprintf(imagePod, "never", host+"/good:2"), "IfNotPresent", "Never", 1))
 		r.becomes(t, "pod/never", ".status.containerStatuses[0].state.waiting.reason", "ErrImageNeverPull")
