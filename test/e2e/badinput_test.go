@@ -52,7 +52,6 @@ func TestBadPods(t *testing.T) {
 		if err := syscall.Mount("disk", node, "tmpfs", 0, "size=64m"); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { syscall.Unmount(node, syscall.MNT_DETACH) })
 	}, "--eviction-hard=memory.available<1Mi") // or it would evict before the disk is full
 	r := c.room(t)
 	file := filepath.Join(host, "file")

@@ -33,6 +33,7 @@ func withKubelet(t *testing.T, prepare func(nodeDir string), flags ...string) *c
 		if err := c.interrupt(); err != nil {
 			t.Errorf("stopping the cluster: %v", err)
 		}
+		syscall.Unmount(node, syscall.MNT_DETACH) // a disk that prepare has put there; else there is nothing to unmount
 		// A runtime that ends alone leaves its bridge, whose route would take the next cluster's packets.
 		if out, err := exec.Command(binary, "reset", "--data-dir="+dir).CombinedOutput(); err != nil {
 			t.Errorf("reset: %v: %s", err, out)
