@@ -103,6 +103,11 @@ type Config struct {
 	AllowedUnsafeSysctls []string
 	// MaxPods is the most pods the node takes; default 110.
 	MaxPods int
+	// PodPidsLimit is the most processes and threads that a pod may have; default -1: no limit but the kernel's.
+	PodPidsLimit int64
+	// NodeStatusUpdateFrequency is the time between two looks at the node; default 10 s. What is unchanged is
+	// reported every five minutes.
+	NodeStatusUpdateFrequency time.Duration
 	// PodCIDR is where the simulated runtime takes addresses from if the node has none of its own.
 	PodCIDR string
 	// Version is reported as nodeInfo.kubeletVersion; default v1.37.2+hyperkube.
@@ -134,6 +139,8 @@ func (c *Config) validate() error {
 	setDefault(&c.FileCheckFrequency, time.Second)
 	setDefault(&c.StopTimeout, 30*time.Second)
 	setDefault(&c.MaxPods, 110)
+	setDefault(&c.PodPidsLimit, -1)
+	setDefault(&c.NodeStatusUpdateFrequency, 10*time.Second)
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
@@ -405,7 +412,7 @@ func (kl *Kubelet) build(ctx context.Context) {
 	kl.trust = manager.NewTrustBundles(ctx, kl.Client)
 	kl.podCertificates = podcertificate.NewManager(podcertificate.Config{Client: kl.Client, Recorder: kl.recorder, Clock: kl.Clock, Node: kl.node})
 	kl.volumes = volume.NewManager(volume.Config{PodsDir: kl.dirs.pods, Host: volumeHost{kl}, Recorder: kl.recorder, NoMounts: kl.ContainerRuntime == "simulated"})
-	kl.cgroups = cm.NewPodCgroups(klog.FromContext(ctx), kl.cgroupRoot())
+	kl.cgroups = cm.NewPodCgroups(klog.FromContext(ctx), kl.cgroupRoot(), kl.PodPidsLimit)
 	kl.manager = kuberuntime.NewKubeGenericRuntimeManager(kuberuntime.Config{
 		Runtime: kl.runtime, Images: images.NewImageManager(kl.runtime.Images, kl.recorder, kl.Clock), Helper: kl, Probes: kl.prober,
 		Hooks: lifecycle.NewHandlerRunner(commands, kl.podIPs, kl.Clock), Recorder: kl.recorder, Clock: kl.Clock,

@@ -28,7 +28,6 @@ import (
 
 // Times of the node's heartbeat.
 const (
-	nodeStatusUpdateFrequency = 10 * time.Second       // computing it
 	nodeStatusReportFrequency = 5 * time.Minute        // writing it although nothing changed
 	nodeStartupFrequency      = 100 * time.Millisecond // until the node is ready
 	leaseDurationSeconds      = 40
@@ -147,7 +146,7 @@ func (kl *Kubelet) runNode(ctx context.Context) {
 		if err := kl.syncNodeStatus(ctx); err != nil && ctx.Err() == nil {
 			logger.Error(err, "Updating the node's status")
 		}
-		wait := nodeStatusUpdateFrequency
+		wait := kl.NodeStatusUpdateFrequency
 		if kl.state.readyError() != nil {
 			wait = nodeStartupFrequency
 			if kl.Clock.Since(kl.state.reported()) > 10*time.Second {

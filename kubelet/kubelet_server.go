@@ -219,7 +219,7 @@ func (kl *Kubelet) Configz() any {
 		"clusterDNS": kl.ClusterDNS, "clusterDomain": kl.ClusterDomain, "maxPods": kl.MaxPods, "port": kl.ServingPort(),
 		"staticPodPath": kl.StaticPodPath, "staticPodURL": kl.StaticPodURL, "containerRuntimeEndpoint": kl.RuntimeEndpoint,
 		"cgroupRoot": kl.CgroupRoot, "resolvConf": kl.ResolvConf, "syncFrequency": resyncInterval.String(),
-		"nodeStatusUpdateFrequency": nodeStatusUpdateFrequency.String(), "nodeStatusReportFrequency": nodeStatusReportFrequency.String(),
+		"nodeStatusUpdateFrequency": kl.NodeStatusUpdateFrequency.String(), "podPidsLimit": kl.PodPidsLimit, "nodeStatusReportFrequency": nodeStatusReportFrequency.String(),
 		"nodeLeaseDurationSeconds": leaseDurationSeconds, "fileCheckFrequency": kl.FileCheckFrequency.String(),
 		"evictionHard": room.Thresholds.Hard, "evictionSoft": room.Thresholds.Soft, "evictionSoftGracePeriod": room.Thresholds.SoftGracePeriod, "evictionMinimumReclaim": room.Thresholds.MinimumReclaim,
 		"evictionPressureTransitionPeriod": room.PressureTransitionPeriod.String(), "evictionMaxPodGracePeriod": room.MaxPodGracePeriodSeconds,

@@ -34,6 +34,8 @@ type kubeletOptions struct {
 	ManifestPath    string
 	ManifestURL     string
 	MaxPods         int
+	PodPids         int64
+	StatusFrequency time.Duration
 	ResolvConf      string
 	NodeLabels      map[string]string
 	Taints          []string
@@ -61,6 +63,8 @@ func (o *kubeletOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.ManifestPath, "pod-manifest-path", o.ManifestPath, "file or directory of static pods (default: nodes/<name>/manifests in --data-dir)")
 	flags.StringVar(&o.ManifestURL, "manifest-url", o.ManifestURL, "URL of static pods")
 	flags.IntVar(&o.MaxPods, "max-pods", 110, "how many pods the node takes")
+	flags.Int64Var(&o.PodPids, "pod-max-pids", -1, "how many processes and threads a pod may have; -1: any number")
+	flags.DurationVar(&o.StatusFrequency, "node-status-update-frequency", 10*time.Second, "how often the node's state is looked at; unchanged, it is reported every five minutes")
 	flags.StringVar(&o.ResolvConf, "resolv-conf", o.ResolvConf, "file with the resolvers for pods that do not use cluster DNS (default: the host's)")
 	flags.StringToStringVar(&o.NodeLabels, "node-labels", o.NodeLabels, "labels of a new node: key=value,…")
 	flags.StringSliceVar(&o.Taints, "register-with-taints", o.Taints, "taints of a new node: key=value:NoSchedule,…")
@@ -153,7 +157,7 @@ func (o *kubeletOptions) Run(ctx context.Context, env *component.Env) error {
 		CertFile: o.cert.CertFile, KeyFile: o.cert.KeyFile, ClientCAFile: o.dir.CAFile(),
 		ClusterDNS: []string{cluster.DNSAddress}, ClusterDomain: cluster.ClusterDomain, ResolvConf: o.ResolvConf,
 		StaticPodPath: o.ManifestPath, StaticPodURL: o.ManifestURL, CgroupRoot: cgroupRoot(o.dir, o.NodeName), NodeLabels: o.NodeLabels, RegisterWithTaints: taints, Room: room, Shutdown: shutdown, AllowedUnsafeSysctls: o.UnsafeSysctls,
-		MaxPods: o.MaxPods, PodCIDR: cluster.PodCIDR, Version: versionString(),
+		MaxPods: o.MaxPods, PodPidsLimit: o.PodPids, NodeStatusUpdateFrequency: o.StatusFrequency, PodCIDR: cluster.PodCIDR, Version: versionString(),
 		StopTimeout: podsStop, Metrics: env.Metrics, Health: env.Health,
 	}
 	if !o.Standalone {

@@ -44,12 +44,12 @@ type PodCgroups interface {
 }
 
 // NewPodCgroups makes the manager for root ("hyperkube/node1"); with root empty,
-// one that does nothing.
-func NewPodCgroups(logger klog.Logger, root string) PodCgroups {
+// one that does nothing. A pod may have podPids processes; -1: any number.
+func NewPodCgroups(logger klog.Logger, root string, podPids int64) PodCgroups {
 	if root == "" {
 		return none{}
 	}
-	tree, err := openTree()
+	tree, err := openTree(podPids)
 	if err != nil {
 		logger.Info("Pods run without resource limits: cgroups cannot be used", "cause", err.Error())
 		return none{}
