@@ -134,6 +134,20 @@ func TestTraceLinks(t *testing.T) {
 	}
 }
 
+// A loop that wakes for two reasons, another's change and the echo of its own write, acts on the other's, though the echo
+// may be newer.
+func TestOwnEchoIsTheLesserCause(t *testing.T) {
+	r := NewRecord(0)
+	const kcm, user = "controller-manager/hyperkube (linux)", "system:kube-controller-manager"
+	request(r, 0, "system:node:n1", "kubelet-n1/hyperkube (linux)", "", Write{Kind: kind("Pod"), Key: "ns/p", Revision: 10, New: []byte(`{}`)})
+	request(r, 1, user, kcm, "", Write{Kind: kind("EndpointSlice"), Key: "ns/s", Revision: 11, New: []byte(`{}`)})
+	request(r, 2, user, kcm, "MODIFIED Pod ns/p@10, MODIFIED EndpointSlice ns/s@11", Write{Kind: kind("EndpointSlice"), Key: "ns/s", Revision: 12, New: []byte(`{}`)})
+	story := r.Trace(Target{Kind: schema.GroupKind{Kind: "Pod"}, Namespace: "ns", Name: "p"})
+	if all := story.Flat(); len(all) != 2 || all[1].Revision != 12 {
+		t.Errorf("%d steps in the pod's story, want its own and the slice's second write", len(all))
+	}
+}
+
 // What was done for several changes at once is part of the story of each of them.
 func TestEffectOfSeveralCauses(t *testing.T) {
 	r := NewRecord(0)

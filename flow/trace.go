@@ -297,12 +297,16 @@ func (b *builder) hang(s *step, t Target) {
 	}
 }
 
-// nearer says whether cause a of s goes before cause b: the newer one. An effect of several
+// nearer says whether cause a of s goes before cause b: the newer one; but what others did goes before what the doer of s
+// wrote itself, whose echo often comes with it. An effect of several
 // changes at once (the proxy writes the rules of all that changed since its last turn) hangs
 // under the one that the story is of, or the story of a Service would not show its rules.
 func (t Target) nearer(s, a, b *step) bool {
 	if s.effect != nil && t.TraceID == "" && !t.isAbout(s) && t.isAbout(a) != t.isAbout(b) {
 		return t.isAbout(a)
+	}
+	if doer := s.doer(); (a.doer() == doer) != (b.doer() == doer) {
+		return b.doer() == doer
 	}
 	return a.revision() > b.revision()
 }

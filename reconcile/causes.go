@@ -139,7 +139,13 @@ func (g *Gatherer) Back(c Causes) { g.causes.putBack("", c) }
 type causes struct {
 	mu      sync.Mutex
 	waiting map[string]Causes
+	// recent are those of the latest runs, by key, the oldest key first in order; see takeForRun.
+	recent map[string]Causes
+	order  []string
 }
+
+// maxRecent bounds recent: a run that inherits follows soon upon the one it inherits from.
+const maxRecent = 64
 
 func (c *causes) add(key string, e Event) {
 	cause := causeOf(e)
@@ -159,6 +165,39 @@ func (c *causes) take(key string) Causes {
 	all := c.waiting[key]
 	delete(c.waiting, key)
 	return all
+}
+
+// takeForRun is take for a loop. An event's cause is noted before its key is queued, and so can be taken by a run
+// that was queued before; the run that the event queued then finds none, and is still because of it: it inherits.
+func (c *causes) takeForRun(key string) Causes {
+	all := c.take(key)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(all.List) == 0 {
+		return c.recent[key]
+	}
+	if c.recent == nil {
+		c.recent = map[string]Causes{}
+	}
+	if _, known := c.recent[key]; !known {
+		c.order = append(c.order, key)
+	}
+	c.recent[key] = all
+	if len(c.order) > maxRecent {
+		delete(c.recent, c.order[0])
+		c.order = c.order[1:]
+	}
+	return all
+}
+
+// forget lets the next run of key inherit nothing: it is a clock that asks for it.
+func (c *causes) forget(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, known := c.recent[key]; known {
+		delete(c.recent, key)
+		c.order = slices.DeleteFunc(c.order, func(other string) bool { return other == key })
+	}
 }
 
 // peek is take without taking.

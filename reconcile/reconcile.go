@@ -170,7 +170,7 @@ func (l *Loop) processNextWorkItem(ctx context.Context) bool {
 
 	// The causes are taken after the gate: what arrived while the key was held is
 	// part of what this run will see.
-	why := l.causes.take(key)
+	why := l.causes.takeForRun(key)
 	run := WithRun(WithCauses(klog.NewContext(ctx, klog.LoggerWithValues(klog.FromContext(ctx), "key", key)), why), Run{l.name, key})
 	logger := klog.FromContext(run)
 	started := l.options.Clock.Now()
@@ -218,6 +218,7 @@ func (l *Loop) handleResult(ctx context.Context, logger klog.Logger, key string,
 		l.queue.Forget(key)
 		if o.After > 0 {
 			verdict = "later"
+			l.causes.forget(key)
 			l.queue.AddAfter(key, o.After)
 		}
 	}
@@ -265,6 +266,7 @@ func (l *Loop) Enqueue(key string) {
 
 // EnqueueAfter asks for a run of key after d.
 func (l *Loop) EnqueueAfter(key string, d time.Duration) {
+	l.causes.forget(key)
 	l.queue.AddAfter(key, d)
 }
 

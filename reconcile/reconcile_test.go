@@ -275,3 +275,25 @@ func TestOwnerKeys(t *testing.T) {
 		}
 	}
 }
+
+// A run whose cause was taken by the run before it is still because of it; one that a clock asks for is not.
+func TestRunInheritsCauses(t *testing.T) {
+	c := causes{}
+	c.add("a", Event{New: configMap("a", "1")})
+	first := c.takeForRun("a")
+	if again := c.takeForRun("a"); len(first.List) != 1 || len(again.List) != 1 || again.List[0] != first.List[0] {
+		t.Errorf("the first run's causes %v, the next one's %v, want the same", first, again)
+	}
+	c.forget("a")
+	if later := c.takeForRun("a"); len(later.List) != 0 {
+		t.Errorf("after the clock: %v, want none", later)
+	}
+	for i := range 3 * maxRecent {
+		key := fmt.Sprint(i)
+		c.add(key, Event{New: configMap(key, "1")})
+		c.takeForRun(key)
+	}
+	if len(c.recent) != maxRecent || len(c.order) != maxRecent {
+		t.Errorf("%d kept, %d in order, want %d", len(c.recent), len(c.order), maxRecent)
+	}
+}
