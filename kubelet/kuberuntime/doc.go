@@ -23,7 +23,7 @@
 //
 // pkg/kubelet/kuberuntime: kuberuntime_manager.go (computePodActions, SyncPod),
 // kuberuntime_container.go (startContainer, killContainer), kuberuntime_sandbox.go.
-// Left out: user namespaces, Windows, swap, image volumes. Without the hash a changed image
+// Left out: Windows, swap. Without the hash a changed image
 // would never be rolled out to a running pod; without the annotations a restarted
 // kubelet could not run the preStop hook of a pod that is gone from the API.
 package kuberuntime
