@@ -14,9 +14,10 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	listers "k8s.io/client-go/listers/certificates/v1"
+
+	"hyperkube/client/informers"
 )
 
 // TrustBundles finds the certificates of authorities that pods ask for by name or by signer. All bundles of the cluster
