@@ -16,6 +16,9 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 )
 
+// patience is how long a test waits for what must come.
+const patience = 60 * time.Second
+
 // fakeLogind keeps what is asked of it.
 type fakeLogind struct {
 	shutdowns chan bool
@@ -134,20 +137,29 @@ func start(t *testing.T, logind *fakeLogind, connect error, pods ...*v1.Pod) *sh
 
 func (s *shutdown) next(t *testing.T, want string) {
 	t.Helper()
+	if got := s.hear(t); got != want {
+		t.Errorf("told %q, want %q", got, want)
+	}
+}
+
+func (s *shutdown) hear(t *testing.T) string {
+	t.Helper()
 	select {
 	case got := <-s.told:
-		if got != want {
-			t.Errorf("told %q, want %q", got, want)
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatalf("%q was not told; logind: %s", want, s.logind.story())
+		return got
+	case <-time.After(patience):
+		t.Fatalf("nothing more was told; logind: %s", s.logind.story())
+		return ""
 	}
 }
 
 // waits until the manager waits for the clock.
-func (s *shutdown) waits() {
-	for !s.clock.HasWaiters() {
-		time.Sleep(time.Millisecond)
+func (s *shutdown) waits(t *testing.T) {
+	t.Helper()
+	for end := time.Now().Add(patience); !s.clock.HasWaiters(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the manager does not wait for the clock; logind: %s", s.logind.story())
+		}
 	}
 }
 
@@ -160,7 +172,7 @@ func TestShutdown(t *testing.T) {
 	logind.shutdowns <- true
 	s.next(t, "changed: node is shutting down")
 	ended := `Failed Terminated "Pod was terminated in response to imminent node shutdown."`
-	first, second := <-s.told, <-s.told
+	first, second := s.hear(t), s.hear(t)
 	if first > second {
 		first, second = second, first
 	}
@@ -168,18 +180,23 @@ func TestShutdown(t *testing.T) {
 		t.Errorf("first group: %q, %q", first, second)
 	}
 	close(s.end["web"])
-	s.waits()
+	s.waits(t)
 	s.clock.Step(20 * time.Second) // stuck had its time
 	s.next(t, "dns within 10: "+ended)
 	close(s.end["dns"])
 	logind.shutdowns <- false // is taken only when the shutdown has been dealt with
 	s.next(t, "changed: <nil>")
 	close(s.end["stuck"])
-	if event := <-s.events.Events; event != "Normal NodeShutdown Shutdown manager detected shutdown event" {
-		t.Error(event)
+	select {
+	case event := <-s.events.Events:
+		if event != "Normal NodeShutdown Shutdown manager detected shutdown event" {
+			t.Error(event)
+		}
+	case <-time.After(patience):
+		t.Error("no event")
 	}
 	close(logind.shutdowns) // logind is restarted
-	s.waits()
+	s.waits(t)
 	if story, want := logind.story(), "raise 30s; inhibit; release; inhibit; release; close"; story != want {
 		t.Errorf("logind was asked to\n%s, want\n%s", story, want)
 	}
@@ -190,13 +207,13 @@ func TestNoLogind(t *testing.T) {
 	absent := start(t, &fakeLogind{}, errors.New("dial unix /run/dbus/system_bus_socket: no such file"))
 	stubborn := start(t, &fakeLogind{stubborn: true, shutdowns: make(chan bool)}, nil)
 	for range reloadTries {
-		stubborn.waits()
+		stubborn.waits(t)
 		stubborn.clock.Step(reloadPeriod)
 	}
 	for _, s := range []*shutdown{absent, stubborn} {
 		select {
 		case <-s.done:
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("still trying")
 		}
 		if s.Err() != nil || strings.Contains(s.logind.story(), "inhibit") {
