@@ -440,7 +440,7 @@ func TestStreamingExecAttachAndPortForward(t *testing.T) {
 			far.Close() // as the stream server does
 		}()
 		defer near.Close()
-		near.SetDeadline(time.Now().Add(5 * time.Second))
+		near.SetDeadline(time.Now().Add(time.Minute))
 		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return near, nil }}}
 		answer, err = client.Get("http://pod/")
 		return err == nil
@@ -456,7 +456,7 @@ func streamByWebSocket(t *testing.T, address string, options remotecommand.Strea
 	if err != nil {
 		t.Fatal(err)
 	}
-	limit, cancel := context.WithTimeout(ctx, 20*time.Second)
+	limit, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	return executor.StreamWithContext(limit, options)
 }
@@ -471,7 +471,7 @@ func stream(t *testing.T, address string, options remotecommand.StreamOptions) e
 	if err != nil {
 		t.Fatal(err)
 	}
-	limited, cancel := context.WithTimeout(ctx, 20*time.Second)
+	limited, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	return executor.StreamWithContext(limited, options)
 }

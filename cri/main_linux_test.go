@@ -222,7 +222,7 @@ func (n *node) start() {
 			n.t.Error(err)
 		}
 	}
-	wait, done := context.WithTimeout(context.Background(), 30*time.Second)
+	wait, done := context.WithTimeout(context.Background(), time.Minute)
 	defer done()
 	if _, err := n.Version(wait, &runtimeapi.VersionRequest{}, grpc.WaitForReady(true)); err != nil {
 		select {
@@ -374,7 +374,7 @@ func (n *node) exec(id string, cmd ...string) string {
 // eventually polls: what it waits for is another process's doing.
 func (n *node) eventually(what string, done func() bool) {
 	n.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			n.t.Fatalf("waited in vain: %s", what)
 		}

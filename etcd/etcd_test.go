@@ -49,7 +49,7 @@ func run(t *testing.T, cfg Config, logger logr.Logger) running {
 			t.Errorf("the run ended with: %v", err)
 		}
 	})
-	patient, end := context.WithTimeout(ctx, 20*time.Second)
+	patient, end := context.WithTimeout(ctx, time.Minute)
 	defer end()
 	if err := e.Ready(patient); err != nil {
 		t.Fatal(err)
@@ -103,7 +103,7 @@ func connect(t *testing.T, endpoint string, config *tls.Config) *clientv3.Client
 func TestServesClientsWithACertificateOnly(t *testing.T) {
 	config, withCert := tlsConfig(t)
 	e := run(t, config, logr.Discard())
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if _, err := connect(t, e.Endpoint(), withCert).Put(ctx, "k", "v"); err != nil {
 		t.Errorf("with a certificate: %v", err)
@@ -221,7 +221,7 @@ func TestBrokenStoreIsAnError(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(klog.NewContext(t.Context(), logr.Discard()), 10*time.Second)
+			ctx, cancel := context.WithTimeout(klog.NewContext(t.Context(), logr.Discard()), time.Minute)
 			defer cancel()
 			if err := e.Run(ctx); err == nil || !strings.Contains(err.Error(), "remove "+dir) {
 				t.Errorf("it ran, or said too little: %v", err)
@@ -305,7 +305,7 @@ func TestTwentyLives(t *testing.T) {
 		}
 	}
 	now := 0
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if now = runtime.NumGoroutine(); now <= baseline+2 {
 			return
 		}

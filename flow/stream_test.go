@@ -13,7 +13,7 @@ import (
 // follow returns the arrows of a record as a reader gets them who stops after n.
 func follow(t *testing.T, r *Record, from Place, n int) []Arrow {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var all []Arrow
 	if err := r.Follow(ctx, from, func(arrows []Arrow) error {

@@ -3,7 +3,7 @@ package kubelet
 import (
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
@@ -62,24 +62,31 @@ func TestResize(t *testing.T) {
 	n.wait("web", "what it asked for at first", has("100m", ""))
 	resize("1000", 2)
 	n.wait("web", "more than the node has is infeasible", has("100m", v1.PodReasonInfeasible))
+	n.told("ResizeInfeasible") // before the stop: an event on its way ends with its process
 	n.stop()
 	n = startNode(t, over)
 	n.client = client
 	n.wait("web", "after a restart too", has("100m", v1.PodReasonInfeasible))
 	resize("200m", 3)
 	n.wait("web", "what the node has is granted", has("200m", ""))
+	n.told("ResizeStarted", "ResizeCompleted")
+}
+
+// told waits for the events.
+func (n *node) told(reasons ...string) {
+	n.t.Helper()
 	n.eventually("events", func() error {
 		events, err := n.client.CoreV1().Events("default").List(context.Background(), metav1.ListOptions{})
 		if err != nil {
 			return err
 		}
-		var reasons []string
+		var got []string
 		for _, e := range events.Items {
-			reasons = append(reasons, e.Reason)
+			got = append(got, e.Reason)
 		}
-		for _, want := range []string{"ResizeInfeasible", "ResizeStarted", "ResizeCompleted"} {
-			if !strings.Contains(strings.Join(reasons, " "), want) {
-				return fmt.Errorf("no %s among %v", want, reasons)
+		for _, want := range reasons {
+			if !slices.Contains(got, want) {
+				return fmt.Errorf("no %s among %v", want, got)
 			}
 		}
 		return nil

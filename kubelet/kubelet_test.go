@@ -54,7 +54,7 @@ func startNode(t *testing.T, change func(*Config)) *node {
 			if err != nil {
 				t.Errorf("Run: %v", err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("Run did not return after its context ended")
 		}
 	}
@@ -66,7 +66,7 @@ func startNode(t *testing.T, change func(*Config)) *node {
 func (n *node) eventually(what string, check func() error) {
 	n.t.Helper()
 	var err error
-	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if err = check(); err == nil {
 			return
 		}

@@ -87,7 +87,7 @@ func (w *workerTest) expect(want string) {
 		if got != want {
 			w.Fatalf("call %q, want %q", got, want)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		w.Fatalf("no call, want %q", want)
 	}
 }
@@ -96,7 +96,7 @@ func (w *workerTest) answer(terminal bool, err error) {
 	w.Helper()
 	select {
 	case w.syncer.answers <- syncAnswer{terminal, err}:
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		w.Fatal("nobody waits for an answer")
 	}
 }

@@ -138,7 +138,7 @@ func TestBoundedFrequencyRunner(t *testing.T) {
 		t.Helper()
 		select {
 		case ran <- err:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%s: no run", what)
 		}
 	}
@@ -226,7 +226,7 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 		go func() { done <- p.Run(ctx) }()
 		select {
 		case <-written:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("no rules were written")
 		}
 		cancel()
@@ -239,7 +239,7 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 	for range 19 {
 		live()
 	}
-	err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
 		return runtime.NumGoroutine() <= before, nil
 	})
 	if err != nil {

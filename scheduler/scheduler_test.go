@@ -28,7 +28,7 @@ import (
 )
 
 // patience bounds a wait for something that must come; only failures take so long.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // cluster is a fake apiserver that binds, with a running scheduler on it.
 type cluster struct {

@@ -329,8 +329,12 @@ func TestBridgeOfAnotherClusterIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := n.Add(context.Background(), &Pod{ID: "second", NetNS: namespace(t)}); err != nil {
+	pod := &Pod{ID: "second", NetNS: namespace(t)}
+	if _, err := n.Add(context.Background(), pod); err != nil {
 		t.Errorf("after the first is gone: %v", err)
+	}
+	if err := n.Del(context.Background(), pod); err != nil { // the kernel takes a dead namespace's veth away later than its process
+		t.Error(err)
 	}
 }
 

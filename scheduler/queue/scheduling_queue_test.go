@@ -60,7 +60,7 @@ var hints = map[string][]framework.ClusterEventWithHint{
 // pop takes a pod that must be there.
 func pop(t *testing.T, q *PriorityQueue) *framework.QueuedPodInfo {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	p := q.Pop(ctx)
 	if p == nil {

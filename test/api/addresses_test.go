@@ -118,7 +118,7 @@ func TestFurtherServiceCIDR(t *testing.T) {
 func eventually(t *testing.T, what string, do func() error) {
 	t.Helper()
 	var err error
-	if wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
+	if wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
 		err = do()
 		return err == nil, nil
 	}) != nil {

@@ -272,7 +272,7 @@ func holds(store cache.Store, list *corev1.ConfigMapList) error {
 
 func eventually(t *testing.T, check func() error, what string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
 		err := check()

@@ -93,7 +93,7 @@ func TestWatchOverWebSocket(t *testing.T) {
 
 func receive(t *testing.T, socket *websocket.Conn) (int, []byte) {
 	t.Helper()
-	socket.SetReadDeadline(time.Now().Add(10 * time.Second))
+	socket.SetReadDeadline(time.Now().Add(time.Minute))
 	kind, data, err := socket.ReadMessage()
 	if err != nil {
 		t.Fatal(err)

@@ -99,7 +99,7 @@ func runPods(t *testing.T, client kubernetes.Interface) {
 // eventually checks until it holds; a test of running controllers has nothing else to wait for.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
-	within(t, 20*time.Second, what, check)
+	within(t, time.Minute, what, check)
 }
 
 func within(t *testing.T, limit time.Duration, what string, check func() error) {

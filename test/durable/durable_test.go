@@ -242,7 +242,7 @@ func survives(t *testing.T, r *run, ops []op, cut int) error {
 		stop()
 		<-failed
 	}()
-	ready, done := context.WithTimeout(ctx, 30*time.Second)
+	ready, done := context.WithTimeout(ctx, time.Minute)
 	defer done()
 	go func() {
 		select {

@@ -47,7 +47,7 @@ func (a *alone) stop(t *testing.T) {
 	a.cmd.Process.Signal(os.Interrupt)
 	select {
 	case <-a.done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		a.cmd.Process.Kill()
 		t.Errorf("%s did not stop:\n%s", a.name, tail(a.log.String(), 30))
 	}

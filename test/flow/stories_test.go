@@ -31,10 +31,8 @@ func wholeStory(t *testing.T, cluster *integration.Cluster, ask func() flow.Stor
 	eventually(t, "the story is whole", func() error {
 		story = ask()
 		got := edges(story)
-		for edge, n := range got {
-			if line, _, found := strings.Cut(edge, " ← "); found {
-				got[line] += n
-			}
+		for _, n := range story.Flat() {
+			got[told(n)]++
 		}
 		var missing []string
 		for edge, n := range want {

@@ -116,7 +116,7 @@ func TestWatch(t *testing.T) {
 	c := Start(t)
 	for name, config := range map[string]*rest.Config{"json": c.Config, "protobuf": c.Protobuf()} {
 		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
 			maps := kubernetes.NewForConfigOrDie(config).CoreV1().ConfigMaps("default")
 			list, err := maps.List(ctx, metav1.ListOptions{})
@@ -162,7 +162,7 @@ func TestWatch(t *testing.T) {
 // client-go's informers start by a streaming list (sendInitialEvents) and follow.
 func TestInformer(t *testing.T) {
 	c := Start(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for i := range 5 {
 		if _, err := c.Client.CoreV1().ConfigMaps("default").Create(ctx, configMap(fmt.Sprintf("i%d", i), nil), metav1.CreateOptions{}); err != nil {

@@ -114,7 +114,7 @@ func TestFakeNodes(t *testing.T) {
 
 func soon(t *testing.T, what string, condition func() error) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {

@@ -40,7 +40,7 @@ func (c *Cluster) open(ctx context.Context, path, accept string) *http.Response 
 // A watch as Table (kubectl get -w) carries the columns once, and each object as a row.
 func TestTableWatch(t *testing.T) {
 	c := Start(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	response := c.open(ctx, "/api/v1/namespaces/default/configmaps?watch=1&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan", asTable)
 	defer response.Body.Close()

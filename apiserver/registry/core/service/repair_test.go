@@ -35,7 +35,7 @@ func web(name string, change func(s *v1.ServiceSpec)) *v1.Service {
 // eventually asks until done; the repair runs beside the test.
 func eventually(t *testing.T, what string, done func(ctx context.Context) bool) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, 20*time.Second, true, func(ctx context.Context) (bool, error) { return done(ctx), nil })
+	err := wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) { return done(ctx), nil })
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}

@@ -56,7 +56,7 @@ func TestGreetings(t *testing.T) {
 func wantText(t *testing.T, client kubernetes.Interface, text string) {
 	t.Helper()
 	got := ""
-	err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
 		greetings, err := client.CoreV1().ConfigMaps("default").List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=greeting-friends"})
 		if err != nil {
 			return false, err
