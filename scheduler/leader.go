@@ -18,14 +18,8 @@ import (
 	"hyperkube/component"
 )
 
-// The Lease is upstream's, so that an upstream kube-scheduler beside this one
-// stands by, and takes over when this one ends.
-const (
-	leaseNamespace = "kube-system"
-	leaseName      = "kube-scheduler"
-	// expiryTolerance: a Lease that ran out longer ago while the loop goes on is unhealthy.
-	expiryTolerance = 15 * time.Second
-)
+// expiryTolerance: a Lease that ran out longer ago while the loop goes on is unhealthy.
+const expiryTolerance = 15 * time.Second
 
 // runWhileLeading runs the loop whenever this process holds the Lease, until ctx is
 // done.
@@ -44,7 +38,7 @@ func (sched *Scheduler) runWhileLeading(ctx context.Context) {
 	defer events.Shutdown()
 	events.StartRecording(sched.client)
 	lock := &resourcelock.LeaseLock{
-		LeaseMeta: metav1.ObjectMeta{Namespace: leaseNamespace, Name: leaseName},
+		LeaseMeta: metav1.ObjectMeta{Namespace: sched.cfg.LeaseNamespace, Name: sched.cfg.LeaseName},
 		Client:    sched.client.CoordinationV1(),
 		LockConfig: resourcelock.ResourceLockConfig{
 			Identity:      sched.cfg.Identity,
@@ -71,7 +65,7 @@ func (sched *Scheduler) leadOnce(ctx context.Context, lock resourcelock.Interfac
 	defer stopElector()
 	won := make(chan context.Context, 1)
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: lock, Name: leaseName, LeaseDuration: sched.cfg.LeaseDuration, RenewDeadline: sched.cfg.RenewDeadline, RetryPeriod: sched.cfg.RetryPeriod,
+		Lock: lock, Name: sched.cfg.LeaseName, LeaseDuration: sched.cfg.LeaseDuration, RenewDeadline: sched.cfg.RenewDeadline, RetryPeriod: sched.cfg.RetryPeriod,
 		ReleaseOnCancel: true,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(held context.Context) { won <- held },
@@ -94,7 +88,7 @@ func (sched *Scheduler) leadOnce(ctx context.Context, lock resourcelock.Interfac
 	}()
 	select {
 	case held := <-won:
-		logger.Info("Holding the lease", "lease", leaseNamespace+"/"+leaseName, "identity", sched.cfg.Identity)
+		logger.Info("Holding the lease", "lease", lock.Describe(), "identity", sched.cfg.Identity)
 		sched.leading.set(true)
 		sched.loop(whileBoth(ctx, held))
 		sched.leading.set(false)
@@ -149,7 +143,7 @@ func (l *leaderState) check() error {
 		return nil
 	}
 	if err := l.elector.Check(expiryTolerance); err != nil {
-		return fmt.Errorf("lease %s/%s: %w", leaseNamespace, leaseName, err)
+		return fmt.Errorf("the lease is not held: %w", err)
 	}
 	return nil
 }

@@ -12,12 +12,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/rest"
 	clientcache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
@@ -49,9 +51,12 @@ type Config struct {
 	Extenders []*extender.Extender
 	// PodInitialBackoff and PodMaxBackoff bound the wait of a pod after a refusal. Default 1 s and 10 s.
 	PodInitialBackoff, PodMaxBackoff time.Duration
-	// LeaderElect makes it schedule only while it holds the Lease
-	// kube-system/kube-scheduler. Default false: it is alone.
+	// LeaderElect makes it schedule only while it holds its Lease. Default false: it is alone.
 	LeaderElect bool
+	// LeaseNamespace and LeaseName name the Lease. Default kube-system/kube-scheduler, upstream's, so that an upstream
+	// kube-scheduler beside this one stands by, and takes over when this one ends. A second scheduler with
+	// other profiles needs a Lease of its own.
+	LeaseNamespace, LeaseName string
 	// Identity names this process in the Lease. Default: host name and a random part.
 	Identity string
 	// LeaseDuration is how long the Lease holds after its renewal, RenewDeadline how
@@ -86,6 +91,12 @@ func (c *Config) validate() error {
 func (c *Config) complete() {
 	if len(c.Profiles) == 0 {
 		c.Profiles = []runtime.Profile{{SchedulerName: DefaultSchedulerName}}
+	}
+	if c.LeaseNamespace == "" {
+		c.LeaseNamespace = "kube-system"
+	}
+	if c.LeaseName == "" {
+		c.LeaseName = "kube-scheduler"
 	}
 	if c.Identity == "" {
 		host, _ := os.Hostname()
@@ -231,7 +242,7 @@ func (sched *Scheduler) buildFrameworks(ctx context.Context, recorder func(name 
 			},
 		})
 		if err != nil {
-			return fmt.Errorf("profile %s: %w", name, err)
+			return fmt.Errorf("initializing profiles: creating profile for scheduler name %s: %w", name, err)
 		}
 		if first == nil {
 			first = fw
@@ -257,6 +268,20 @@ func (sched *Scheduler) buildFrameworks(ctx context.Context, recorder func(name 
 	})
 	sched.built.Store(true)
 	return nil
+}
+
+// CheckProfiles makes the plugins of each profile and throws them away: what is wrong in a configuration file is known
+// before the apiserver answers.
+func CheckProfiles(ctx context.Context, cfg Config) error {
+	var err error
+	if cfg.Client, err = kubernetes.NewForConfig(&rest.Config{}); err != nil { // plugins make informers from it, nothing starts them
+		return err
+	}
+	sched, err := New(cfg)
+	if err != nil {
+		return err
+	}
+	return sched.buildFrameworks(klog.NewContext(ctx, logr.Discard()), func(string) events.EventRecorder { return nil })
 }
 
 // frameworkForPod is that of the pod's profile. Only pods of a profile come into the

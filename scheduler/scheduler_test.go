@@ -345,7 +345,7 @@ func TestLostLeaseIsCompetedForAgain(t *testing.T) {
 	if got := c.next(c.bound); got != "first -> n" {
 		t.Fatalf("bound %s", got)
 	}
-	lease, err := c.client.CoordinationV1().Leases(leaseNamespace).Get(t.Context(), leaseName, metav1.GetOptions{})
+	lease, err := c.client.CoordinationV1().Leases("kube-system").Get(t.Context(), "kube-scheduler", metav1.GetOptions{})
 	if err != nil || *lease.Spec.HolderIdentity != "me" {
 		t.Fatalf("lease %+v, %v", lease, err)
 	}

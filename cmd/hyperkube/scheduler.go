@@ -57,6 +57,7 @@ func (o *schedulerOptions) config(log klog.Logger) (scheduler.Config, error) {
 	if elect := file.LeaderElection.LeaderElect; elect != nil {
 		cfg.LeaderElect = *elect
 	}
+	cfg.LeaseNamespace, cfg.LeaseName = file.LeaderElection.ResourceNamespace, file.LeaderElection.ResourceName
 	for _, d := range []struct{ to, from *time.Duration }{
 		{&cfg.LeaseDuration, &file.LeaderElection.LeaseDuration.Duration}, {&cfg.RenewDeadline, &file.LeaderElection.RenewDeadline.Duration},
 		{&cfg.RetryPeriod, &file.LeaderElection.RetryPeriod.Duration},
@@ -72,6 +73,9 @@ func (o *schedulerOptions) config(log klog.Logger) (scheduler.Config, error) {
 func (o *schedulerOptions) Run(ctx context.Context, env *component.Env) error {
 	cfg, err := o.config(klog.FromContext(ctx)) // before the wait: a file that is wrong is known at once
 	if err != nil {
+		return err
+	}
+	if err := scheduler.CheckProfiles(ctx, cfg); err != nil {
 		return err
 	}
 	_, set, err := o.connect(ctx)

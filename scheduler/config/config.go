@@ -22,11 +22,13 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
 	configv1 "k8s.io/kube-scheduler/config/v1"
 	kubejson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
@@ -58,20 +60,9 @@ func Load(path string) (*File, error) {
 
 // Read takes a configuration as YAML or JSON, checks it, and sets its defaults.
 func Read(data []byte) (*File, error) {
-	json, err := yaml.YAMLToJSONStrict(data)
-	if err != nil {
-		return nil, err
-	}
 	file := &File{}
-	strict, err := kubejson.UnmarshalStrict(json, &file.KubeSchedulerConfiguration)
-	if err == nil {
-		err = errors.Join(strict...)
-	}
-	if err != nil {
+	if err := decode(data, &file.KubeSchedulerConfiguration); err != nil {
 		return nil, err
-	}
-	if file.Kind != "KubeSchedulerConfiguration" || file.APIVersion != configv1.SchemeGroupVersion.String() {
-		return nil, fmt.Errorf("it is a %q of %q, must be a KubeSchedulerConfiguration of %s", file.Kind, file.APIVersion, configv1.SchemeGroupVersion)
 	}
 	if err := file.validate(); err != nil {
 		return nil, err
@@ -82,15 +73,35 @@ func Read(data []byte) (*File, error) {
 	return file, file.readExtenders()
 }
 
-func (f *File) validate() error {
-	if p := f.PercentageOfNodesToScore; p != nil && (*p < 0 || *p > 100) {
-		return fmt.Errorf("percentageOfNodesToScore: Invalid value: %d: not in valid range [0-100]", *p)
+// decode reads the configuration, with kube-scheduler's words for what it cannot read. The kind is looked at
+// first: that a file is of an older version helps more than the names of fields that v1 has not.
+func decode(data []byte, into *configv1.KubeSchedulerConfiguration) error {
+	loose, err := yaml.YAMLToJSON(data)
+	if err != nil {
+		return err
 	}
-	if s := f.PodInitialBackoffSeconds; s != nil && *s <= 0 {
-		return fmt.Errorf("podInitialBackoffSeconds: Invalid value: %d: must be greater than 0", *s)
+	var meta metav1.TypeMeta
+	if err := kubejson.UnmarshalCaseSensitivePreserveInts(loose, &meta); err != nil {
+		return err
 	}
-	if s := f.PodMaxBackoffSeconds; s != nil && *s < int64(f.PodInitialBackoff()/time.Second) {
-		return fmt.Errorf("podMaxBackoffSeconds: Invalid value: %d: must be greater than or equal to PodInitialBackoffSeconds", *s)
+	switch {
+	case meta.Kind == "":
+		return kruntime.NewMissingKindErr(string(loose))
+	case meta.APIVersion == "":
+		return kruntime.NewMissingVersionErr(string(loose))
+	case meta.Kind != "KubeSchedulerConfiguration" || meta.APIVersion != configv1.SchemeGroupVersion.String():
+		return fmt.Errorf("no kind %q is registered for version %q: it must be a KubeSchedulerConfiguration of %s", meta.Kind, meta.APIVersion, configv1.SchemeGroupVersion)
+	}
+	var faults []error
+	if _, err := yaml.YAMLToJSONStrict(data); err != nil {
+		faults = append(faults, err) // a key that is there twice
+	}
+	strict, err := kubejson.UnmarshalStrict(loose, into)
+	if err != nil {
+		return err
+	}
+	if faults = append(faults, strict...); len(faults) > 0 {
+		return kruntime.NewStrictDecodingError(faults)
 	}
 	return nil
 }
@@ -109,7 +120,15 @@ func (f *File) Ignored() []string {
 	say(c.QPS != 0 || c.Burst != 0, "clientConnection.qps and burst", "the client has no limit; the apiserver's priority and fairness does the limiting")
 	say(c.ContentType != "" || c.AcceptContentTypes != "", "clientConnection's content types", "the flag --kube-api-content-type says it")
 	say(f.Parallelism != nil, "parallelism", "it is the number of processors")
+	say(f.EnableProfiling != nil || f.EnableContentionProfiling != nil, "enableProfiling and enableContentionProfiling", "/debug/pprof is always there, for its owner")
 	say(f.DelayCacheUntilActive, "delayCacheUntilActive", "the cache is filled from the start, so that a takeover is quick")
+	for i, p := range f.KubeSchedulerConfiguration.Profiles {
+		if p.Plugins == nil {
+			continue
+		}
+		groups := slices.Concat(p.Plugins.PlacementGenerate.Enabled, p.Plugins.PlacementScore.Enabled, p.Plugins.PodGroupPostFilter.Enabled)
+		say(len(groups) > 0, fmt.Sprintf("profiles[%d].plugins: placementGenerate, placementScore and podGroupPostFilter", i), "pods are placed one by one, not as groups")
+	}
 	return ignored
 }
 
@@ -132,7 +151,7 @@ func (f *File) readProfiles() error {
 	if len(profiles) == 0 {
 		profiles = []configv1.KubeSchedulerProfile{{}}
 	}
-	names := map[string]bool{}
+	names := map[string]int{}
 	for i, p := range profiles {
 		profile := runtime.Profile{SchedulerName: "default-scheduler", PercentageOfNodesToScore: p.PercentageOfNodesToScore, Args: map[string]framework.Args{}}
 		if p.SchedulerName != nil {
@@ -140,15 +159,18 @@ func (f *File) readProfiles() error {
 		} else if len(profiles) > 1 {
 			return fmt.Errorf("profiles[%d].schedulerName: Required value", i)
 		}
-		if names[profile.SchedulerName] {
-			return fmt.Errorf("profiles[%d].schedulerName: Duplicate value: %q", i, profile.SchedulerName)
+		if first, twice := names[profile.SchedulerName]; twice {
+			return fmt.Errorf("profiles[%d].schedulerName: Duplicate value: \"profiles[%d].schedulerName\"", i, first)
 		}
-		names[profile.SchedulerName] = true
+		names[profile.SchedulerName] = i
 		if n := p.PercentageOfNodesToScore; n != nil && (*n < 0 || *n > 100) {
 			return fmt.Errorf("profiles[%d].percentageOfNodesToScore: Invalid value: %d: not in valid range [0-100]", i, *n)
 		}
 		if p.Plugins != nil {
 			profile.Plugins = *p.Plugins
+		}
+		if err := checkRemoved(p); err != nil {
+			return fmt.Errorf("profiles[%d].%w", i, err)
 		}
 		for j, c := range p.PluginConfig {
 			if _, twice := profile.Args[c.Name]; twice {

@@ -104,7 +104,7 @@ func TestArgsChangeFilters(t *testing.T) {
 func TestBadArgs(t *testing.T) {
 	for args, test := range map[string]struct{ plugin, want string }{
 		`{"scoringStrategy": {"type": "Best"}}`:                                {"NodeResourcesFit", `scoringStrategy.type: Unsupported value: "Best"`},
-		`{"scoringStrategy": {"type": "RequestedToCapacityRatio"}}`:            {"NodeResourcesFit", "shape: Required value"},
+		`{"scoringStrategy": {"type": "RequestedToCapacityRatio"}}`:            {"NodeResourcesFit", "requestedToCapacityRatio: Required value: must be specified when type is RequestedToCapacityRatio"},
 		`{"scoringStrategy": {"resources": [{"name": "cpu", "weight": 101}]}}`: {"NodeResourcesFit", "resources[0].weight: Invalid value: 101"},
 		`{"ignored": []}`:                {"NodeResourcesFit", `unknown field "ignored"`},
 		`{"hardPodAffinityWeight": 101}`: {"InterPodAffinity", "hardPodAffinityWeight: Invalid value: 101"},

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -32,6 +33,9 @@ type Registration struct {
 	Weight int64
 	// Optional plugins take part only if a profile enables them.
 	Optional bool
+	// Also are points, as a profile names them, where kube-scheduler's plugin of this name takes part and this one has
+	// nothing to do: a profile may name it there.
+	Also []string
 	// New makes the plugin; args are its settings in the profile.
 	New func(ctx context.Context, h framework.Handle, args framework.Args) (framework.Plugin, error)
 }
@@ -78,6 +82,9 @@ type Framework struct {
 	rejecting []framework.Plugin
 }
 
+// maxTotalWeight keeps the sum of a node's scores, each up to 100 times its weight, within 64 bits.
+const maxTotalWeight = math.MaxInt64 / framework.MaxNodeScore
+
 // NewFramework makes the plugins that a profile selects from the table. Names must be
 // unique; there must be one QueueSort plugin and at least one Bind plugin.
 func NewFramework(ctx context.Context, table []Registration, profile Profile, opts Options) (*Framework, error) {
@@ -85,6 +92,9 @@ func NewFramework(ctx context.Context, table []Registration, profile Profile, op
 	f.waiting.pods = map[types.UID]*waitingPod{}
 	if err := profile.validate(table); err != nil {
 		return nil, err
+	}
+	for _, name := range profile.unknownArgs(table) {
+		f.logger.Info("There is no such plugin: its args are ignored", "profile", profile.SchedulerName, "plugin", name)
 	}
 	everywhere := profile.multiPoint(table)
 	made := map[string]framework.Plugin{}
@@ -102,38 +112,54 @@ func NewFramework(ctx context.Context, table []Registration, profile Profile, op
 		}
 		made[reg.Name] = plugin
 	}
-	if err := f.enterAll(everywhere, made); err != nil {
+	if err := f.enterAll(table, everywhere, made); err != nil {
 		return nil, err
 	}
 	if len(f.bind) == 0 {
-		return nil, errors.New("no Bind plugin is registered")
+		return nil, fmt.Errorf("at least one bind plugin is needed for profile with scheduler name %q", profile.SchedulerName)
 	}
 	return f, nil
 }
 
 // enterAll puts the plugins at the extension points.
-func (f *Framework) enterAll(everywhere []choice, made map[string]framework.Plugin) error {
+func (f *Framework) enterAll(table []Registration, everywhere []choice, made map[string]framework.Plugin) error {
 	set := &f.profile.Plugins
-	at := func(set configv1.PluginSet) []choice { return f.profile.at(everywhere, set) }
+	at := func(point string, set configv1.PluginSet) []choice {
+		choices := f.profile.at(everywhere, set)
+		for _, reg := range table {
+			for i := range choices {
+				if choices[i].name == reg.Name && slices.Contains(reg.Also, point) {
+					choices[i].explicit = false // there is nothing to do: no fault
+				}
+			}
+		}
+		return choices
+	}
 	var queueSort []framework.QueueSortPlugin
 	err := errors.Join(
-		enter(&queueSort, "queueSort", at(set.QueueSort), made), enter(&f.preEnqueue, "preEnqueue", at(set.PreEnqueue), made),
-		enter(&f.preFilter, "preFilter", at(set.PreFilter), made), enter(&f.filter, "filter", at(set.Filter), made),
-		enter(&f.postFilter, "postFilter", at(set.PostFilter), made), enter(&f.preScore, "preScore", at(set.PreScore), made),
-		enter(&f.score, "score", at(set.Score), made), enter(&f.reserve, "reserve", at(set.Reserve), made),
-		enter(&f.permit, "permit", at(set.Permit), made), enter(&f.preBind, "preBind", at(set.PreBind), made),
-		enter(&f.bind, "bind", at(set.Bind), made), enter(&f.postBind, "postBind", at(set.PostBind), made),
+		enter(&queueSort, "queueSort", at("queueSort", set.QueueSort), made), enter(&f.preEnqueue, "preEnqueue", at("preEnqueue", set.PreEnqueue), made),
+		enter(&f.preFilter, "preFilter", at("preFilter", set.PreFilter), made), enter(&f.filter, "filter", at("filter", set.Filter), made),
+		enter(&f.postFilter, "postFilter", at("postFilter", set.PostFilter), made), enter(&f.preScore, "preScore", at("preScore", set.PreScore), made),
+		enter(&f.score, "score", at("score", set.Score), made), enter(&f.reserve, "reserve", at("reserve", set.Reserve), made),
+		enter(&f.permit, "permit", at("permit", set.Permit), made), enter(&f.preBind, "preBind", at("preBind", set.PreBind), made),
+		enter(&f.bind, "bind", at("bind", set.Bind), made), enter(&f.postBind, "postBind", at("postBind", set.PostBind), made),
 	)
 	if err != nil {
 		return err
 	}
 	if len(queueSort) != 1 {
-		return fmt.Errorf("one QueueSort plugin is needed, %d are registered: %v", len(queueSort), names(queueSort))
+		return fmt.Errorf("only one queue sort plugin required for profile with scheduler name %q, but got %d", f.profile.SchedulerName, len(queueSort))
 	}
 	f.queueSort = queueSort[0]
-	for _, c := range at(set.Score) {
+	for _, c := range f.profile.at(everywhere, set.Score) {
 		if c.weight > 0 {
 			f.weights[c.name] = c.weight
+		}
+	}
+	var total int64
+	for _, p := range f.score {
+		if total += f.weights[p.Name()]; total > maxTotalWeight {
+			return errors.New("total score of Score plugins could overflow")
 		}
 	}
 	for name, plugin := range made {
@@ -157,7 +183,7 @@ func enter[T framework.Plugin](list *[]T, point string, choices []choice, made m
 		if ok {
 			*list = append(*list, p)
 		} else if c.explicit {
-			return fmt.Errorf("plugins.%s.enabled: plugin %q does not extend this point", point, c.name)
+			return fmt.Errorf("plugin %q does not extend %s plugin", c.name, pluginType(point))
 		}
 	}
 	return nil
@@ -170,6 +196,15 @@ func (f *Framework) ListPlugins() map[string][]string {
 		"Filter": names(f.filter), "PostFilter": names(f.postFilter), "PreScore": names(f.preScore), "Score": names(f.score),
 		"Reserve": names(f.reserve), "Permit": names(f.permit), "PreBind": names(f.preBind), "Bind": names(f.bind), "PostBind": names(f.postBind),
 	}
+}
+
+// ScoreWeights are the weights of the Score plugins.
+func (f *Framework) ScoreWeights() map[string]int64 {
+	weights := map[string]int64{}
+	for _, p := range f.score {
+		weights[p.Name()] = f.weights[p.Name()]
+	}
+	return weights
 }
 
 func names[T framework.Plugin](list []T) []string {

@@ -2,7 +2,9 @@ package runtime
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	configv1 "k8s.io/kube-scheduler/config/v1"
 
@@ -25,7 +27,7 @@ type Profile struct {
 // choice is a plugin at an extension point.
 type choice struct {
 	name   string
-	weight int64 // 0: as in the table
+	weight int64 // 0: the profile does not name it; as in the table
 	// explicit says that the profile names it at this very point: it must have the method.
 	explicit bool
 }
@@ -70,7 +72,7 @@ func (p *Profile) uses(everywhere []choice, name string) bool {
 	if slices.ContainsFunc(everywhere, func(c choice) bool { return c.name == name }) {
 		return true
 	}
-	for _, set := range pointsOf(&p.Plugins) {
+	for _, set := range PointsOf(&p.Plugins) {
 		if slices.ContainsFunc(set.Enabled, func(e configv1.Plugin) bool { return e.Name == name }) {
 			return true
 		}
@@ -85,10 +87,7 @@ func (p *Profile) at(everywhere []choice, set configv1.PluginSet) []choice {
 	var first, last []choice
 	for _, e := range set.Enabled {
 		c := choice{name: e.Name, weight: weightOf(e), explicit: true}
-		if at := slices.IndexFunc(everywhere, func(other choice) bool { return other.name == e.Name }); at >= 0 {
-			if c.weight == 0 {
-				c.weight = everywhere[at].weight
-			}
+		if slices.ContainsFunc(everywhere, func(other choice) bool { return other.name == e.Name }) {
 			first = append(first, c)
 		} else {
 			last = append(last, c)
@@ -104,39 +103,52 @@ func disables(set configv1.PluginSet, name string) bool {
 	return slices.ContainsFunc(set.Disabled, func(d configv1.Plugin) bool { return d.Name == name || d.Name == "*" })
 }
 
+// weightOf is the weight of a plugin that the profile names. Without one it is 1, not the table's: to name TaintToleration at score
+// to have it first makes it weigh 1 instead of 3, as in kube-scheduler.
 func weightOf(p configv1.Plugin) int64 {
-	if p.Weight == nil {
-		return 0
+	if p.Weight == nil || *p.Weight == 0 {
+		return 1
 	}
 	return int64(*p.Weight)
 }
 
-// validate refuses names that are in no table, and points that this scheduler has not.
+// validate refuses names that are in no table. Args for a plugin that does not exist are no error, as in kube-scheduler:
+// a file may be written for a scheduler with more plugins; unknownArgs names them.
 func (p *Profile) validate(table []Registration) error {
-	known := func(name string) bool {
-		return name == "*" || slices.ContainsFunc(table, func(r Registration) bool { return r.Name == name })
-	}
-	for point, set := range pointsOf(&p.Plugins) {
+	points := PointsOf(&p.Plugins)
+	for _, point := range slices.Sorted(maps.Keys(points)) {
 		seen := map[string]bool{}
-		for _, e := range set.Enabled {
-			if !known(e.Name) || e.Name == "*" {
-				return fmt.Errorf("plugins.%s.enabled: there is no plugin %q", point, e.Name)
+		for _, e := range points[point].Enabled {
+			if !slices.ContainsFunc(table, func(r Registration) bool { return r.Name == e.Name }) {
+				return fmt.Errorf("%s %q does not exist", pluginType(point), e.Name)
 			}
 			if seen[e.Name] {
-				return fmt.Errorf("plugins.%s.enabled: plugin %q already registered", point, e.Name)
+				return fmt.Errorf("plugin %q already registered as %q", e.Name, pluginType(point))
 			}
 			seen[e.Name] = true
-		}
-	}
-	for name := range p.Args {
-		if !known(name) {
-			return fmt.Errorf("pluginConfig: there is no plugin %q", name)
 		}
 	}
 	return nil
 }
 
-func pointsOf(p *configv1.Plugins) map[string]configv1.PluginSet {
+// unknownArgs are the plugins that have args and are in no table.
+func (p *Profile) unknownArgs(table []Registration) []string {
+	names := slices.Sorted(maps.Keys(p.Args))
+	return slices.DeleteFunc(names, func(name string) bool {
+		return slices.ContainsFunc(table, func(r Registration) bool { return r.Name == name })
+	})
+}
+
+// pluginType is the name of the interface of an extension point: FilterPlugin for filter.
+func pluginType(point string) string {
+	if point == "multiPoint" {
+		return "Plugin"
+	}
+	return strings.ToUpper(point[:1]) + point[1:] + "Plugin"
+}
+
+// PointsOf are the plugin sets of a profile, by the name of the extension point in the file.
+func PointsOf(p *configv1.Plugins) map[string]configv1.PluginSet {
 	return map[string]configv1.PluginSet{
 		"multiPoint": p.MultiPoint, "preEnqueue": p.PreEnqueue, "queueSort": p.QueueSort, "preFilter": p.PreFilter, "filter": p.Filter,
 		"postFilter": p.PostFilter, "preScore": p.PreScore, "score": p.Score, "reserve": p.Reserve, "permit": p.Permit,

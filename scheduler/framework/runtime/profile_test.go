@@ -85,12 +85,11 @@ func TestBadProfiles(t *testing.T) {
 		profile Profile
 		want    string
 	}{
-		"unknown plugin":  {Profile{Plugins: configv1.Plugins{Filter: set("X")}}, `plugins.filter.enabled: there is no plugin "X"`},
-		"wrong point":     {Profile{Plugins: configv1.Plugins{Score: set("A")}}, `plugins.score.enabled: plugin "A" does not extend this point`},
-		"enabled twice":   {Profile{Plugins: configv1.Plugins{Filter: set("A A")}}, `plugin "A" already registered`},
-		"args for nobody": {Profile{Args: map[string]framework.Args{"X": nil}}, `pluginConfig: there is no plugin "X"`},
-		"no bind":         {Profile{Plugins: configv1.Plugins{Bind: set("", "*")}}, "no Bind plugin"},
-		"no order":        {Profile{Plugins: configv1.Plugins{QueueSort: set("", "*")}}, "one QueueSort plugin is needed"},
+		"unknown plugin": {Profile{Plugins: configv1.Plugins{Filter: set("X")}}, `FilterPlugin "X" does not exist`},
+		"wrong point":    {Profile{Plugins: configv1.Plugins{Score: set("A")}}, `plugin "A" does not extend ScorePlugin plugin`},
+		"enabled twice":  {Profile{Plugins: configv1.Plugins{Filter: set("A A")}}, `plugin "A" already registered as "FilterPlugin"`},
+		"no bind":        {Profile{Plugins: configv1.Plugins{Bind: set("", "*")}}, `at least one bind plugin is needed for profile with scheduler name ""`},
+		"no order":       {Profile{Plugins: configv1.Plugins{QueueSort: set("", "*")}}, `only one queue sort plugin required for profile with scheduler name "", but got 0`},
 	} {
 		if _, err := NewFramework(t.Context(), table, test.profile, Options{}); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", name, err, test.want)

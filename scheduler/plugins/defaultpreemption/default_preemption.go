@@ -24,6 +24,7 @@ package defaultpreemption
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -65,6 +66,9 @@ func New(_ context.Context, h framework.Handle, args framework.Args) (framework.
 	}
 	if n := *pl.args.MinCandidateNodesAbsolute; n < 0 {
 		return nil, fmt.Errorf("minCandidateNodesAbsolute: Invalid value: %d: not in valid range [0, inf)", n)
+	}
+	if *pl.args.MinCandidateNodesPercentage == 0 && *pl.args.MinCandidateNodesAbsolute == 0 {
+		return nil, errors.New("minCandidateNodesPercentage: Invalid value: 0: cannot be zero at the same time as minCandidateNodesAbsolute")
 	}
 	return pl, nil
 }

@@ -2,6 +2,7 @@ package noderesources
 
 import (
 	"context"
+	"fmt"
 	"math"
 
 	configv1 "k8s.io/kube-scheduler/config/v1"
@@ -21,6 +22,15 @@ func NewBalancedAllocation(_ context.Context, _ framework.Handle, args framework
 	var settings configv1.NodeResourcesBalancedAllocationArgs
 	if err := args.Into(&settings); err != nil {
 		return nil, err
+	}
+	seen := map[string]bool{}
+	for i, r := range settings.Resources {
+		if seen[r.Name] {
+			return nil, fmt.Errorf("resources[%d].name: Duplicate value: %q", i, r.Name)
+		}
+		if seen[r.Name] = true; r.Weight > 1 || r.Weight < 0 { // 0: not said
+			return nil, fmt.Errorf("resources[%d].weight: Invalid value: %d: must be 1", i, r.Weight)
+		}
 	}
 	resources, err := weightedResources(settings.Resources)
 	return &BalancedAllocation{resources}, err

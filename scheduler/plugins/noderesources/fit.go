@@ -34,7 +34,8 @@ func NewFit(_ context.Context, _ framework.Handle, args framework.Args) (framewo
 	if err != nil {
 		return nil, err
 	}
-	return &Fit{scorer: scorer, ignored: newIgnored(&settings)}, nil
+	ignored, err := newIgnored(&settings)
+	return &Fit{scorer: scorer, ignored: ignored}, err
 }
 
 // Name returns the plugin's name.

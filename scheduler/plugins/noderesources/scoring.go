@@ -1,11 +1,14 @@
 package noderesources
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	configv1 "k8s.io/kube-scheduler/config/v1"
 
 	"hyperkube/scheduler/framework"
@@ -31,6 +34,10 @@ func newScorer(strategy *configv1.ScoringStrategy) (*scorer, error) {
 	if strategy == nil {
 		strategy = &configv1.ScoringStrategy{}
 	}
+	ratio := strategy.RequestedToCapacityRatio
+	if ratio != nil && strategy.Type != configv1.RequestedToCapacityRatio {
+		return nil, errors.New("scoringStrategy.requestedToCapacityRatio: Forbidden: must be nil when type is not RequestedToCapacityRatio")
+	}
 	resources, err := weightedResources(strategy.Resources)
 	if err != nil {
 		return nil, fmt.Errorf("scoringStrategy.%w", err)
@@ -41,11 +48,10 @@ func newScorer(strategy *configv1.ScoringStrategy) (*scorer, error) {
 	case configv1.MostAllocated:
 		return &scorer{resources: resources, curve: mostRequestedScore}, nil
 	case configv1.RequestedToCapacityRatio:
-		var shape []configv1.UtilizationShapePoint
-		if param := strategy.RequestedToCapacityRatio; param != nil {
-			shape = param.Shape
+		if ratio == nil {
+			return nil, errors.New("scoringStrategy.requestedToCapacityRatio: Required value: must be specified when type is RequestedToCapacityRatio")
 		}
-		curve, err := framework.BrokenLine(shape)
+		curve, err := framework.BrokenLine(ratio.Shape)
 		if err != nil {
 			return nil, fmt.Errorf("scoringStrategy.requestedToCapacityRatio.shape%w", err)
 		}
@@ -66,7 +72,7 @@ func weightedResources(specs []configv1.ResourceSpec) ([]weighted, error) {
 			weight = 1
 		}
 		if weight < 1 || weight > 100 {
-			return nil, fmt.Errorf("resources[%d].weight: Invalid value: %d: resource weight of %s not in valid range [1, 100]", i, weight, spec.Name)
+			return nil, fmt.Errorf("resources[%d].weight: Invalid value: %d: resource weight of %s not in valid range (0, 100]", i, weight, spec.Name)
 		}
 		resources = append(resources, weighted{v1.ResourceName(spec.Name), weight})
 	}
@@ -140,15 +146,22 @@ type ignored struct {
 	names, groups map[string]bool
 }
 
-func newIgnored(args *configv1.NodeResourcesFitArgs) ignored {
+func newIgnored(args *configv1.NodeResourcesFitArgs) (ignored, error) {
 	i := ignored{names: map[string]bool{}, groups: map[string]bool{}}
-	for _, name := range args.IgnoredResources {
+	var faults field.ErrorList
+	for at, name := range args.IgnoredResources {
 		i.names[name] = true
+		faults = append(faults, metav1validation.ValidateLabelName(name, field.NewPath("ignoredResources").Index(at))...)
 	}
-	for _, group := range args.IgnoredResourceGroups {
+	for at, group := range args.IgnoredResourceGroups {
+		path := field.NewPath("ignoredResourceGroups").Index(at)
 		i.groups[group] = true
+		if strings.Contains(group, "/") {
+			faults = append(faults, field.Invalid(path, group, "resource group name can't contain '/'"))
+		}
+		faults = append(faults, metav1validation.ValidateLabelName(group, path)...)
 	}
-	return i
+	return i, faults.ToAggregate()
 }
 
 func (i *ignored) has(name v1.ResourceName) bool {

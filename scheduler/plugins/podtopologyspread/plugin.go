@@ -18,7 +18,9 @@ import (
 	"slices"
 
 	v1 "k8s.io/api/core/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
@@ -56,7 +58,39 @@ func New(_ context.Context, h framework.Handle, args framework.Args) (framework.
 	case len(settings.DefaultConstraints) > 0:
 		return nil, errors.New("defaultingType: Invalid value: \"System\": when .defaultConstraints are not empty")
 	}
-	return pl, nil
+	return pl, checkDefaultConstraints(settings.DefaultConstraints)
+}
+
+// checkDefaultConstraints holds them to what a pod's own are held to. They have no selector: each pod's Service or controller gives it.
+func checkDefaultConstraints(constraints []v1.TopologySpreadConstraint) error {
+	var faults field.ErrorList
+	for i, c := range constraints {
+		path := field.NewPath("defaultConstraints").Index(i)
+		if c.MaxSkew <= 0 {
+			faults = append(faults, field.Invalid(path.Child("maxSkew"), c.MaxSkew, "not in valid range (0, inf)"))
+		}
+		if c.TopologyKey == "" {
+			faults = append(faults, field.Required(path.Child("topologyKey"), "can not be empty"))
+		} else {
+			faults = append(faults, metav1validation.ValidateLabelName(c.TopologyKey, path.Child("topologyKey"))...)
+		}
+		switch c.WhenUnsatisfiable {
+		case v1.DoNotSchedule, v1.ScheduleAnyway:
+		case "":
+			faults = append(faults, field.Required(path.Child("whenUnsatisfiable"), "can not be empty"))
+		default:
+			faults = append(faults, field.NotSupported(path.Child("whenUnsatisfiable"), c.WhenUnsatisfiable, []v1.UnsatisfiableConstraintAction{v1.DoNotSchedule, v1.ScheduleAnyway}))
+		}
+		if c.LabelSelector != nil {
+			faults = append(faults, field.Forbidden(path.Child("labelSelector"), "constraint must not define a selector, as they deduced for each pod"))
+		}
+		if slices.ContainsFunc(constraints[:i], func(o v1.TopologySpreadConstraint) bool {
+			return o.TopologyKey == c.TopologyKey && o.WhenUnsatisfiable == c.WhenUnsatisfiable
+		}) {
+			faults = append(faults, field.Duplicate(path, fmt.Sprintf("{%v, %v}", c.TopologyKey, c.WhenUnsatisfiable)))
+		}
+	}
+	return faults.ToAggregate()
 }
 
 // Name returns the plugin's name.
