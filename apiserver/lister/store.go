@@ -40,7 +40,7 @@ func (l fromStore[T]) Get(namespace, name string) (T, error) {
 		return none, apierrors.NewNotFound(l.resource, name)
 	}
 	var obj runtime.Object
-	err := error(apierrors.NewNotFound(l.resource, name))
+	var err error
 	if !l.live {
 		obj, err = store.GetCached(context.Background(), namespace, name)
 	}

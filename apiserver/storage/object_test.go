@@ -8,9 +8,13 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	quantity "k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -60,6 +64,37 @@ func TestAppendJSONIsTheObject(t *testing.T) {
 				t.Errorf("with its kind: %s, %v", whole, err)
 			}
 		})
+	}
+}
+
+// What a writer gave is kept as another process would read it: a time without its nanoseconds, an empty list as none.
+// Otherwise the same time, sent back by a client, would differ from the one that is kept. What the writer does with its
+// object afterwards is nobody else's.
+func TestWrittenIsWhatIsRead(t *testing.T) {
+	f := newFixture(t)
+	now := metav1.NewTime(time.Date(2026, 7, 1, 12, 0, 0, 123_456_789, time.Local))
+	pod := newPod("a", "x", map[string]string{"app": "one"})
+	pod.CreationTimestamp, pod.Status.StartTime = now, &now
+	pod.Spec.Tolerations, pod.Annotations = []v1.Toleration{}, map[string]string{}
+	pod.Spec.Containers = []v1.Container{{Name: "c", Resources: v1.ResourceRequirements{Requests: v1.ResourceList{"cpu": quantity.MustParse("0.5")}}}}
+	created, err := f.pods.Create(f.ctx, "a/x", pod, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod.Labels["app"], pod.Spec.Containers[0].Name = "changed", "changed"
+	kept := created.Object.(*v1.Pod)
+	read, err := f.pods.decode(created.Stored(), created.ResourceVersion)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !equality.Semantic.DeepEqual(kept, read) {
+		t.Errorf("kept %+v\nread %+v", kept, read)
+	}
+	if kept.Status.StartTime.Nanosecond() != 0 || kept.Spec.Tolerations != nil || kept.Annotations != nil {
+		t.Errorf("kept as it was given: %v, %v, %v", kept.Status.StartTime, kept.Spec.Tolerations, kept.Annotations)
+	}
+	if again, err := f.pods.encodeJSON(kept); err != nil || !bytes.Equal(again, created.Stored()) {
+		t.Errorf("encoded again it is\n%s, not\n%s (%v)", again, created.Stored(), err)
 	}
 }
 
@@ -128,7 +163,7 @@ func TestTooLargeObjects(t *testing.T) {
 func TestWritesOfTheSameBytes(t *testing.T) {
 	var w writes
 	data := []byte("same")
-	first, second := w.begin("k", data), w.begin("k", data)
+	first, second := w.begin("k", data, nil), w.begin("k", data, nil)
 	// The watch sees second's revision, and cannot tell the two apart.
 	if got := w.claim("k", data, 5); got != first {
 		t.Fatal("no write was claimed")

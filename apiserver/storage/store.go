@@ -17,7 +17,7 @@ const settleTime = 100 * time.Millisecond
 
 // Create implements Interface.
 func (r *resource) Create(ctx context.Context, key string, obj runtime.Object, ttl int64) (*Object, error) {
-	data, err := r.encode(obj)
+	data, frozen, err := r.freeze(obj)
 	if err != nil {
 		return nil, fmt.Errorf("encoding %s%s: %w", r.prefix, key, err)
 	}
@@ -25,11 +25,11 @@ func (r *resource) Create(ctx context.Context, key string, obj runtime.Object, t
 	if err != nil {
 		return nil, err
 	}
-	w := r.writes.begin(key, data)
+	w := r.writes.begin(key, data, frozen)
 	created := clientv3.Compare(clientv3.ModRevision(r.prefix+key), "=", 0)
 	answered := r.figures["create"].ask()
 	began := time.Now()
-	response, err := r.hub.etcd().Txn(ctx).If(created).Then(clientv3.OpPut(r.prefix+key, string(data), options...)).Commit()
+	response, err := r.hub.etcd().Txn(ctx).If(created).Then(put(r.prefix+key, data, options)).Commit()
 	answered()
 	if err != nil || !response.Succeeded {
 		r.writes.abandon(w)
@@ -40,6 +40,13 @@ func (r *resource) Create(ctx context.Context, key string, obj runtime.Object, t
 	}
 	r.written(ctx, Written{Key: key, Revision: response.Header.Revision, Took: time.Since(began), New: data})
 	return r.finish(ctx, w, response.Header.Revision)
+}
+
+// put is clientv3.OpPut without copies of the value, which nobody changes.
+func put(key string, data []byte, options []clientv3.OpOption) clientv3.Op {
+	op := clientv3.OpPut(key, "", options...)
+	op.WithValueBytes(data)
+	return op
 }
 
 // written tells who asked for it about a write.
@@ -62,7 +69,7 @@ func (r *resource) putOptions(ctx context.Context, ttl int64) ([]clientv3.OpOpti
 	return []clientv3.OpOption{clientv3.WithLease(lease)}, nil
 }
 
-// finish decodes what was written, once for the writer and the watch.
+// finish returns what was written, one object for the writer and the watch.
 func (r *resource) finish(ctx context.Context, w *write, revision int64) (*Object, error) {
 	o, err := r.writes.finish(w, revision).decoded(r, w.key, w.data, revision)
 	r.settle(ctx, revision)
@@ -90,7 +97,7 @@ func (r *resource) GuaranteedUpdate(ctx context.Context, key string, pre *Precon
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		data, err := r.encode(updated)
+		data, frozen, err := r.freeze(updated)
 		if err != nil {
 			return nil, nil, nil, fmt.Errorf("encoding %s%s: %w", r.prefix, key, err)
 		}
@@ -103,7 +110,7 @@ func (r *resource) GuaranteedUpdate(ctx context.Context, key string, pre *Precon
 				return nil, nil, nil, err
 			}
 		}
-		return nil, []clientv3.Op{clientv3.OpPut(r.prefix+key, string(data), options...)}, r.writes.begin(key, data), nil
+		return nil, []clientv3.Op{put(r.prefix+key, data, options)}, r.writes.begin(key, data, frozen), nil
 	})
 }
 

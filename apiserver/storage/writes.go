@@ -2,11 +2,15 @@ package storage
 
 import (
 	"bytes"
+	"strconv"
 	"sync"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // writes are the values this process has written or is writing, until they come
-// back on the watch: so that writer and watch share one decoded object.
+// back on the watch: so that writer and watch share one object.
 type writes struct {
 	mu    sync.Mutex
 	byKey map[string][]*write
@@ -16,7 +20,8 @@ type writes struct {
 type write struct {
 	key      string
 	data     []byte
-	revision int64 // once known; guarded by writes.mu
+	frozen   runtime.Object // what data stands for, without a resourceVersion; nil: data has to be decoded
+	revision int64          // once known; guarded by writes.mu
 
 	once   sync.Once
 	object *Object
@@ -25,13 +30,13 @@ type write struct {
 
 // begin must be called before the value is sent: its event may be here before
 // the answer to its writer.
-func (w *writes) begin(key string, data []byte) *write {
+func (w *writes) begin(key string, data []byte, frozen runtime.Object) *write {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.byKey == nil {
 		w.byKey = map[string][]*write{}
 	}
-	own := &write{key: key, data: data}
+	own := &write{key: key, data: data, frozen: frozen}
 	w.byKey[key] = append(w.byKey[key], own)
 	return own
 }
@@ -98,14 +103,24 @@ func (w *writes) remove(key string, drop func(*write) bool) {
 	}
 }
 
-// decoded is the object of a write, decoded by whoever asks first; of a nil
-// write, the object of data.
+// decoded is the object of a write, made by whoever asks first; of a nil write, the object of data.
 func (w *write) decoded(r *resource, key string, data []byte, revision int64) (*Object, error) {
 	if w == nil {
 		return r.decodeObject(key, &value{data: data}, revision)
 	}
 	w.once.Do(func() {
-		w.object, w.err = r.decodeObject(w.key, &value{data: w.data, canonical: true}, revision)
+		v := &value{data: w.data, canonical: true}
+		if w.frozen == nil {
+			w.object, w.err = r.decodeObject(w.key, v, revision)
+			return
+		}
+		accessor, err := meta.Accessor(w.frozen)
+		if err != nil {
+			w.err = err // freeze has refused it
+			return
+		}
+		accessor.SetResourceVersion(strconv.FormatInt(revision, 10))
+		w.object = &Object{Key: w.key, ResourceVersion: revision, Object: w.frozen, resource: r, value: v}
 	})
 	return w.object, w.err
 }

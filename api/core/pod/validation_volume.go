@@ -37,18 +37,21 @@ func ValidateVolumes(volumes []v1.Volume, at *field.Path) (map[string]v1.VolumeS
 	return good, errs
 }
 
+type source = v1.VolumeSource
+
 // volumeRule is the check of one kind of volume; set says that the volume is of that kind.
 type volumeRule struct {
 	name  string
-	set   bool
-	check func(at *field.Path) field.ErrorList
+	set   func(s *source) bool
+	check func(s *source, at *field.Path) field.ErrorList
 }
 
 func validateVolumeSource(volume *v1.Volume, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	found := 0
-	for _, kind := range volumeRules(volume) {
-		if !kind.set {
+	for i := range volumeRules {
+		kind := &volumeRules[i]
+		if !kind.set(&volume.VolumeSource) {
 			continue
 		}
 		found++
@@ -57,7 +60,7 @@ func validateVolumeSource(volume *v1.Volume, at *field.Path) field.ErrorList {
 			continue
 		}
 		if kind.check != nil {
-			errs = append(errs, kind.check(at.Child(kind.name))...)
+			errs = append(errs, kind.check(&volume.VolumeSource, at.Child(kind.name))...)
 		}
 	}
 	if found == 0 {
@@ -66,73 +69,72 @@ func validateVolumeSource(volume *v1.Volume, at *field.Path) field.ErrorList {
 	return errs
 }
 
-func volumeRules(volume *v1.Volume) []volumeRule {
-	s := &volume.VolumeSource
-	return append([]volumeRule{
-		{"emptyDir", s.EmptyDir != nil, func(at *field.Path) field.ErrorList { return validateEmptyDir(s.EmptyDir, at) }},
-		{"hostPath", s.HostPath != nil, func(at *field.Path) field.ErrorList { return ValidateHostPath(s.HostPath, at) }},
-		{"secret", s.Secret != nil, func(at *field.Path) field.ErrorList {
-			errs := rule.NonEmpty(s.Secret.SecretName, at.Child("secretName"))
-			return append(errs, validateItems(s.Secret.DefaultMode, s.Secret.Items, at)...)
-		}},
-		{"configMap", s.ConfigMap != nil, func(at *field.Path) field.ErrorList {
-			errs := rule.NonEmpty(s.ConfigMap.Name, at.Child("name"))
-			return append(errs, validateItems(s.ConfigMap.DefaultMode, s.ConfigMap.Items, at)...)
-		}},
-		{"downwardAPI", s.DownwardAPI != nil, func(at *field.Path) field.ErrorList {
-			errs := rule.FileMode(s.DownwardAPI.DefaultMode, at.Child("defaultMode"))
-			return append(errs, validateDownwardItems(s.DownwardAPI.Items, at)...)
-		}},
-		{"projected", s.Projected != nil, func(at *field.Path) field.ErrorList { return validateProjected(s.Projected, at) }},
-		{"persistentVolumeClaim", s.PersistentVolumeClaim != nil, func(at *field.Path) field.ErrorList {
+// volumeRules are the kinds of volumes. Those from "gcePersistentDisk" on no driver serves any more: they are accepted as
+// upstream accepts them, and a kubelet says at the mount that it cannot.
+var volumeRules = []volumeRule{
+	{"emptyDir", func(s *source) bool { return s.EmptyDir != nil },
+		func(s *source, at *field.Path) field.ErrorList { return validateEmptyDir(s.EmptyDir, at) }},
+	{"hostPath", func(s *source) bool { return s.HostPath != nil },
+		func(s *source, at *field.Path) field.ErrorList { return ValidateHostPath(s.HostPath, at) }},
+	{"secret", func(s *source) bool { return s.Secret != nil }, func(s *source, at *field.Path) field.ErrorList {
+		errs := rule.NonEmpty(s.Secret.SecretName, at.Child("secretName"))
+		return append(errs, validateItems(s.Secret.DefaultMode, s.Secret.Items, at)...)
+	}},
+	{"configMap", func(s *source) bool { return s.ConfigMap != nil }, func(s *source, at *field.Path) field.ErrorList {
+		errs := rule.NonEmpty(s.ConfigMap.Name, at.Child("name"))
+		return append(errs, validateItems(s.ConfigMap.DefaultMode, s.ConfigMap.Items, at)...)
+	}},
+	{"downwardAPI", func(s *source) bool { return s.DownwardAPI != nil }, func(s *source, at *field.Path) field.ErrorList {
+		errs := rule.FileMode(s.DownwardAPI.DefaultMode, at.Child("defaultMode"))
+		return append(errs, validateDownwardItems(s.DownwardAPI.Items, at)...)
+	}},
+	{"projected", func(s *source) bool { return s.Projected != nil },
+		func(s *source, at *field.Path) field.ErrorList { return validateProjected(s.Projected, at) }},
+	{"persistentVolumeClaim", func(s *source) bool { return s.PersistentVolumeClaim != nil },
+		func(s *source, at *field.Path) field.ErrorList {
 			return rule.NonEmpty(s.PersistentVolumeClaim.ClaimName, at.Child("claimName"))
 		}},
-		{"ephemeral", s.Ephemeral != nil, func(at *field.Path) field.ErrorList { return validateEphemeral(s.Ephemeral, at) }},
-		{"csi", s.CSI != nil, func(at *field.Path) field.ErrorList {
-			errs := rule.DriverName(s.CSI.Driver, at.Child("driver"))
-			if ref := s.CSI.NodePublishSecretRef; ref != nil {
-				errs = append(errs, rule.NonEmpty(ref.Name, at.Child("nodePublishSecretRef", "name"))...)
-			}
-			return errs
-		}},
-		{"nfs", s.NFS != nil, func(at *field.Path) field.ErrorList { return ValidateNFS(s.NFS, at) }},
-		{"image", s.Image != nil, func(at *field.Path) field.ErrorList {
-			errs := rule.NonEmpty(s.Image.Reference, at.Child("reference"))
-			return append(errs, validatePullPolicy(s.Image.PullPolicy, at.Child("pullPolicy"))...)
-		}},
-	}, retiredVolumeRules(s)...)
-}
+	{"ephemeral", func(s *source) bool { return s.Ephemeral != nil },
+		func(s *source, at *field.Path) field.ErrorList { return validateEphemeral(s.Ephemeral, at) }},
+	{"csi", func(s *source) bool { return s.CSI != nil }, func(s *source, at *field.Path) field.ErrorList {
+		errs := rule.DriverName(s.CSI.Driver, at.Child("driver"))
+		if ref := s.CSI.NodePublishSecretRef; ref != nil {
+			errs = append(errs, rule.NonEmpty(ref.Name, at.Child("nodePublishSecretRef", "name"))...)
+		}
+		return errs
+	}},
+	{"nfs", func(s *source) bool { return s.NFS != nil },
+		func(s *source, at *field.Path) field.ErrorList { return ValidateNFS(s.NFS, at) }},
+	{"image", func(s *source) bool { return s.Image != nil }, func(s *source, at *field.Path) field.ErrorList {
+		errs := rule.NonEmpty(s.Image.Reference, at.Child("reference"))
+		return append(errs, validatePullPolicy(s.Image.PullPolicy, at.Child("pullPolicy"))...)
+	}},
 
-// retiredVolumeRules are the kinds no driver serves any more: they are accepted
-// as upstream accepts them, and a kubelet says at the mount that it cannot.
-func retiredVolumeRules(s *v1.VolumeSource) []volumeRule {
-	return []volumeRule{
-		{name: "gcePersistentDisk", set: s.GCEPersistentDisk != nil},
-		{name: "awsElasticBlockStore", set: s.AWSElasticBlockStore != nil},
-		{name: "gitRepo", set: s.GitRepo != nil, check: func(at *field.Path) field.ErrorList {
-			return rule.NonEmpty(s.GitRepo.Repository, at.Child("repository"))
-		}},
-		{name: "iscsi", set: s.ISCSI != nil, check: func(at *field.Path) field.ErrorList {
-			return append(rule.NonEmpty(s.ISCSI.TargetPortal, at.Child("targetPortal")), rule.NonEmpty(s.ISCSI.IQN, at.Child("iqn"))...)
-		}},
-		{name: "glusterfs", set: s.Glusterfs != nil},
-		{name: "rbd", set: s.RBD != nil},
-		{name: "flexVolume", set: s.FlexVolume != nil, check: func(at *field.Path) field.ErrorList {
-			return rule.NonEmpty(s.FlexVolume.Driver, at.Child("driver"))
-		}},
-		{name: "cinder", set: s.Cinder != nil},
-		{name: "cephfs", set: s.CephFS != nil},
-		{name: "flocker", set: s.Flocker != nil},
-		{name: "fc", set: s.FC != nil},
-		{name: "azureFile", set: s.AzureFile != nil},
-		{name: "vsphereVolume", set: s.VsphereVolume != nil},
-		{name: "quobyte", set: s.Quobyte != nil},
-		{name: "azureDisk", set: s.AzureDisk != nil},
-		{name: "photonPersistentDisk", set: s.PhotonPersistentDisk != nil},
-		{name: "portworxVolume", set: s.PortworxVolume != nil},
-		{name: "scaleIO", set: s.ScaleIO != nil},
-		{name: "storageos", set: s.StorageOS != nil},
-	}
+	{name: "gcePersistentDisk", set: func(s *source) bool { return s.GCEPersistentDisk != nil }},
+	{name: "awsElasticBlockStore", set: func(s *source) bool { return s.AWSElasticBlockStore != nil }},
+	{"gitRepo", func(s *source) bool { return s.GitRepo != nil }, func(s *source, at *field.Path) field.ErrorList {
+		return rule.NonEmpty(s.GitRepo.Repository, at.Child("repository"))
+	}},
+	{"iscsi", func(s *source) bool { return s.ISCSI != nil }, func(s *source, at *field.Path) field.ErrorList {
+		return append(rule.NonEmpty(s.ISCSI.TargetPortal, at.Child("targetPortal")), rule.NonEmpty(s.ISCSI.IQN, at.Child("iqn"))...)
+	}},
+	{name: "glusterfs", set: func(s *source) bool { return s.Glusterfs != nil }},
+	{name: "rbd", set: func(s *source) bool { return s.RBD != nil }},
+	{"flexVolume", func(s *source) bool { return s.FlexVolume != nil }, func(s *source, at *field.Path) field.ErrorList {
+		return rule.NonEmpty(s.FlexVolume.Driver, at.Child("driver"))
+	}},
+	{name: "cinder", set: func(s *source) bool { return s.Cinder != nil }},
+	{name: "cephfs", set: func(s *source) bool { return s.CephFS != nil }},
+	{name: "flocker", set: func(s *source) bool { return s.Flocker != nil }},
+	{name: "fc", set: func(s *source) bool { return s.FC != nil }},
+	{name: "azureFile", set: func(s *source) bool { return s.AzureFile != nil }},
+	{name: "vsphereVolume", set: func(s *source) bool { return s.VsphereVolume != nil }},
+	{name: "quobyte", set: func(s *source) bool { return s.Quobyte != nil }},
+	{name: "azureDisk", set: func(s *source) bool { return s.AzureDisk != nil }},
+	{name: "photonPersistentDisk", set: func(s *source) bool { return s.PhotonPersistentDisk != nil }},
+	{name: "portworxVolume", set: func(s *source) bool { return s.PortworxVolume != nil }},
+	{name: "scaleIO", set: func(s *source) bool { return s.ScaleIO != nil }},
+	{name: "storageos", set: func(s *source) bool { return s.StorageOS != nil }},
 }
 
 func validateEmptyDir(s *v1.EmptyDirVolumeSource, at *field.Path) field.ErrorList {
@@ -309,7 +311,7 @@ func validateLocalDescendingPath(p string, at *field.Path) field.ErrorList {
 }
 
 func validatePathNoBacksteps(p string, at *field.Path) field.ErrorList {
-	for _, part := range strings.Split(p, "/") {
+	for part := range strings.SplitSeq(p, "/") {
 		if part == ".." {
 			return field.ErrorList{field.Invalid(at, p, "must not contain '..'")}
 		}
