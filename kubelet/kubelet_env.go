@@ -2,7 +2,10 @@ package kubelet
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 	"sort"
 	"strings"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/tools/cache"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/klog/v2"
 
 	kubecontainer "hyperkube/kubelet/container"
 	"hyperkube/kubelet/envvars"
@@ -198,8 +202,33 @@ func (kl *Kubelet) envValueFrom(ctx context.Context, pod *v1.Pod, container *v1.
 			value = string(raw)
 		}
 		return keyValue(value, found, err, keyRef{"Secret", pod.Namespace + "/" + ref.Name, ref.Key, ref.Optional})
+	case from.FileKeyRef != nil:
+		return kl.fileKeyValue(ctx, pod, from.FileKeyRef)
 	}
 	return "", false, nil
+}
+
+// fileKeyValue reads a variable from a file in one of the pod's volumes, which a container before this one has written
+// (KEP-3721). What is wrong with the file is the log's: it may quote what is secret.
+func (kl *Kubelet) fileKeyValue(ctx context.Context, pod *v1.Pod, ref *v1.FileKeySelector) (value string, found bool, err error) {
+	mounted, ok := kl.volumes.Mounted(pod.UID)[ref.VolumeName]
+	if !ok {
+		return "", false, fmt.Errorf("cannot find the volume %q referenced by FileKeyRef", ref.VolumeName)
+	}
+	optional := ref.Optional != nil && *ref.Optional
+	value, err = envvars.FileValue(mounted.Path, ref.Path, ref.Key)
+	switch {
+	case optional && errors.Is(err, fs.ErrNotExist):
+		return "", false, nil
+	case err != nil:
+		klog.FromContext(ctx).Error(err, "Failed to parse env file", "pod", klog.KObj(pod))
+		return "", false, errors.New("couldn't parse env file")
+	case value != "":
+		return value, true, nil
+	case optional:
+		return "", false, nil
+	}
+	return "", false, fmt.Errorf("environment variable key %q not found in file %q", ref.Key, filepath.Join(mounted.Path, ref.Path))
 }
 
 type keyRef struct {

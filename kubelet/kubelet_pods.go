@@ -16,6 +16,7 @@ import (
 
 	apipod "hyperkube/api/core/pod"
 	kubecontainer "hyperkube/kubelet/container"
+	"hyperkube/kubelet/kuberuntime"
 	kubepod "hyperkube/kubelet/pod"
 	"hyperkube/kubelet/status"
 )
@@ -87,7 +88,7 @@ func (kl *Kubelet) SyncPod(ctx context.Context, update UpdateType, pod *v1.Pod, 
 	}
 	// Step 6: containers.
 	kl.prober.AddPod(pod)
-	result := kl.manager.SyncPod(ctx, pod, podStatus, kl.pullSecrets(ctx, pod))
+	result := kl.manager.SyncPod(ctx, pod, podStatus, kuberuntime.SyncPodInput{PullSecrets: kl.pullSecrets(ctx, pod), RestartAllContainers: status.AllContainersRestarting(&apiStatus)})
 	kl.reasons.Update(pod.UID, result)
 	// Step 7: the status again.
 	if (result.Acted || len(kl.allocation.Conditions(pod.UID)) > 0) && ctx.Err() == nil {
@@ -99,6 +100,9 @@ func (kl *Kubelet) SyncPod(ctx context.Context, update UpdateType, pod *v1.Pod, 
 				kl.status.SetPodStatus(pod, apiStatus)
 			}
 		}
+	}
+	if result.Did(kubecontainer.RemoveContainer) {
+		kl.HandlePodSyncs(ctx, []types.UID{pod.UID}) // all its containers are gone, and no event follows: begin anew at once
 	}
 	return false, result.Err()
 }

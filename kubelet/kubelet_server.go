@@ -15,6 +15,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/klog/v2"
 
+	apipod "hyperkube/api/core/pod"
 	"hyperkube/kubelet/certificate"
 	kubecontainer "hyperkube/kubelet/container"
 	"hyperkube/kubelet/logs"
@@ -123,6 +124,12 @@ func (kl *Kubelet) GetKubeletContainerLogs(ctx context.Context, pod *v1.Pod, con
 	return logs.ReadLogs(ctx, status.LogPath, logs.NewOptions(options, kl.Clock.Now()), running, to)
 }
 
+// comesBack tells whether a container that ended runs again.
+func comesBack(pod *v1.Pod, ended *kubecontainer.Status) bool {
+	container := kubecontainer.GetContainerSpec(pod, ended.Name)
+	return container != nil && apipod.ContainerShouldRestart(container, &pod.Spec, int32(ended.ExitCode))
+}
+
 // logStatus finds the instance of a container whose log is meant.
 func logStatus(pod *v1.Pod, podStatus *kubecontainer.PodStatus, container string, previous bool, reasons *reasonCache) (*kubecontainer.Status, error) {
 	var instances []*kubecontainer.Status
@@ -134,7 +141,7 @@ func logStatus(pod *v1.Pod, podStatus *kubecontainer.PodStatus, container string
 	switch {
 	case previous && len(instances) > 1:
 		return instances[1], nil
-	case previous && len(instances) == 1 && instances[0].State == kubecontainer.StateExited && pod.Spec.RestartPolicy != v1.RestartPolicyNever:
+	case previous && len(instances) == 1 && instances[0].State == kubecontainer.StateExited && comesBack(pod, instances[0]):
 		return instances[0], nil // between two runs
 	case previous:
 		return nil, fmt.Errorf("previous terminated container %q in pod %q not found", container, pod.Name)

@@ -3,6 +3,7 @@ package container
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -25,6 +26,7 @@ var (
 	ErrCreatePodSandbox      = errors.New("CreatePodSandboxError")
 	ErrResizePodInPlace      = errors.New("ResizePodInPlaceError")
 	ErrKillPodSandbox        = errors.New("KillPodSandboxError")
+	ErrRemoveContainer       = errors.New("RemoveContainerError")
 )
 
 // SyncAction is one thing SyncPod did.
@@ -36,6 +38,7 @@ const (
 	CreatePodSandbox SyncAction = "CreatePodSandbox"
 	KillPodSandbox   SyncAction = "KillPodSandbox"
 	ResizePodInPlace SyncAction = "ResizePodInPlace"
+	RemoveContainer  SyncAction = "RemoveContainer"
 )
 
 // SyncResult is how one action on one target ended.
@@ -60,6 +63,11 @@ func (p *PodSyncResult) Add(action SyncAction, target string, err error, message
 	result := &SyncResult{Action: action, Target: target, Error: err, Message: message}
 	p.SyncResults = append(p.SyncResults, result)
 	return result
+}
+
+// Did tells whether an action succeeded on any target.
+func (p *PodSyncResult) Did(action SyncAction) bool {
+	return slices.ContainsFunc(p.SyncResults, func(r *SyncResult) bool { return r.Action == action && r.Error == nil })
 }
 
 // SyncError is a failed sync; RetryAt, when set, is when the earliest of its

@@ -87,11 +87,18 @@ func NewKubeGenericRuntimeManager(cfg Config) *Manager {
 // SetRuntimeName tells the manager what the runtime calls itself, once it answered.
 func (m *kubeGenericRuntimeManager) SetRuntimeName(name string) { m.runtimeName = name }
 
+// SyncPodInput is what SyncPod is told besides the pod and its state.
+type SyncPodInput struct {
+	PullSecrets []v1.Secret
+	// RestartAllContainers: a container ended whose rule has the whole pod begin anew (KEP-5532).
+	RestartAllContainers bool
+}
+
 // SyncPod makes what runs match the pod:
 //
 //  1. Compute sandbox and container changes.
 //  2. Kill the pod sandbox if necessary.
-//  3. Kill any containers that should not be running.
+//  3. Kill any containers that should not be running; remove all if the pod is to begin anew.
 //  4. Create the sandbox if necessary.
 //  5. Start ephemeral containers.
 //  6. Start init containers.
@@ -99,10 +106,10 @@ func (m *kubeGenericRuntimeManager) SetRuntimeName(name string) { m.runtimeName 
 //
 // A container that fails to start stops neither the others nor the next sync; a
 // sandbox that fails does. The steps carry the same numbers in the log (S4-05).
-func (m *kubeGenericRuntimeManager) SyncPod(ctx context.Context, pod *v1.Pod, podStatus *kubecontainer.PodStatus, pullSecrets []v1.Secret) (result kubecontainer.PodSyncResult) {
+func (m *kubeGenericRuntimeManager) SyncPod(ctx context.Context, pod *v1.Pod, podStatus *kubecontainer.PodStatus, in SyncPodInput) (result kubecontainer.PodSyncResult) {
 	logger := klog.FromContext(ctx).WithValues("pod", klog.KObj(pod))
 	// Step 1: compute sandbox and container changes.
-	actions := computePodActions(pod, podStatus, m.Probes)
+	actions := computePodActions(pod, podStatus, m.Probes, in.RestartAllContainers)
 	if actions.nothing() {
 		logger.V(4).Info("SyncPod step 1: nothing to do")
 		return result
@@ -130,7 +137,10 @@ func (m *kubeGenericRuntimeManager) SyncPod(ctx context.Context, pod *v1.Pod, po
 	} else if !m.killUnwanted(ctx, pod, actions, &result) { // Step 3: kill any containers that should not be running.
 		return result
 	}
-	start := containerStarter{m: m, pod: pod, podStatus: podStatus, pullSecrets: pullSecrets, result: &result, podIPs: podStatus.IPs, sandboxID: actions.SandboxID,
+	if len(actions.ContainersToReset) > 0 {
+		return result // the next sync begins anew
+	}
+	start := containerStarter{m: m, pod: pod, podStatus: podStatus, pullSecrets: in.PullSecrets, result: &result, podIPs: podStatus.IPs, sandboxID: actions.SandboxID,
 		imageVolumes: map[string]pulledVolume{}}
 	// Step 4: create the sandbox if necessary.
 	if actions.CreateSandbox {
@@ -179,7 +189,28 @@ func (m *kubeGenericRuntimeManager) killUnwanted(ctx context.Context, pod *v1.Po
 		}
 		result.Add(kubecontainer.KillContainer, info.name, nil, "")
 	}
+	for _, info := range actions.ContainersToReset {
+		if err := m.resetContainer(ctx, pod, info); err != nil {
+			result.Add(kubecontainer.RemoveContainer, info.name, kubecontainer.ErrRemoveContainer, err.Error())
+			return false
+		}
+		result.Add(kubecontainer.RemoveContainer, info.name, nil, "")
+	}
 	return true
+}
+
+// resetContainer ends a container without its preStop hook and removes it. Its log stays, and with it the count of its
+// restarts.
+func (m *kubeGenericRuntimeManager) resetContainer(ctx context.Context, pod *v1.Pod, info containerToRemoveInfo) error {
+	klog.FromContext(ctx).V(1).Info("SyncPod step 3: reset container", "pod", klog.KObj(pod), "container", info.name, "runs", info.kill)
+	if info.kill {
+		noGrace := int64(0)
+		request := killRequest{id: info.id, name: info.name, message: "killing", reason: reasonRestartAll, gracePeriodOverride: &noGrace}
+		if err := m.killContainer(ctx, pod, request); err != nil {
+			return err
+		}
+	}
+	return m.RemoveContainer(ctx, info.id.ID, "")
 }
 
 // containerStarter is the part of a SyncPod that steps 4 to 7 share.

@@ -8,6 +8,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	apipod "hyperkube/api/core/pod"
 	kubecontainer "hyperkube/kubelet/container"
 )
 
@@ -33,6 +34,16 @@ type podActions struct {
 	EphemeralContainersToStart []int
 	// ContainersToUpdate run on, with other limits.
 	ContainersToUpdate []containerToUpdateInfo
+	// ContainersToReset end at once and are removed, in this order, so that the pod begins anew in its sandbox; who caused it
+	// stands last: should the kubelet end halfway, the next one still sees why (KEP-5532).
+	ContainersToReset []containerToRemoveInfo
+}
+
+// containerToRemoveInfo is one of all containers of a pod that starts anew.
+type containerToRemoveInfo struct {
+	id   kubecontainer.ContainerID
+	name string
+	kill bool // it runs, or may
 }
 
 // containerToKillInfo says why a container has to end.
@@ -52,6 +63,7 @@ const (
 	reasonDefinition     containerKillReason = "DefinitionChanged"
 	reasonFailedPostHook containerKillReason = "FailedPostStartHook"
 	reasonResize         containerKillReason = "Resize"
+	reasonRestartAll     containerKillReason = "RestartAllContainers"
 )
 
 // String prints the actions as the log shows them (S4-06); names of containers
@@ -66,6 +78,9 @@ func (p podActions) String() string {
 		p.KillPod, p.CreateSandbox, p.SandboxID, p.Attempt, p.InitContainersToStart, p.ContainersToStart, strings.Join(kill, " "), p.EphemeralContainersToStart)
 	for _, info := range p.ContainersToUpdate {
 		text += " ContainerToUpdate:" + info.container.Name
+	}
+	for _, info := range p.ContainersToReset {
+		text += " ContainerToReset:" + info.name
 	}
 	return text
 }
@@ -86,6 +101,9 @@ func (p podActions) brief(pod *v1.Pod) string {
 	for _, info := range p.ContainersToUpdate {
 		parts = append(parts, "resize "+info.container.Name)
 	}
+	for _, info := range p.ContainersToReset {
+		parts = append(parts, "reset "+info.name)
+	}
 	for _, i := range p.EphemeralContainersToStart {
 		parts = append(parts, "start ephemeral "+pod.Spec.EphemeralContainers[i].Name)
 	}
@@ -100,7 +118,7 @@ func (p podActions) brief(pod *v1.Pod) string {
 
 // nothing is true when the pod is as it should be.
 func (p podActions) nothing() bool {
-	return !p.KillPod && !p.CreateSandbox && len(p.InitContainersToStart)+len(p.ContainersToStart)+len(p.ContainersToKill)+len(p.EphemeralContainersToStart)+len(p.ContainersToUpdate) == 0
+	return !p.KillPod && !p.CreateSandbox && len(p.InitContainersToStart)+len(p.ContainersToStart)+len(p.ContainersToKill)+len(p.EphemeralContainersToStart)+len(p.ContainersToUpdate)+len(p.ContainersToReset) == 0
 }
 
 // ProbeResults answers what the probes last found. A container without a probe,
@@ -112,9 +130,9 @@ type ProbeResults interface {
 	StartupSucceeded(id kubecontainer.ContainerID) bool
 }
 
-// computePodActions compares the pod with what runs. It is pure: what it returns
+// computePodActions compares the pod with what runs; with restartAll, all of it has to begin anew. It is pure: what it returns
 // depends on its arguments alone, and it changes nothing.
-func computePodActions(pod *v1.Pod, podStatus *kubecontainer.PodStatus, probes ProbeResults) podActions {
+func computePodActions(pod *v1.Pod, podStatus *kubecontainer.PodStatus, probes ProbeResults, restartAll bool) podActions {
 	changed, attempt, sandboxID := podSandboxChanged(pod, podStatus)
 	actions := podActions{
 		KillPod:          changed,
@@ -122,6 +140,11 @@ func computePodActions(pod *v1.Pod, podStatus *kubecontainer.PodStatus, probes P
 		SandboxID:        sandboxID,
 		Attempt:          attempt,
 		ContainersToKill: map[kubecontainer.ContainerID]containerToKillInfo{},
+	}
+	if restartAll {
+		actions.KillPod, actions.CreateSandbox = false, false
+		actions.ContainersToReset = containersToReset(pod, podStatus)
+		return actions
 	}
 	if changed {
 		computeNewSandboxActions(pod, podStatus, &actions)
@@ -168,6 +191,27 @@ func podSandboxChanged(pod *v1.Pod, podStatus *kubecontainer.PodStatus) (changed
 	return false, newest.GetMetadata().GetAttempt(), newest.Id
 }
 
+// containersToReset are all that the runtime has of the pod's containers, former runs too, but for debuggers.
+func containersToReset(pod *v1.Pod, podStatus *kubecontainer.PodStatus) []containerToRemoveInfo {
+	var targets, sources []containerToRemoveInfo
+	for _, list := range [][]v1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
+		for i := range list {
+			for _, status := range podStatus.ContainerStatuses {
+				if status.Name != list[i].Name {
+					continue
+				}
+				info := containerToRemoveInfo{id: status.ID, name: status.Name, kill: status.State != kubecontainer.StateExited}
+				if !info.kill && apipod.RestartsAllContainers(&list[i], int32(status.ExitCode)) {
+					sources = append(sources, info)
+				} else {
+					targets = append(targets, info)
+				}
+			}
+		}
+	}
+	return append(targets, sources...)
+}
+
 // computeNewSandboxActions fills in what starts in a new sandbox.
 func computeNewSandboxActions(pod *v1.Pod, podStatus *kubecontainer.PodStatus, actions *podActions) {
 	if !shouldRestartOnFailure(pod) && actions.Attempt != 0 && len(podStatus.ContainerStatuses) != 0 {
@@ -177,7 +221,11 @@ func computeNewSandboxActions(pod *v1.Pod, podStatus *kubecontainer.PodStatus, a
 	}
 	var toStart []int
 	for i := range pod.Spec.Containers {
-		if pod.Spec.RestartPolicy == v1.RestartPolicyOnFailure && containerSucceeded(&pod.Spec.Containers[i], podStatus) {
+		policy := string(pod.Spec.RestartPolicy)
+		if own := pod.Spec.Containers[i].RestartPolicy; own != nil {
+			policy = string(*own)
+		}
+		if policy == string(v1.RestartPolicyOnFailure) && containerSucceeded(&pod.Spec.Containers[i], podStatus) {
 			continue
 		}
 		toStart = append(toStart, i)
@@ -221,21 +269,22 @@ func computeInitContainerActions(pod *v1.Pod, podStatus *kubecontainer.PodStatus
 
 // computeOneInitContainer handles an init container that runs to completion.
 func computeOneInitContainer(pod *v1.Pod, i int, status *kubecontainer.Status, actions *podActions) (done bool) {
+	container := &pod.Spec.InitContainers[i]
 	switch {
 	case status == nil:
 		actions.InitContainersToStart = append(actions.InitContainersToStart, i)
+	case status.State == kubecontainer.StateUnknown && !apipod.RestartsAfterKill(container, &pod.Spec),
+		status.State == kubecontainer.StateExited && status.ExitCode != 0 && !apipod.ContainerShouldRestart(container, &pod.Spec, int32(status.ExitCode)):
+		// It failed for good, and with it the pod.
+		actions.KillPod = true
+		actions.InitContainersToStart = nil
 	case status.State == kubecontainer.StateUnknown:
 		// It may still run: end it, then start anew.
-		container := &pod.Spec.InitContainers[i]
 		actions.ContainersToKill[status.ID] = containerToKillInfo{container, container.Name, fmt.Sprintf("Init container is in %q state, try killing it before restart", status.State), reasonUnknown}
 		actions.InitContainersToStart = append(actions.InitContainersToStart, i)
 	case status.State != kubecontainer.StateExited: // created or running: wait for it
 	case status.ExitCode == 0:
 		return true
-	case !shouldRestartOnFailure(pod):
-		// It failed for good, and with it the pod.
-		actions.KillPod = true
-		actions.InitContainersToStart = nil
 	default:
 		actions.InitContainersToStart = append(actions.InitContainersToStart, i)
 	}
@@ -287,7 +336,7 @@ func computeContainerActions(pod *v1.Pod, podStatus *kubecontainer.PodStatus, pr
 			continue
 		}
 		// A changed definition is a wish for the new one, whatever the restart policy; so is a resize.
-		if info.reason == reasonDefinition || info.reason == reasonResize || shouldRestartOnFailure(pod) {
+		if info.reason == reasonDefinition || info.reason == reasonResize || apipod.RestartsAfterKill(container, &pod.Spec) {
 			info.message += ", will be restarted"
 			actions.ContainersToStart = append(actions.ContainersToStart, i)
 		}
@@ -342,12 +391,8 @@ func ShouldContainerBeRestarted(container *v1.Container, pod *v1.Pod, podStatus 
 	case status.State == kubecontainer.StateUnknown || status.State == kubecontainer.StateCreated:
 		// Created but never started: the kubelet ended in between.
 		return true
-	case pod.Spec.RestartPolicy == v1.RestartPolicyNever:
-		return false
-	case pod.Spec.RestartPolicy == v1.RestartPolicyOnFailure:
-		return status.ExitCode != 0
 	}
-	return true
+	return apipod.ContainerShouldRestart(container, &pod.Spec, int32(status.ExitCode))
 }
 
 func shouldRestartOnFailure(pod *v1.Pod) bool { return pod.Spec.RestartPolicy != v1.RestartPolicyNever }

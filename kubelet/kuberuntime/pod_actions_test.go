@@ -32,6 +32,10 @@ type scene struct {
 	debugging int // how many of them exist
 	probes    probes
 	deleted   bool
+	// own are containers' own policies, and rules the exit codes by which they are run again, all of them with restartAll.
+	own        map[string]v1.ContainerRestartPolicy
+	rules      map[string]v1.ContainerRestartRule
+	restartAll bool
 }
 
 func build(s scene) (*v1.Pod, *kubecontainer.PodStatus) {
@@ -66,8 +70,17 @@ func build(s scene) (*v1.Pod, *kubecontainer.PodStatus) {
 		}
 		status.ContainerStatuses = append(status.ContainerStatuses, st)
 	}
+	own := func(c v1.Container) v1.Container {
+		if policy, ok := s.own[c.Name]; ok {
+			c.RestartPolicy = &policy
+		}
+		if rule, ok := s.rules[c.Name]; ok {
+			c.RestartPolicyRules = []v1.ContainerRestartRule{rule}
+		}
+		return c
+	}
 	for i, state := range s.init {
-		c := v1.Container{Name: fmt.Sprintf("init%d", i), Image: "i"}
+		c := own(v1.Container{Name: fmt.Sprintf("init%d", i), Image: "i"})
 		if s.sidecars[i] {
 			c.RestartPolicy = &always
 			c.StartupProbe = &v1.Probe{}
@@ -76,7 +89,7 @@ func build(s scene) (*v1.Pod, *kubecontainer.PodStatus) {
 		add(c, state)
 	}
 	for i, state := range s.main {
-		c := v1.Container{Name: fmt.Sprintf("main%d", i), Image: "i"}
+		c := own(v1.Container{Name: fmt.Sprintf("main%d", i), Image: "i"})
 		pod.Spec.Containers = append(pod.Spec.Containers, c)
 		add(c, state)
 	}
@@ -119,6 +132,17 @@ func TestComputePodActions(t *testing.T) {
 		return m
 	}
 	always, onFailure, never := v1.RestartPolicyAlways, v1.RestartPolicyOnFailure, v1.RestartPolicyNever
+	own := func(policy v1.ContainerRestartPolicy, names ...string) map[string]v1.ContainerRestartPolicy {
+		m := map[string]v1.ContainerRestartPolicy{}
+		for _, name := range names {
+			m[name] = policy
+		}
+		return m
+	}
+	rule := func(name string, action v1.ContainerRestartRuleAction, operator v1.ContainerRestartRuleOnExitCodesOperator, codes ...int32) map[string]v1.ContainerRestartRule {
+		return map[string]v1.ContainerRestartRule{name: {Action: action, ExitCodes: &v1.ContainerRestartRuleOnExitCodes{Operator: operator, Values: codes}}}
+	}
+	const ownAlways, ownOnFailure, ownNever = v1.ContainerRestartPolicyAlways, v1.ContainerRestartPolicyOnFailure, v1.ContainerRestartPolicyNever
 	cases := []struct {
 		name  string
 		scene scene
@@ -172,6 +196,32 @@ func TestComputePodActions(t *testing.T) {
 		{"a sidecar died while the next init container runs", scene{policy: never, init: []string{"exit1", "run"}, sidecars: map[int]bool{0: true}, main: []string{""}}, "Init[0]"},
 		{"a sidecar failed its liveness probe", scene{policy: never, init: []string{"run"}, sidecars: map[int]bool{0: true}, main: []string{"run"}, probes: probes{started: set("init01"), liveness: set("init01")}}, "Kill[init0] Init[0]"},
 		{"no sidecar comes back when main is done", scene{policy: never, init: []string{"exit0"}, sidecars: map[int]bool{0: true}, main: []string{"exit0"}}, "KillPod"},
+		// Containers with a policy of their own (KEP-5307).
+		{"own always in a pod of never", scene{policy: never, own: own(ownAlways, "main0"), main: []string{"exit0", "exit0"}}, "Start[0]"},
+		{"own on failure in a pod of never, failed", scene{policy: never, own: own(ownOnFailure, "main0"), main: []string{"exit1", "exit1"}}, "Start[0]"},
+		{"own on failure in a pod of always, done", scene{policy: always, own: own(ownOnFailure, "main0"), main: []string{"exit0", "run"}}, ""},
+		{"own never in a pod of always", scene{policy: always, own: own(ownNever, "main0"), main: []string{"exit1", "run"}}, ""},
+		{"all own never in a pod of always", scene{policy: always, own: own(ownNever, "main0"), main: []string{"exit1"}}, "KillPod"},
+		{"own always, liveness failed", scene{policy: never, own: own(ownAlways, "main0"), main: []string{"run"}, probes: probes{liveness: set("main01")}}, "Kill[main0] Start[0]"},
+		{"own never, liveness failed", scene{policy: always, own: own(ownNever, "main0"), main: []string{"run", "run"}, probes: probes{liveness: set("main01")}}, "Kill[main0]"},
+		{"a rule is for exit codes, not for a failed probe", scene{policy: always, own: own(ownNever, "main0"), rules: rule("main0", "Restart", "NotIn"), main: []string{"run", "run"}, probes: probes{liveness: set("main01")}}, "Kill[main0]"},
+		{"the sandbox died, own on failure has succeeded", scene{policy: always, own: own(ownOnFailure, "main0"), sandbox: "dead", main: []string{"exit0", "exit1"}}, "KillPod CreateSandbox Attempt=3 Start[1]"},
+		{"the sandbox died, own always has succeeded", scene{policy: onFailure, own: own(ownAlways, "main0"), sandbox: "dead", main: []string{"exit0", "exit0"}}, "KillPod CreateSandbox Attempt=3 Start[0]"},
+		{"an init container failed, own never", scene{policy: always, own: own(ownNever, "init0"), init: []string{"exit1"}, main: []string{""}}, "KillPod"},
+		{"an init container failed, own on failure", scene{policy: never, own: own(ownOnFailure, "init0"), init: []string{"exit1"}, main: []string{""}}, "Init[0]"},
+		{"an init container's state is unknown, own never", scene{policy: always, own: own(ownNever, "init0"), init: []string{"unknown"}, main: []string{""}}, "KillPod"},
+		{"an init container's state is unknown, own on failure", scene{policy: never, own: own(ownOnFailure, "init0"), init: []string{"unknown"}, main: []string{""}}, "Kill[init0] Init[0]"},
+		// Rules.
+		{"a rule fits", scene{policy: never, own: own(ownNever, "main0"), rules: rule("main0", "Restart", "In", 1, 2), main: []string{"exit1"}}, "Start[0]"},
+		{"a rule does not fit", scene{policy: always, own: own(ownNever, "main0"), rules: rule("main0", "Restart", "In", 2), main: []string{"exit1", "run"}}, ""},
+		{"a rule for all others fits", scene{policy: never, own: own(ownNever, "main0"), rules: rule("main0", "Restart", "NotIn", 2), main: []string{"exit1"}}, "Start[0]"},
+		{"a rule for all others does not fit", scene{policy: never, own: own(ownNever, "main0"), rules: rule("main0", "Restart", "NotIn", 1), main: []string{"exit1", "run"}}, ""},
+		{"a rule of an init container fits", scene{policy: never, own: own(ownNever, "init0"), rules: rule("init0", "Restart", "In", 1), init: []string{"exit1"}, main: []string{""}}, "Init[0]"},
+		// All begin anew (KEP-5532): who caused it goes last.
+		{"all begin anew", scene{policy: never, restartAll: true, own: own(ownNever, "main0"), rules: rule("main0", "RestartAllContainers", "In", 1), init: []string{"exit0"}, main: []string{"exit1", "run", "unknown"}}, "Reset[kill main1 kill main2 init0 main0]"},
+		{"all begin anew, by an init container", scene{policy: never, restartAll: true, own: own(ownNever, "init0"), rules: rule("init0", "RestartAllContainers", "In", 1), init: []string{"exit1", "created"}, main: []string{"exit0"}}, "Reset[main0 kill init1 init0]"},
+		{"all begin anew, but a debugger", scene{policy: always, restartAll: true, main: []string{"run"}, ephemeral: 2, debugging: 1}, "Reset[kill main0]"},
+		{"all begin anew, the sandbox died too", scene{policy: never, restartAll: true, sandbox: "dead", main: []string{"exit1"}}, "Attempt=3 Reset[main0]"},
 		// Ephemeral containers.
 		{"a debugger is to start", scene{policy: always, main: []string{"run"}, ephemeral: 2, debugging: 1}, "Debug[1]"},
 		{"a debugger starts beside an init container", scene{policy: always, init: []string{"run"}, main: []string{""}, ephemeral: 1}, "Debug[0]"},
@@ -179,7 +229,7 @@ func TestComputePodActions(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			pod, status := build(c.scene)
-			if got := short(computePodActions(pod, status, c.scene.probes)); got != c.want {
+			if got := short(computePodActions(pod, status, c.scene.probes, c.scene.restartAll)); got != c.want {
 				t.Errorf("got  %q\nwant %q", got, c.want)
 			}
 		})
@@ -205,6 +255,11 @@ func short(p podActions) string {
 	add(len(p.InitContainersToStart) > 0, fmt.Sprintf("Init%v", p.InitContainersToStart))
 	add(len(p.ContainersToStart) > 0, fmt.Sprintf("Start%v", p.ContainersToStart))
 	add(len(p.EphemeralContainersToStart) > 0, fmt.Sprintf("Debug%v", p.EphemeralContainersToStart))
+	var reset []string
+	for _, info := range p.ContainersToReset {
+		reset = append(reset, map[bool]string{true: "kill "}[info.kill]+info.name)
+	}
+	add(len(reset) > 0, fmt.Sprintf("Reset%v", reset))
 	return strings.Join(parts, " ")
 }
 

@@ -11,6 +11,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
 
+	apipod "hyperkube/api/core/pod"
 	"hyperkube/flow"
 	kubecontainer "hyperkube/kubelet/container"
 	"hyperkube/reconcile"
@@ -112,7 +113,7 @@ func (w *worker) doProbe(ctx context.Context) (goOn bool) {
 			w.results.Set(ctx, w.containerID, w.whenNotRunning(), w.pod.UID)
 		}
 		// A container that will not come back needs no probe.
-		return c.State.Terminated == nil || w.pod.Spec.RestartPolicy != v1.RestartPolicyNever
+		return c.State.Terminated == nil || apipod.ContainerShouldRestart(w.container, &w.pod.Spec, c.State.Terminated.ExitCode)
 	}
 	if w.manager.Clock.Since(c.State.Running.StartedAt.Time) < time.Duration(w.probe.InitialDelaySeconds)*time.Second {
 		return true

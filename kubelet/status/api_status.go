@@ -46,7 +46,7 @@ func GenerateAPIPodStatus(in Input) v1.PodStatus {
 		status.StartTime = &in.Now
 	}
 	initialized := podInitialized(pod, in.Runtime)
-	converter := converter{in: in, waiting: "ContainerCreating"}
+	converter := converter{in: in, waiting: "ContainerCreating", restartingAll: restartingAll(pod, in.Old.Conditions, in.Runtime)}
 	if !initialized && len(pod.Spec.InitContainers) > 0 {
 		converter.waiting = "PodInitializing"
 	}
@@ -146,6 +146,8 @@ func podInitialized(pod *v1.Pod, runtime *kubecontainer.PodStatus) bool {
 type converter struct {
 	in      Input
 	waiting string // why a container waits that nothing is known of
+	// restartingAll: containers that are gone were removed so that the pod begins anew.
+	restartingAll bool
 }
 
 func (c converter) statuses(containers []v1.Container, old []v1.ContainerStatus, init bool) []v1.ContainerStatus {
@@ -174,6 +176,9 @@ func (c converter) status(container *v1.Container, old *v1.ContainerStatus, init
 		return c.withoutRuntime(container, old, reason, message)
 	}
 	status := c.toAPI(container, current)
+	if old != nil && qos.AllContainersCouldRestart(&c.in.Pod.Spec) {
+		status.RestartCount = max(status.RestartCount, old.RestartCount) // the runtime's count went with what was removed
+	}
 	if previous != nil {
 		status.LastTerminationState = terminatedState(previous)
 	} else if old != nil && old.RestartCount+1 == status.RestartCount && old.State.Terminated != nil {
@@ -182,7 +187,7 @@ func (c converter) status(container *v1.Container, old *v1.ContainerStatus, init
 		status.LastTerminationState = old.LastTerminationState
 	}
 	ended := current.State == kubecontainer.StateExited || current.State == kubecontainer.StateCreated
-	if reason != nil && ended && !c.in.Terminal && c.restarts(container, init) {
+	if reason != nil && ended && !c.in.Terminal && c.restarts(container, current, init) {
 		if current.State == kubecontainer.StateExited {
 			status.LastTerminationState = status.State
 		}
@@ -191,9 +196,12 @@ func (c converter) status(container *v1.Container, old *v1.ContainerStatus, init
 	return status
 }
 
-func (c converter) restarts(container *v1.Container, init bool) bool {
-	if init {
-		return kubecontainer.IsRestartableInitContainer(container) || c.in.Pod.Spec.RestartPolicy != v1.RestartPolicyNever
+func (c converter) restarts(container *v1.Container, current *kubecontainer.Status, init bool) bool {
+	switch {
+	case init && kubecontainer.IsRestartableInitContainer(container):
+		return true
+	case init && current.State == kubecontainer.StateExited && current.ExitCode == 0:
+		return false // it has done its part
 	}
 	return kuberuntime.ShouldContainerBeRestarted(container, c.in.Pod, c.in.Runtime)
 }
@@ -203,6 +211,11 @@ func (c converter) restarts(container *v1.Container, init bool) bool {
 func (c converter) withoutRuntime(container *v1.Container, old *v1.ContainerStatus, reason error, message string) v1.ContainerStatus {
 	notStarted := false
 	status := v1.ContainerStatus{Name: container.Name, Image: container.Image, Started: &notStarted}
+	if old != nil && c.restartingAll && old.State.Waiting == nil {
+		status.ImageID, status.RestartCount = old.ImageID, old.RestartCount+1
+		status.State.Waiting, status.LastTerminationState.Terminated = removedToRestart()
+		return status
+	}
 	if old != nil {
 		if old.State.Terminated != nil {
 			return *old // its result must not be lost with its remains
@@ -302,21 +315,27 @@ func phase(pod *v1.Pod, in Input, status *v1.PodStatus) v1.PodPhase {
 		return in.Old.Phase
 	}
 	initPending, initFailed, sidecarsRunning := initCounts(pod, status)
-	if initFailed && pod.Spec.RestartPolicy == v1.RestartPolicyNever {
+	if initFailed {
 		return v1.PodFailed
 	}
-	var running, waiting, stopped, succeeded int
+	var running, waiting, stopped, restarting, succeeded int
 	for _, s := range status.ContainerStatuses {
 		switch {
 		case s.State.Running != nil:
 			running++
 		case s.State.Terminated != nil:
 			stopped++
+			if restartsFrom(pod, s.Name, s.State.Terminated) {
+				restarting++
+			}
 			if s.State.Terminated.ExitCode == 0 {
 				succeeded++
 			}
 		case s.LastTerminationState.Terminated != nil: // between two runs
 			stopped++
+			if restartsFrom(pod, s.Name, s.LastTerminationState.Terminated) {
+				restarting++
+			}
 		default:
 			waiting++
 		}
@@ -336,16 +355,21 @@ func phase(pod *v1.Pod, in Input, status *v1.PodStatus) v1.PodPhase {
 		return v1.PodFailed
 	case in.Terminal:
 		return v1.PodSucceeded
-	case pod.Spec.RestartPolicy == v1.RestartPolicyAlways:
+	case restarting > 0:
 		return v1.PodRunning
 	case stopped == succeeded:
 		return v1.PodSucceeded
-	case pod.Spec.RestartPolicy == v1.RestartPolicyNever:
-		return v1.PodFailed
 	}
-	return v1.PodRunning
+	return v1.PodFailed
 }
 
+// restartsFrom tells whether a container of that name runs again after such an end.
+func restartsFrom(pod *v1.Pod, name string, end *v1.ContainerStateTerminated) bool {
+	container := kubecontainer.GetContainerSpec(pod, name)
+	return container != nil && (end.Reason == restartingAllContainers || qos.ContainerShouldRestart(container, &pod.Spec, end.ExitCode))
+}
+
+// initCounts: pending is an init container that has not done its part, failed one that never will.
 func initCounts(pod *v1.Pod, status *v1.PodStatus) (pending, failed, sidecarsRunning bool) {
 	for i := range pod.Spec.InitContainers {
 		container := &pod.Spec.InitContainers[i]
@@ -361,7 +385,7 @@ func initCounts(pod *v1.Pod, status *v1.PodStatus) (pending, failed, sidecarsRun
 			}
 		case s.State.Terminated != nil && s.State.Terminated.ExitCode == 0:
 		case s.State.Terminated != nil:
-			failed = true
+			failed = failed || !restartsFrom(pod, container.Name, s.State.Terminated)
 			pending = true
 		default:
 			pending = true

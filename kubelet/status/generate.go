@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	apipod "hyperkube/api/core/pod"
 	kubecontainer "hyperkube/kubelet/container"
 )
 
@@ -24,7 +25,7 @@ const (
 // kubeletConditions are those the kubelet owns; it never touches others.
 var kubeletConditions = map[v1.PodConditionType]bool{
 	v1.PodReady: true, v1.PodInitialized: true, v1.ContainersReady: true, v1.PodReadyToStartContainers: true,
-	v1.PodResizePending: true, v1.PodResizeInProgress: true,
+	v1.PodResizePending: true, v1.PodResizeInProgress: true, v1.AllContainersRestarting: true,
 }
 
 // conditions computes all the kubelet's conditions from the container statuses
@@ -35,6 +36,9 @@ func conditions(pod *v1.Pod, status *v1.PodStatus, podStatus *kubecontainer.PodS
 		initializedCondition(pod, status),
 		readyCondition(pod, status),
 		containersReadyCondition(pod, status),
+	}
+	if apipod.AllContainersCouldRestart(&pod.Spec) {
+		generated = append(generated, restartingCondition(pod, status, podStatus))
 	}
 	for i := range generated {
 		generated[i].ObservedGeneration = pod.Generation

@@ -67,6 +67,7 @@ func ValidatePodSpec(spec *v1.PodSpec, path *field.Path) field.ErrorList {
 	errs = append(errs, c.validateContainers(path.Child("containers"))...)
 	errs = append(errs, c.validateInitContainers(path.Child("initContainers"))...)
 	errs = append(errs, c.validateEphemeralContainers(path.Child("ephemeralContainers"))...)
+	errs = append(errs, validateFileKeyRefVolumes(spec, path)...)
 	errs = append(errs, validatePodResources(spec, path.Child("resources"))...)
 	errs = append(errs, ValidateOverhead(spec.Overhead, path.Child("overhead"))...)
 	errs = append(errs, validateLifetime(spec, path)...)

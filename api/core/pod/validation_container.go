@@ -160,11 +160,12 @@ func validateRestart(c *v1.Container, path *field.Path) field.ErrorList {
 		errs = append(errs, field.TooMany(at, len(c.RestartPolicyRules), 20))
 	}
 	for i, r := range c.RestartPolicyRules {
+		errs = append(errs, rule.OneOf(r.Action, at.Index(i).Child("action"), v1.ContainerRestartRuleActionRestart, v1.ContainerRestartRuleActionRestartAllContainers)...)
 		if r.ExitCodes == nil {
 			errs = append(errs, field.Required(at.Index(i).Child("exitCodes"), "must be specified"))
 			continue
 		}
-		errs = append(errs, rule.Supported(r.ExitCodes.Operator, at.Index(i).Child("exitCodes", "operator"),
+		errs = append(errs, rule.OneOf(r.ExitCodes.Operator, at.Index(i).Child("exitCodes", "operator"),
 			v1.ContainerRestartRuleOnExitCodesOpIn, v1.ContainerRestartRuleOnExitCodesOpNotIn)...)
 		if len(r.ExitCodes.Values) > 255 {
 			errs = append(errs, field.TooMany(at.Index(i).Child("exitCodes", "values"), len(r.ExitCodes.Values), 255))

@@ -2,6 +2,7 @@ package pod
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
@@ -64,10 +65,7 @@ func validateEnvVarValueFrom(env *v1.EnvVar, path *field.Path) field.ErrorList {
 	}
 	if ref := from.FileKeyRef; ref != nil {
 		sources++
-		at := path.Child("fileKeyRef")
-		errs = append(errs, rule.NonEmpty(ref.VolumeName, at.Child("volumeName"))...)
-		errs = append(errs, rule.NonEmpty(ref.Path, at.Child("path"))...)
-		errs = append(errs, rule.NonEmpty(ref.Key, at.Child("key"))...)
+		errs = append(errs, validateFileKeySelector(ref, path.Child("fileKeyRef"))...)
 	}
 	switch {
 	case sources == 0:
@@ -86,6 +84,45 @@ func validateKeySelector(name, key string, path *field.Path) field.ErrorList {
 		return append(errs, field.Required(path.Child("key"), ""))
 	}
 	return append(errs, rule.All(validation.IsConfigMapKey(key), path.Child("key"), key)...)
+}
+
+// validateFileKeySelector checks a variable that stands in a file (KEP-3721).
+func validateFileKeySelector(ref *v1.FileKeySelector, path *field.Path) field.ErrorList {
+	errs := rule.NonEmpty(ref.Key, path.Child("key"))
+	if ref.Key != "" {
+		errs = append(errs, rule.All(validation.IsRelaxedEnvVarName(ref.Key), path.Child("key"), ref.Key)...)
+	}
+	if ref.VolumeName == "" {
+		errs = append(errs, field.Required(path.Child("volumeName"), ""))
+	} else {
+		errs = append(errs, rule.DNSLabel(ref.VolumeName, path.Child("volumeName"))...)
+	}
+	if ref.Path == "" {
+		return append(errs, field.Required(path.Child("path"), ""))
+	}
+	return append(errs, validatePathNoBacksteps(ref.Path, path.Child("path"))...)
+}
+
+// validateFileKeyRefVolumes: a file of variables is written by the pod itself, so it stands in an emptyDir.
+func validateFileKeyRefVolumes(spec *v1.PodSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	VisitContainersWithPath(spec, path, AllContainers, func(c *v1.Container, _ ContainerType, at *field.Path) bool {
+		for i, env := range c.Env {
+			if env.ValueFrom == nil || env.ValueFrom.FileKeyRef == nil {
+				continue
+			}
+			name := env.ValueFrom.FileKeyRef.VolumeName
+			named := at.Child("env").Index(i).Child("valueFrom", "fileKeyRef", "volumeName")
+			volume := slices.IndexFunc(spec.Volumes, func(v v1.Volume) bool { return v.Name == name })
+			if volume < 0 {
+				errs = append(errs, field.NotFound(named, name))
+			} else if spec.Volumes[volume].EmptyDir == nil {
+				errs = append(errs, field.Invalid(named, name, "referenced volume must be of type emptyDir"))
+			}
+		}
+		return true
+	})
+	return errs
 }
 
 // validateObjectFieldSelector checks a field reference: one of known, or one

@@ -1,6 +1,8 @@
 package pod
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
@@ -82,6 +84,56 @@ func TestValidateContainers(t *testing.T) {
 			p.Spec.HostNetwork = true
 			first(p).Ports = []v1.ContainerPort{{ContainerPort: 80, HostPort: 81}}
 		}, []string{"spec.containers[0].ports[0].containerPort: Invalid value: 80: must match `hostPort` when `hostNetwork` is true"}},
+	})
+}
+
+func restartOn(action v1.ContainerRestartRuleAction, operator v1.ContainerRestartRuleOnExitCodesOperator, codes ...int32) []v1.ContainerRestartRule {
+	return []v1.ContainerRestartRule{{Action: action, ExitCodes: &v1.ContainerRestartRuleOnExitCodes{Operator: operator, Values: codes}}}
+}
+
+// KEP-5307, KEP-5532.
+func TestValidateContainerRestart(t *testing.T) {
+	never := ptr.To(v1.ContainerRestartPolicyNever)
+	rules := func(policy *v1.ContainerRestartPolicy, rules []v1.ContainerRestartRule) func(*v1.Pod) {
+		return func(p *v1.Pod) { first(p).RestartPolicy, first(p).RestartPolicyRules = policy, rules }
+	}
+	good := restartOn(v1.ContainerRestartRuleActionRestart, "In", 1)
+	at := "spec.containers[0].restartPolicyRules"
+	runCreate(t, map[string]podTest{
+		"policy alone":   {rules(never, nil), nil},
+		"unknown policy": {rules(ptr.To(v1.ContainerRestartPolicy("x")), nil), []string{`spec.containers[0].restartPolicy: Unsupported value: "x": supported values: "Always", "Never", "OnFailure"`}},
+		"a rule":         {rules(never, good), nil},
+		"rules alone":    {rules(nil, good), []string{"spec.containers[0].restartPolicy: Required value: must specify restartPolicy when restart rules are used"}},
+		"all containers": {rules(never, restartOn("RestartAllContainers", "NotIn", 0)), nil},
+		"no action":      {rules(never, restartOn("", "In", 1)), []string{at + `[0].action: Unsupported value: "": supported values: "Restart", "RestartAllContainers"`}},
+		"no operator":    {rules(never, restartOn("Restart", "")), []string{at + `[0].exitCodes.operator: Unsupported value: "": supported values: "In", "NotIn"`}},
+		"no exit codes":  {rules(never, []v1.ContainerRestartRule{{Action: "Restart"}}), []string{at + "[0].exitCodes: Required value: must be specified"}},
+		"too many rules": {rules(never, slices.Repeat(good, 21)), []string{at + ": Too many: 21: must have at most 20 items"}},
+		"too many codes": {rules(never, restartOn("Restart", "In", make([]int32, 256)...)), []string{at + "[0].exitCodes.values: Too many: 256: must have at most 255 items"}},
+		"of an init container": {func(p *v1.Pod) {
+			p.Spec.InitContainers = []v1.Container{{Name: "i", Image: "i", RestartPolicy: never, RestartPolicyRules: good}}
+		}, nil},
+	})
+}
+
+// KEP-3721.
+func TestValidateFileKeyRef(t *testing.T) {
+	ref := func(volume, path, key string) func(*v1.Pod) {
+		return func(p *v1.Pod) {
+			p.Spec.Volumes = []v1.Volume{{Name: "e", VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}}, {Name: "h", VolumeSource: v1.VolumeSource{HostPath: &v1.HostPathVolumeSource{Path: "/x"}}}}
+			first(p).Env = []v1.EnvVar{{Name: "A", ValueFrom: &v1.EnvVarSource{FileKeyRef: &v1.FileKeySelector{VolumeName: volume, Path: path, Key: key}}}}
+		}
+	}
+	at := "spec.containers[0].env[0].valueFrom.fileKeyRef."
+	runCreate(t, map[string]podTest{
+		"good":            {ref("e", "a/b.env", "KEY"), nil},
+		"no key":          {ref("e", "a", ""), []string{at + "key: Required value"}},
+		"a key with =":    {ref("e", "a", "A=B"), []string{at + "key: Invalid value"}},
+		"no path":         {ref("e", "", "A"), []string{at + "path: Required value"}},
+		"a path upwards":  {ref("e", "../a", "A"), []string{at + "path: Invalid value … must not contain '..'"}},
+		"no volume":       {ref("", "a", "A"), []string{at + "volumeName: Required value", at + "volumeName: Not found"}},
+		"not its volume":  {ref("x", "a", "A"), []string{at + `volumeName: Not found: "x"`}},
+		"not an emptyDir": {ref("h", "a", "A"), []string{at + `volumeName: Invalid value: "h": referenced volume must be of type emptyDir`}},
 	})
 }
 
@@ -295,9 +347,24 @@ func TestValidatePodStatusUpdate(t *testing.T) {
 	old.Status.ContainerStatuses = []v1.ContainerStatus{{Name: "web", State: v1.ContainerState{Terminated: &v1.ContainerStateTerminated{ExitCode: 1}}}}
 	pod := old.DeepCopy()
 	pod.Status.ContainerStatuses[0].State = v1.ContainerState{Running: &v1.ContainerStateRunning{}}
-	ruletest.Expect(t, ValidatePodStatusUpdate(pod, old), "status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state")
+	const wrong = "status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state"
+	ruletest.Expect(t, ValidatePodStatusUpdate(pod, old), wrong)
 	old.Spec.RestartPolicy = v1.RestartPolicyOnFailure
 	ruletest.Expect(t, ValidatePodStatusUpdate(pod, old))
+	// A container's own policy and rules come first (KEP-5307), and who may restart all may restart any (KEP-5532).
+	container := &old.Spec.Containers[0]
+	container.RestartPolicy = ptr.To(v1.ContainerRestartPolicyNever)
+	ruletest.Expect(t, ValidatePodStatusUpdate(pod, old), wrong)
+	container.RestartPolicyRules = restartOn(v1.ContainerRestartRuleActionRestart, "In", 2)
+	ruletest.Expect(t, ValidatePodStatusUpdate(pod, old), wrong)
+	container.RestartPolicyRules = restartOn(v1.ContainerRestartRuleActionRestart, "In", 1)
+	ruletest.Expect(t, ValidatePodStatusUpdate(pod, old))
+	container.RestartPolicyRules = restartOn(v1.ContainerRestartRuleActionRestartAllContainers, "In", 2)
+	ruletest.Expect(t, ValidatePodStatusUpdate(pod, old))
+	container.RestartPolicyRules = nil
+	old.Spec.InitContainers, old.Status.ContainerStatuses, old.Status.InitContainerStatuses = old.Spec.Containers, nil, old.Status.ContainerStatuses
+	pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses = nil, pod.Status.ContainerStatuses
+	ruletest.Expect(t, ValidatePodStatusUpdate(pod, old), strings.Replace(wrong, "containerStatuses", "initContainerStatuses", 1))
 }
 
 func TestValidateEphemeralContainers(t *testing.T) {

@@ -170,10 +170,8 @@ func ValidatePodStatusUpdate(pod, old *v1.Pod) field.ErrorList {
 			errs = append(errs, field.Required(path.Child("conditions").Index(i).Child("type"), ""))
 		}
 	}
-	restart := old.Spec.RestartPolicy
-	if restart != v1.RestartPolicyAlways && !hasContainerRestart(&old.Spec) {
-		errs = append(errs, validateStateTransition(pod.Status.ContainerStatuses, old.Status.ContainerStatuses, restart, path.Child("containerStatuses"))...)
-	}
+	errs = append(errs, validateStateTransition(pod.Status.ContainerStatuses, old.Status.ContainerStatuses, &old.Spec, path.Child("containerStatuses"))...)
+	errs = append(errs, validateStateTransition(pod.Status.InitContainerStatuses, old.Status.InitContainerStatuses, &old.Spec, path.Child("initContainerStatuses"))...)
 	for i, ip := range pod.Status.PodIPs {
 		errs = append(errs, rule.IP(ip.IP, path.Child("podIPs").Index(i))...)
 	}
@@ -186,22 +184,21 @@ func ValidatePodStatusUpdate(pod, old *v1.Pod) field.ErrorList {
 	return errs
 }
 
-func hasContainerRestart(spec *v1.PodSpec) bool {
-	return !VisitContainers(spec, Containers, func(c *v1.Container, _ ContainerType) bool { return c.RestartPolicy == nil })
-}
-
 // validateStateTransition: what has ended and is not to be restarted stays ended.
-func validateStateTransition(statuses, olds []v1.ContainerStatus, restart v1.RestartPolicy, path *field.Path) field.ErrorList {
+func validateStateTransition(statuses, olds []v1.ContainerStatus, spec *v1.PodSpec, path *field.Path) field.ErrorList {
+	if AllContainersCouldRestart(spec) {
+		return nil
+	}
 	var errs field.ErrorList
-	for i, status := range statuses {
-		old, ok := GetContainerStatus(olds, status.Name)
+	for i, old := range olds {
+		status, ok := GetContainerStatus(statuses, old.Name)
 		if !ok || old.State.Terminated == nil || status.State.Terminated != nil {
 			continue
 		}
-		if restart == v1.RestartPolicyOnFailure && old.State.Terminated.ExitCode != 0 {
-			continue
-		}
-		errs = append(errs, field.Forbidden(path.Index(i).Child("state"), "may not be transitioned to non-terminated state"))
+		restarts := !VisitContainers(spec, InitContainers|Containers, func(c *v1.Container, _ ContainerType) bool {
+			return c.Name != old.Name || !ContainerShouldRestart(c, spec, old.State.Terminated.ExitCode)
+		})
+		errs = append(errs, forbidden(!restarts, path.Index(i).Child("state"), "may not be transitioned to non-terminated state")...)
 	}
 	return errs
 }
