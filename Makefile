@@ -41,13 +41,13 @@ host-tools:
 	fi
 
 test: build verify ## everything that CI runs: vet, cross-builds, house rules, unit, integration, e2e
-	$(GO) test -timeout 20m $(WHAT)
+	$(GO) test -timeout 45m $(WHAT)
 
 unit: ## tests that need neither root nor the built binary
 	$(GO) test -short -timeout 10m $$($(GO) list $(WHAT) | grep -v /test/e2e)
 
 e2e: build ## the cluster with real containers, kubectl as a process; RUN=TestName for one
-	$(GO) test -v -timeout 20m ./test/e2e/... -run '$(or $(RUN),.)'
+	$(GO) test -v -timeout 45m ./test/e2e/... -run '$(or $(RUN),.)'
 
 verify: ## gofmt, vet, the rules of the house, builds for darwin and arm64
 	@unformatted="$$(gofmt -l $$(git ls-files '*.go'))"; if [ -n "$$unformatted" ]; then echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; fi
