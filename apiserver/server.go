@@ -82,6 +82,8 @@ type Config struct {
 	// TracingEndpoint is the "host:port" of a collector to which what is recorded is sent as spans, by OTLP over gRPC.
 	// Default "": nowhere.
 	TracingEndpoint string
+	// WatchBuffer is how far a client may lag behind what it watches before it is cut, in bytes of stored values. Default 64 MiB.
+	WatchBuffer int
 	// Clock default: the real one.
 	Clock clock.WithTicker
 	// Metrics takes the metrics, and serves them at /metrics if it is a Gatherer too. Default: a registry of its own.
@@ -187,7 +189,7 @@ func New(cfg Config) (*Server, error) {
 	s.warm = converter.Warm
 	s.hub, err = storage.New(storage.Config{
 		Endpoints: cfg.EtcdServers, CAFile: cfg.EtcdCAFile, CertFile: cfg.EtcdCertFile, KeyFile: cfg.EtcdKeyFile, Local: cfg.LocalEtcd,
-		Clock: cfg.Clock, Metrics: cfg.Metrics, OnWrite: flowapi.OnWrite(s.record), Oldest: s.record.Gates().Oldest,
+		MaxPendingBytes: cfg.WatchBuffer, Clock: cfg.Clock, Metrics: cfg.Metrics, OnWrite: flowapi.OnWrite(s.record), Oldest: s.record.Gates().Oldest,
 	})
 	if err != nil {
 		return nil, err

@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -25,15 +24,13 @@ func (s *Store) Create(ctx context.Context, namespace string, obj runtime.Object
 		return nil, errors.NewInternalError(err)
 	}
 	w.spent = map[string]any{}
-	generate := accessor.GetName() == "" && accessor.GetGenerateName() != ""
+	if accessor.GetName() != "" || accessor.GetGenerateName() == "" {
+		return s.createOnce(ctx, namespace, obj, w)
+	}
 	// A generated name may be taken: try a few before telling the client, who cannot know of it.
-	for attempt := 0; ; attempt++ {
-		this := obj
-		if generate && attempt < maxNameAttempts {
-			this = obj.DeepCopyObject()
-		}
-		created, err := s.createOnce(ctx, namespace, this, w)
-		if !generate || attempt >= maxNameAttempts || !errors.IsAlreadyExists(err) {
+	for attempt := 1; ; attempt++ {
+		created, err := s.createOnce(ctx, namespace, obj.DeepCopyObject(), w)
+		if attempt == nameAttempts || !errors.IsAlreadyExists(err) {
 			return created, err
 		}
 	}
@@ -86,7 +83,7 @@ func (s *Store) writeNew(ctx context.Context, obj runtime.Object, accessor metav
 	key := s.key(accessor.GetNamespace(), accessor.GetName())
 	if dryRun {
 		if _, err := s.Storage.Get(ctx, key, ""); err == nil {
-			return nil, errors.NewAlreadyExists(s.GroupResource(), accessor.GetName())
+			return nil, s.alreadyExists(accessor)
 		}
 		obj.GetObjectKind().SetGroupVersionKind(s.Kind)
 		return storage.NewObject(key, obj), nil
@@ -99,6 +96,7 @@ func (s *Store) writeNew(ctx context.Context, obj runtime.Object, accessor metav
 	if !errors.IsAlreadyExists(err) {
 		return nil, err
 	}
+	err = s.alreadyExists(accessor)
 	if present, getErr := s.Storage.Get(ctx, key, ""); getErr == nil {
 		if a, accErr := meta.Accessor(present.Object); accErr == nil && a.GetDeletionTimestamp() != nil {
 			if status, ok := err.(*errors.StatusError); ok {
@@ -107,6 +105,14 @@ func (s *Store) writeNew(ctx context.Context, obj runtime.Object, accessor metav
 		}
 	}
 	return nil, err
+}
+
+// alreadyExists tells a client who left the name to the server that another try may do.
+func (s *Store) alreadyExists(accessor metav1.Object) error {
+	if accessor.GetGenerateName() != "" {
+		return errors.NewGenerateNameConflict(s.GroupResource(), accessor.GetName(), 1)
+	}
+	return errors.NewAlreadyExists(s.GroupResource(), accessor.GetName())
 }
 
 // fillMetadata sets what is the server's to say about a new object.
@@ -118,7 +124,7 @@ func (s *Store) fillMetadata(accessor metav1.Object, namespace string) error {
 		return errors.NewBadRequest("resourceVersion should not be set on objects to be created")
 	}
 	if accessor.GetName() == "" && accessor.GetGenerateName() != "" {
-		accessor.SetName(generateName(accessor.GetGenerateName()))
+		accessor.SetName(generateName(accessor.GetGenerateName(), s.env.nameSuffix()))
 	}
 	accessor.SetDeletionTimestamp(nil)
 	accessor.SetDeletionGracePeriodSeconds(nil)
@@ -146,17 +152,14 @@ func (s *Store) checkNamespace(accessor metav1.Object, namespace string) error {
 }
 
 const (
-	maxNameAttempts = 7 // after the first
-	suffixLength    = 5
-	maxNameLength   = 63 // of a generated name: it must also do as a label
+	nameAttempts  = 8
+	suffixLength  = 5
+	maxNameLength = 63 // of a generated name: it must also do as a label
 )
 
-// generateName appends a random suffix to base, which it cuts where the whole would be too long.
-func generateName(base string) string {
-	if len(base) > maxNameLength-suffixLength {
-		base = base[:maxNameLength-suffixLength]
-	}
-	return base + rand.String(suffixLength)
+// generateName appends suffix to base, which it cuts where the whole would be too long.
+func generateName(base, suffix string) string {
+	return base[:min(len(base), maxNameLength-len(suffix))] + suffix
 }
 
 func (s *Store) validateCreate(ctx context.Context, obj runtime.Object, accessor metav1.Object) error {

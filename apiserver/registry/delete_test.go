@@ -99,10 +99,10 @@ func TestDecideDeletionOfWhatIsHeld(t *testing.T) {
 // A generated name fits into a label, however long its base.
 func TestGenerateName(t *testing.T) {
 	long := fmt.Sprintf("%080d", 0)
-	if got := generateName(long); len(got) != 63 || got[:58] != long[:58] {
+	if got := generateName(long, "abcde"); len(got) != 63 || got[58:] != "abcde" || got[:58] != long[:58] {
 		t.Errorf("%q has %d characters", got, len(got))
 	}
-	if got := generateName("web-"); len(got) != 9 {
+	if got := generateName("web-", "abcde"); got != "web-abcde" {
 		t.Errorf("%q", got)
 	}
 }

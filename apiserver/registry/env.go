@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/utils/clock"
 
 	"hyperkube/apiserver/request"
@@ -31,6 +32,8 @@ type Env struct {
 	// ClusterDNSAddress is kept for the cluster's DNS Service: never given out unasked. May be invalid.
 	ClusterDNSAddress netip.Addr
 	Clock             clock.WithTicker
+	// NameSuffix is what stands behind a generateName; nil: five characters at random. Tests let names meet.
+	NameSuffix func() string
 
 	// ServiceAccountKeyFile is the private key that signs and verifies tokens of ServiceAccountIssuer.
 	ServiceAccountKeyFile string
@@ -110,4 +113,11 @@ func (e *Env) now() time.Time {
 		return time.Now()
 	}
 	return e.Clock.Now()
+}
+
+func (e *Env) nameSuffix() string {
+	if e.NameSuffix == nil {
+		return rand.String(suffixLength)
+	}
+	return e.NameSuffix()
 }

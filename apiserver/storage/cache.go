@@ -35,7 +35,7 @@ type cache struct {
 	resource   *resource
 	clock      clock.PassiveClock
 	revisions  *revisions
-	maxPending int
+	maxPending pending
 
 	mu      sync.RWMutex
 	loaded  chan struct{} // closed while the cache is filled
@@ -78,7 +78,7 @@ type snapshot struct {
 
 func newCache(r *resource, h *Hub) *cache {
 	return &cache{
-		resource: r, clock: h.config.Clock, revisions: &h.revisions, maxPending: h.config.MaxPending,
+		resource: r, clock: h.config.Clock, revisions: &h.revisions, maxPending: pending{h.config.MaxPending, h.config.MaxPendingBytes},
 		loaded: make(chan struct{}), objects: newTree(), watchers: map[string]map[*watcher]struct{}{},
 		detector: newMutationDetector(),
 	}

@@ -27,8 +27,9 @@ type Config struct {
 	// CompactionInterval: history older than this is dropped from etcd, so that
 	// its size follows that of the objects. Default 5 min; negative: never.
 	CompactionInterval time.Duration
-	// MaxPending is how many events a watcher may lag behind before it is cut. Default 10,000.
-	MaxPending int
+	// MaxPending is how many events a watcher may lag behind before it is cut, MaxPendingBytes how many bytes of their
+	// values in etcd. Default 10,000 and 64 MiB.
+	MaxPending, MaxPendingBytes int
 	// Clock for bookmarks, compaction and history; default the real one.
 	Clock clock.WithTicker
 	// Local returns a client of the etcd at an endpoint if that runs in this process, else nil: then one over the
@@ -74,6 +75,9 @@ func (c *Config) complete() error {
 	}
 	if c.MaxPending <= 0 {
 		c.MaxPending = 10_000
+	}
+	if c.MaxPendingBytes <= 0 {
+		c.MaxPendingBytes = 64 << 20
 	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}

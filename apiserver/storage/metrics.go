@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,9 +15,9 @@ type metrics struct {
 	events   *prometheus.CounterVec   // by resource
 	cut      *prometheus.CounterVec   // by resource
 
-	// objects are counted when somebody asks.
-	hub              *Hub
-	objects, byGroup *prometheus.Desc
+	// objects are counted when somebody asks, and so is the room they take in etcd.
+	hub                    *Hub
+	objects, byGroup, size *prometheus.Desc
 }
 
 func newMetrics(registry prometheus.Registerer, hub *Hub) *metrics {
@@ -33,6 +34,7 @@ func newMetrics(registry prometheus.Registerer, hub *Hub) *metrics {
 		cut:    counter("apiserver_terminated_watchers_total", "Watchers cut because they were too slow, by resource.", "resource"),
 		hub:    hub, objects: prometheus.NewDesc("apiserver_storage_objects", "Stored objects by resource.", []string{"resource"}, nil),
 		byGroup: prometheus.NewDesc("apiserver_resource_objects", "Stored objects by group and resource.", []string{"group", "resource"}, nil),
+		size:    prometheus.NewDesc("apiserver_storage_size_bytes", "Size of etcd's database file, free pages and all, by etcd.", []string{"storage_cluster_id"}, nil),
 	}
 	if registry == nil {
 		return m
@@ -73,10 +75,19 @@ func (f etcdFigures) ask() (answered func()) {
 func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 	to <- m.objects
 	to <- m.byGroup
+	to <- m.size
 }
 
-// Collect implements prometheus.Collector. A cache that is not filled says nothing.
+// sizeTime is how long a scrape waits for etcd's size.
+const sizeTime = time.Second
+
+// Collect implements prometheus.Collector. A cache that is not filled says nothing, nor does an etcd that cannot be asked.
 func (m *metrics) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), sizeTime)
+	defer cancel()
+	if status, err := m.hub.etcd().Status(ctx, m.hub.config.Endpoints[0]); err == nil {
+		to <- prometheus.MustNewConstMetric(m.size, prometheus.GaugeValue, float64(status.DbSize), "etcd-0")
+	}
 	m.hub.mu.RLock()
 	resources := make([]*resource, 0, len(m.hub.resources))
 	for _, r := range m.hub.resources {

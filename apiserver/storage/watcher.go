@@ -77,6 +77,7 @@ type watcher struct {
 
 	mu     sync.Mutex
 	queue  []*event
+	bytes  int            // of the values in queue
 	status *metav1.Status // ends the watch when the queue is empty
 	wake   chan struct{}  // has one element when queue or status has news
 }
@@ -206,17 +207,21 @@ func (c *cache) idleRevision(w *watcher) (int64, bool) {
 	return c.revision(), len(w.queue) == 0
 }
 
+// pending is how much lies in a watcher's queue at most.
+type pending struct{ events, bytes int }
+
 // enqueue adds an event, and cuts the watcher if it is too far behind: waiting
 // for one client would hold up all.
-func (w *watcher) enqueue(e *event, limit int) bool {
+func (w *watcher) enqueue(e *event, limit pending) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.queue) >= limit {
-		w.queue = nil
+	if len(w.queue) >= limit.events || len(w.queue) > 0 && w.bytes >= limit.bytes {
+		w.queue, w.bytes = nil, 0
 		w.cancel()
 		return false
 	}
 	w.queue = append(w.queue, e)
+	w.bytes += len(e.object.Stored())
 	if len(w.queue) == 1 {
 		w.signal()
 	}
@@ -234,7 +239,7 @@ func (w *watcher) signal() {
 func (w *watcher) take() (queue []*event, status *metav1.Status) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	queue, w.queue = w.queue, nil
+	queue, w.queue, w.bytes = w.queue, nil, 0
 	return queue, w.status
 }
 

@@ -63,7 +63,7 @@ func (f *facts) changeOf(m *metav1.ManagedFieldsEntry) *change {
 // most often all of it was written at once.
 func fieldsOf(m *metav1.ManagedFieldsEntry) string {
 	set := &fieldpath.Set{}
-	if m.FieldsV1 == nil || set.FromJSON(bytes.NewReader(m.FieldsV1.Raw)) != nil {
+	if m.FieldsV1 == nil || set.FromJSON(bytes.NewReader(m.FieldsV1.GetRawBytes())) != nil {
 		return strings.TrimSpace(m.Subresource + " " + m.FieldsType)
 	}
 	var paths []string
@@ -105,7 +105,7 @@ func (f *facts) managerOf(path ...string) string {
 	for i := range managed {
 		m := &managed[i]
 		set := &fieldpath.Set{}
-		if m.FieldsV1 == nil || set.FromJSON(bytes.NewReader(m.FieldsV1.Raw)) != nil {
+		if m.FieldsV1 == nil || set.FromJSON(bytes.NewReader(m.FieldsV1.GetRawBytes())) != nil {
 			continue
 		}
 		if set.Has(wanted) || !set.WithPrefix(wanted[0]).Empty() && len(wanted) == 1 {
