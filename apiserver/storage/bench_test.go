@@ -18,7 +18,7 @@ func benchPod(name string) *v1.Pod {
 	pod.CreationTimestamp = metav1.Now()
 	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-7d9c6d8f5b", UID: pod.UID}}
 	pod.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "controller-manager", Operation: "Update", APIVersion: "v1", FieldsType: "FieldsV1",
-		FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:labels":{".":{},"f:app":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"web\"}":{".":{},"f:image":{},"f:name":{},"f:resources":{}}}}}`)}}}
+		FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:labels":{".":{},"f:app":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"web\"}":{".":{},"f:image":{},"f:name":{},"f:resources":{}}}}}`)}}
 	pod.Spec = v1.PodSpec{
 		ServiceAccountName: "default", NodeName: "node-1", RestartPolicy: v1.RestartPolicyAlways, DNSPolicy: v1.DNSClusterFirst,
 		Containers: []v1.Container{{Name: "web", Image: "hyperkube.local/demo", ImagePullPolicy: v1.PullIfNotPresent,
