@@ -52,7 +52,7 @@ func main() {
 	runs := flag.Int("n", 3, "how many starts")
 	idle := flag.Duration("idle", 30*time.Second, "over how long idle CPU is taken")
 	binary := flag.String("binary", "bin/hyperkube", "the program to measure")
-	parts := flag.String("parts", "start,node,api,scheduling", "what to measure: start, node, api, scheduling")
+	parts := flag.String("parts", "start,node,api,scheduling,deployment", "what to measure: start, node, api, scheduling, deployment")
 	var sizes apiSizes
 	flag.IntVar(&sizes.objects, "objects", 5000, "API: how many ConfigMaps and Pods to create")
 	flag.IntVar(&sizes.updates, "updates", 1000, "API: how many updates the watchers see; not more than objects")
@@ -62,7 +62,7 @@ func main() {
 	scheduling := schedulingSizes{moreNodes: []int{100, 1000, 5000}}
 	flag.IntVar(&scheduling.nodes, "nodes", 1000, "scheduling: how many nodes")
 	flag.IntVar(&scheduling.pods, "pods", 5000, "scheduling: how many plain pods; a tenth with anti-affinity, a fifth with spread")
-	flag.IntVar(&scheduling.replicas, "replicas", 500, "scheduling: of the Deployment over 100 nodes")
+	flag.IntVar(&scheduling.replicas, "replicas", 500, "deployment: of one over 100 nodes")
 	var node nodeSizes
 	flag.IntVar(&node.pods, "node-pods", 100, "node: how many pods at once")
 	flag.IntVar(&node.singles, "node-singles", 20, "node: how many pods one after the other")
@@ -75,6 +75,7 @@ func main() {
 		"node":       func() error { return benchNode(*binary, node, *idle) },
 		"api":        func() error { return benchAPI(*binary, sizes) },
 		"scheduling": func() error { return benchScheduling(*binary, scheduling) },
+		"deployment": func() error { return benchDeployments(*binary, *runs, scheduling.replicas) },
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
