@@ -97,7 +97,7 @@ func (s *eventSink) Patch(event *corev1.Event, data []byte) (*corev1.Event, erro
 // NewEventsBroadcaster is events.NewBroadcaster's, for events.k8s.io/v1, with the same.
 func NewEventsBroadcaster(set kubernetes.Interface) *EventsBroadcaster {
 	lines := newEventLines()
-	sink := &eventsSink{EventSinkImpl: events.EventSinkImpl{Interface: set.EventsV1()}, lines: lines}
+	sink := &eventsSink{EventSinkImpl: events.EventSinkImpl{Interface: set.EventsV1()}, lines: lines, turns: make(chan struct{}, maxEventWrites)}
 	return &EventsBroadcaster{EventBroadcaster: events.NewBroadcaster(sink), lines: lines}
 }
 
@@ -129,9 +129,22 @@ func (r *eventsRecorder) WithLogger(logger klog.Logger) events.EventRecorderLogg
 	return &eventsRecorder{EventRecorderLogger: r.EventRecorderLogger.WithLogger(logger), scheme: r.scheme, lines: r.lines}
 }
 
+// maxEventWrites is how many Events are on their way to the apiserver at once. The broadcaster begins each in a goroutine of its own:
+// five hundred pods bound in a second would be as many requests beside the Bindings, from the same user, and the apiserver's
+// fair queues would refuse some of either for a second (429).
+const maxEventWrites = 4
+
+// eventsSink writes events.k8s.io Events, each with its line, a few at a time.
 type eventsSink struct {
 	events.EventSinkImpl
 	lines *eventLines
+	turns chan struct{}
+}
+
+// turn waits until a request may go out, and returns what ends it.
+func (s *eventsSink) turn() (done func()) {
+	s.turns <- struct{}{}
+	return func() { <-s.turns }
 }
 
 func (s *eventsSink) context(ctx context.Context, event *eventsv1.Event) context.Context {
@@ -140,14 +153,17 @@ func (s *eventsSink) context(ctx context.Context, event *eventsv1.Event) context
 
 // Create, Update and Patch implement events.EventSink.
 func (s *eventsSink) Create(ctx context.Context, event *eventsv1.Event) (*eventsv1.Event, error) {
+	defer s.turn()()
 	return s.EventSinkImpl.Create(s.context(ctx, event), event)
 }
 
 func (s *eventsSink) Update(ctx context.Context, event *eventsv1.Event) (*eventsv1.Event, error) {
+	defer s.turn()()
 	return s.EventSinkImpl.Update(s.context(ctx, event), event)
 }
 
 func (s *eventsSink) Patch(ctx context.Context, event *eventsv1.Event, data []byte) (*eventsv1.Event, error) {
+	defer s.turn()()
 	return s.EventSinkImpl.Patch(s.context(ctx, event), event, data)
 }
 
