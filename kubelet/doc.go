@@ -32,7 +32,7 @@
 //
 // Folders: config (sources), pod (what should run), container (what runs),
 // kuberuntime (making them equal), images, volume, prober, pleg, status, server,
-// lifecycle (hooks, admission), allocation (what pods are given, resize), eviction
+// kubeletconfig (the configuration file), lifecycle (hooks, admission), allocation (what pods are given, resize), eviction
 // (a node that runs short), nodeshutdown (a machine that does), stats (its disks), manager (config maps, secrets, tokens), cm
 // (cgroups), certificate (renewing its two), envvars, logs, remote (the CRI connection), simulated (a runtime
 // without containers).

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"sync"
 	"time"
@@ -34,6 +35,7 @@ import (
 	"hyperkube/kubelet/podcertificate"
 	"hyperkube/kubelet/prober"
 	"hyperkube/kubelet/remote"
+	"hyperkube/kubelet/server"
 	"hyperkube/kubelet/stats"
 	"hyperkube/kubelet/status"
 	"hyperkube/kubelet/userns"
@@ -76,8 +78,9 @@ type Config struct {
 	ServingCertificate, ClientCertificate *certificate.Rotation
 	// ClientCAFile lets in client certificates signed by it.
 	ClientCAFile string
-	// AllowAnonymous lets anyone in; for a standalone kubelet on loopback.
+	// AllowAnonymous lets anyone in; for a standalone kubelet on loopback. Access is for callers that are to be told apart.
 	AllowAnonymous bool
+	Access         server.Access
 	// ClusterDNS and ClusterDomain go into pods' resolv.conf; default domain: cluster.local.
 	ClusterDNS    []string
 	ClusterDomain string
@@ -103,11 +106,25 @@ type Config struct {
 	AllowedUnsafeSysctls []string
 	// MaxPods is the most pods the node takes; default 110.
 	MaxPods int
+	// UserNamespaceIDs is how many user numbers a pod with hostUsers: false has, a multiple of 65536; default 65536.
+	UserNamespaceIDs uint32
 	// PodPidsLimit is the most processes and threads that a pod may have; default -1: no limit but the kernel's.
 	PodPidsLimit int64
 	// NodeStatusUpdateFrequency is the time between two looks at the node; default 10 s. What is unchanged is
-	// reported every five minutes.
-	NodeStatusUpdateFrequency time.Duration
+	// reported at NodeStatusReportFrequency; default five minutes.
+	NodeStatusUpdateFrequency, NodeStatusReportFrequency time.Duration
+	// NodeLeaseDurationSeconds is after what silence the node counts as gone; default 40. It is renewed four times as often.
+	NodeLeaseDurationSeconds int32
+	// Pulls limit the pulls of images; default: not at all.
+	Pulls images.Limits
+	// EventClient writes Events, so that it can have limits of its own; default Client. EventQPS and EventBurst are what
+	// they are, for /configz.
+	EventClient          kubernetes.Interface
+	EventQPS, EventBurst int
+	// SeccompDefault filters the system calls of containers whose pod says nothing about that.
+	SeccompDefault bool
+	// MaxContainerRestartPeriod is the longest CrashLoopBackOff; default five minutes.
+	MaxContainerRestartPeriod time.Duration
 	// PodCIDR is where the simulated runtime takes addresses from if the node has none of its own.
 	PodCIDR string
 	// Version is reported as nodeInfo.kubeletVersion; default v1.37.2+hyperkube.
@@ -141,6 +158,13 @@ func (c *Config) validate() error {
 	setDefault(&c.MaxPods, 110)
 	setDefault(&c.PodPidsLimit, -1)
 	setDefault(&c.NodeStatusUpdateFrequency, 10*time.Second)
+	setDefault(&c.NodeStatusReportFrequency, 5*time.Minute)
+	setDefault(&c.NodeLeaseDurationSeconds, 40)
+	setDefault(&c.UserNamespaceIDs, 65536)
+	setDefault(&c.MaxContainerRestartPeriod, 5*time.Minute)
+	if c.EventClient == nil {
+		c.EventClient = c.Client
+	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
@@ -154,6 +178,10 @@ func (c *Config) validate() error {
 		return fmt.Errorf("kubelet: %w", err)
 	}
 	switch {
+	case c.UserNamespaceIDs%65536 != 0 || uint64(c.UserNamespaceIDs)*uint64(c.MaxPods+1) > math.MaxUint32:
+		return fmt.Errorf("kubelet: --user-namespaces-ids-per-pod=%d: must be a multiple of 65536, and there must be enough numbers for %d pods", c.UserNamespaceIDs, c.MaxPods)
+	case c.NodeStatusReportFrequency < 0 || c.NodeStatusUpdateFrequency < 0 || c.NodeLeaseDurationSeconds < 0:
+		return errors.New("kubelet: --node-status-report-frequency, --node-status-update-frequency, --node-lease-duration-seconds: must not be negative")
 	case c.ContainerRuntime != "remote" && c.ContainerRuntime != "simulated":
 		return fmt.Errorf("kubelet: --container-runtime=%s: must be remote or simulated", c.ContainerRuntime)
 	case c.ContainerRuntime == "remote" && c.RuntimeEndpoint == "":
@@ -258,7 +286,7 @@ func (kl *Kubelet) Run(ctx context.Context) (err error) {
 		}
 	}()
 	// Step 1: directories and runtime.
-	kl.users = userns.NewManager(userns.Config{PodsDir: kl.dirs.pods, MaxPods: kl.MaxPods, Supported: kl.state.supportsUserNamespaces})
+	kl.users = userns.NewManager(userns.Config{PodsDir: kl.dirs.pods, IDsPerPod: kl.UserNamespaceIDs, MaxPods: kl.MaxPods, Supported: kl.state.supportsUserNamespaces})
 	if err := kl.dirs.make(); err != nil {
 		return fmt.Errorf("kubelet: making its directories: %w", err)
 	}
@@ -414,9 +442,9 @@ func (kl *Kubelet) build(ctx context.Context) {
 	kl.volumes = volume.NewManager(volume.Config{PodsDir: kl.dirs.pods, Host: volumeHost{kl}, Recorder: kl.recorder, NoMounts: kl.ContainerRuntime == "simulated"})
 	kl.cgroups = cm.NewPodCgroups(klog.FromContext(ctx), kl.cgroupRoot(), kl.PodPidsLimit)
 	kl.manager = kuberuntime.NewKubeGenericRuntimeManager(kuberuntime.Config{
-		Runtime: kl.runtime, Images: images.NewImageManager(kl.runtime.Images, kl.recorder, kl.Clock), Helper: kl, Probes: kl.prober,
+		Runtime: kl.runtime, Images: images.NewImageManager(kl.runtime.Images, kl.recorder, kl.Clock, kl.Pulls), Helper: kl, Probes: kl.prober,
 		Hooks: lifecycle.NewHandlerRunner(commands, kl.podIPs, kl.Clock), Recorder: kl.recorder, Clock: kl.Clock,
-		Changed: func() { kl.pleg.Poke() },
+		Changed: func() { kl.pleg.Poke() }, SeccompDefault: kl.SeccompDefault, MaxBackOff: kl.MaxContainerRestartPeriod,
 	})
 	kl.manager.SetRuntimeName(kl.state.runtimeName)
 	kl.buildRoomKeepers()

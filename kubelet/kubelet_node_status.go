@@ -28,10 +28,8 @@ import (
 
 // Times of the node's heartbeat.
 const (
-	nodeStatusReportFrequency = 5 * time.Minute        // writing it although nothing changed
-	nodeStartupFrequency      = 100 * time.Millisecond // until the node is ready
-	leaseDurationSeconds      = 40
-	maxNodeImages             = 50
+	nodeStartupFrequency = 100 * time.Millisecond // until the node is ready
+	maxNodeImages        = 50
 )
 
 // nodeState is what the kubelet knows of its node and runtime.
@@ -242,7 +240,7 @@ func (kl *Kubelet) syncNodeStatus(ctx context.Context) error {
 		return nil
 	}
 	status := kl.nodeStatus(ctx, old.Status)
-	due := kl.Clock.Since(kl.state.reported()) >= nodeStatusReportFrequency
+	due := kl.Clock.Since(kl.state.reported()) >= kl.NodeStatusReportFrequency
 	if !due && equalNodeStatus(old.Status, status) {
 		return nil
 	}
@@ -331,8 +329,8 @@ func (kl *Kubelet) patchNode(ctx context.Context, old, updated *v1.Node, subreso
 // leaseController renews the node's Lease, from which the node controller tells
 // that the node is alive, at a fraction of the cost of a status.
 func (kl *Kubelet) leaseController() lease.Controller {
-	return lease.NewController(kl.Clock, kl.Client, kl.NodeName, leaseDurationSeconds, nil,
-		leaseDurationSeconds*time.Second/4, kl.NodeName, v1.NamespaceNodeLease, func(l *coordinationv1.Lease) error {
+	return lease.NewController(kl.Clock, kl.Client, kl.NodeName, kl.NodeLeaseDurationSeconds, nil,
+		time.Duration(kl.NodeLeaseDurationSeconds)*time.Second/4, kl.NodeName, v1.NamespaceNodeLease, func(l *coordinationv1.Lease) error {
 			if node := kl.node(); node != nil && len(l.OwnerReferences) == 0 {
 				l.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID}}
 			}

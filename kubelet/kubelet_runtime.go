@@ -96,8 +96,8 @@ func (kl *Kubelet) newRecorder(ctx context.Context) record.EventRecorder {
 	broadcaster.StartEventWatcher(func(e *v1.Event) {
 		logger.V(3).Info("Event", "object", klog.KRef(e.InvolvedObject.Namespace, e.InvolvedObject.Name), "fieldPath", e.InvolvedObject.FieldPath, "type", e.Type, "reason", e.Reason, "message", e.Message)
 	})
-	if kl.Client != nil {
-		broadcaster.StartRecording(kl.Client)
+	if kl.EventClient != nil {
+		broadcaster.StartRecording(kl.EventClient)
 	}
 	kl.cleanup = append(kl.cleanup, broadcaster.Shutdown)
 	return broadcaster.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: kl.NodeName})

@@ -1,6 +1,7 @@
 package kubelet
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -30,7 +31,7 @@ func (kl *Kubelet) startServer(ctx context.Context, group *sync.WaitGroup) error
 	}
 	config := server.Config{
 		Address: kl.Address, Port: kl.Port, CertFile: kl.CertFile, KeyFile: kl.KeyFile, ClientCAFile: kl.ClientCAFile,
-		AllowAnonymous: kl.AllowAnonymous, Client: kl.Client, Host: kl, LogsDir: kl.dirs.logs, NodeName: kl.NodeName,
+		AllowAnonymous: kl.AllowAnonymous, Access: kl.Access, Client: kl.Client, Host: kl, LogsDir: kl.dirs.logs, NodeName: kl.NodeName,
 	}
 	if kl.ServingCertificate != nil {
 		config.GetCertificate = kl.ServingCertificate.GetCertificate
@@ -221,19 +222,40 @@ func (kl *Kubelet) GetPortForward(ctx context.Context, pod *v1.Pod, ports []int3
 // Configz is the configuration as upstream's KubeletConfiguration names it.
 func (kl *Kubelet) Configz() any {
 	room := &kl.Room
+	mode, parallel := "Webhook", (*int)(nil)
+	if kl.AllowAnonymous || kl.Access.AlwaysAllow {
+		mode = "AlwaysAllow"
+	}
+	if kl.Pulls.AtATime > 0 {
+		parallel = &kl.Pulls.AtATime
+	}
+	shutdown := []map[string]any{}
+	for _, group := range kl.Shutdown {
+		shutdown = append(shutdown, map[string]any{"priority": group.Priority, "shutdownGracePeriodSeconds": int(group.Period.Seconds())})
+	}
 	return map[string]any{
 		"kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1",
 		"clusterDNS": kl.ClusterDNS, "clusterDomain": kl.ClusterDomain, "maxPods": kl.MaxPods, "port": kl.ServingPort(),
 		"staticPodPath": kl.StaticPodPath, "staticPodURL": kl.StaticPodURL, "containerRuntimeEndpoint": kl.RuntimeEndpoint,
 		"cgroupRoot": kl.CgroupRoot, "resolvConf": kl.ResolvConf, "syncFrequency": resyncInterval.String(),
-		"nodeStatusUpdateFrequency": kl.NodeStatusUpdateFrequency.String(), "podPidsLimit": kl.PodPidsLimit, "nodeStatusReportFrequency": nodeStatusReportFrequency.String(),
-		"nodeLeaseDurationSeconds": leaseDurationSeconds, "fileCheckFrequency": kl.FileCheckFrequency.String(),
+		"nodeStatusUpdateFrequency": kl.NodeStatusUpdateFrequency.String(), "podPidsLimit": kl.PodPidsLimit, "nodeStatusReportFrequency": kl.NodeStatusReportFrequency.String(),
+		"nodeLeaseDurationSeconds": kl.NodeLeaseDurationSeconds, "fileCheckFrequency": kl.FileCheckFrequency.String(),
 		"evictionHard": room.Thresholds.Hard, "evictionSoft": room.Thresholds.Soft, "evictionSoftGracePeriod": room.Thresholds.SoftGracePeriod, "evictionMinimumReclaim": room.Thresholds.MinimumReclaim,
 		"evictionPressureTransitionPeriod": room.PressureTransitionPeriod.String(), "evictionMaxPodGracePeriod": room.MaxPodGracePeriodSeconds,
 		"imageGCHighThresholdPercent": room.Images.HighThresholdPercent, "imageGCLowThresholdPercent": room.Images.LowThresholdPercent,
 		"imageMinimumGCAge": room.Images.MinAge.String(), "imageMaximumGCAge": room.Images.MaxAge.String(),
 		"containerLogMaxSize": strconv.FormatInt(room.ContainerLogMaxSize, 10), "containerLogMaxFiles": room.ContainerLogMaxFiles,
-		"kubeReserved": room.KubeReserved, "systemReserved": room.SystemReserved, "registerWithTaints": kl.RegisterWithTaints,
+		"address": cmp.Or(kl.Address, "0.0.0.0"), "tlsCertFile": kl.CertFile, "tlsPrivateKeyFile": kl.KeyFile,
+		"authentication": map[string]any{"anonymous": map[string]any{"enabled": kl.Access.Anonymous || kl.AllowAnonymous}, "x509": map[string]any{"clientCAFile": kl.ClientCAFile},
+			"webhook": map[string]any{"enabled": !kl.Access.NoTokens, "cacheTTL": kl.Access.TokenTTL.String()}},
+		"authorization":      map[string]any{"mode": mode, "webhook": map[string]any{"cacheAuthorizedTTL": kl.Access.AllowedTTL.String(), "cacheUnauthorizedTTL": kl.Access.DeniedTTL.String()}},
+		"rotateCertificates": kl.ClientCertificate != nil, "serverTLSBootstrap": kl.ServingCertificate != nil,
+		"registryPullQPS": kl.Pulls.QPS, "registryBurst": kl.Pulls.Burst, "serializeImagePulls": kl.Pulls.AtATime == 1, "maxParallelImagePulls": parallel,
+		"eventRecordQPS": kl.EventQPS, "eventBurst": kl.EventBurst, "seccompDefault": kl.SeccompDefault, "allowedUnsafeSysctls": kl.AllowedUnsafeSysctls,
+		"crashLoopBackOff": map[string]any{"maxContainerRestartPeriod": kl.MaxContainerRestartPeriod.String()},
+		"userNamespaces":   map[string]any{"idsPerPod": kl.UserNamespaceIDs}, "podCIDR": kl.PodCIDR,
+		"shutdownGracePeriodByPodPriority": shutdown,
+		"kubeReserved":                     room.KubeReserved, "systemReserved": room.SystemReserved, "registerWithTaints": kl.RegisterWithTaints,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"k8s.io/klog/v2"
 
 	"hyperkube/component"
 	"hyperkube/kubelet"
@@ -42,6 +43,8 @@ type kubeletOptions struct {
 	UnsafeSysctls   []string
 	Room            roomOptions
 	Shutdown        shutdownOptions
+	Tuning          tuningOptions
+	File            fileOptions
 	Standalone      bool
 	// RotateClient and RotateServer renew the node's certificates while it runs.
 	RotateClient, RotateServer bool
@@ -71,13 +74,18 @@ func (o *kubeletOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&o.UnsafeSysctls, "allowed-unsafe-sysctls", o.UnsafeSysctls, "sysctls that pods may set besides the safe ones: kernel.msg*,net.core.somaxconn")
 	o.Room.AddFlags(flags)
 	o.Shutdown.AddFlags(flags)
+	o.Tuning.AddFlags(flags)
+	o.File.AddFlags(flags)
 	flags.BoolVar(&o.RotateClient, "rotate-certificates", o.RotateClient, "ask the apiserver for a new client certificate when the old one nears its end")
 	flags.BoolVar(&o.RotateServer, "rotate-server-certificates", o.RotateServer, "ask for a new serving certificate too; a person approves it: kubectl certificate approve")
 	flags.BoolVar(&o.Standalone, "standalone", o.Standalone, "without an apiserver: run static pods only")
 }
 
-// Complete finds the node's name, address, folder and certificate.
+// Complete reads the configuration file, and finds the node's name, address, folder and certificate.
 func (o *kubeletOptions) Complete(ctx context.Context) (err error) {
+	if err := o.File.apply(); err != nil {
+		return err
+	}
 	if err := o.apiClient.Complete(ctx); err != nil {
 		return err
 	}
@@ -126,11 +134,15 @@ func (o *kubeletOptions) Validate() error {
 	if _, err := o.Shutdown.gracePeriods(); err != nil {
 		return err
 	}
+	if err := o.Tuning.validate(); err != nil {
+		return err
+	}
 	return o.apiClient.Validate()
 }
 
 // Run brings up a runtime if there is none, waits for the apiserver, and runs the node's pods.
 func (o *kubeletOptions) Run(ctx context.Context, env *component.Env) error {
+	o.File.tell(klog.FromContext(ctx))
 	if o.bringsUpItsOwn {
 		stop, err := o.bringUpRuntime(ctx)
 		if err != nil {
@@ -160,6 +172,7 @@ func (o *kubeletOptions) Run(ctx context.Context, env *component.Env) error {
 		MaxPods: o.MaxPods, PodPidsLimit: o.PodPids, NodeStatusUpdateFrequency: o.StatusFrequency, PodCIDR: cluster.PodCIDR, Version: versionString(),
 		StopTimeout: podsStop, Metrics: env.Metrics, Health: env.Health,
 	}
+	o.Tuning.tune(&config)
 	if !o.Standalone {
 		rest, set, err := o.connect(ctx)
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 // to the apiserver by config, and the one that pki has signed for its server.
 func (o *kubeletOptions) rotations(node *kubelet.Config, config *rest.Config) (err error) {
 	directory := filepath.Join(node.RootDir, "pki")
-	if o.RotateServer {
+	if o.RotateServer && o.Tuning.tlsCert == "" { // a certificate that was given is the giver's to renew
 		seedCert, certErr := os.ReadFile(o.cert.CertFile)
 		seedKey, keyErr := os.ReadFile(o.cert.KeyFile)
 		if certErr != nil {
@@ -35,7 +35,7 @@ func (o *kubeletOptions) rotations(node *kubelet.Config, config *rest.Config) (e
 		return err
 	}
 	if !o.RotateClient || len(config.CertData) == 0 {
-		return nil // by a token, say: there is nothing to renew
+		return o.Tuning.limitEvents(node, config) // by a token, say: there is nothing to renew
 	}
 	seed := certificate.Config{Directory: directory, NodeName: o.NodeName, SeedCert: config.CertData, SeedKey: config.KeyData}
 	if o.Kubeconfig == "" {
@@ -47,7 +47,9 @@ func (o *kubeletOptions) rotations(node *kubelet.Config, config *rest.Config) (e
 	if config, err = node.ClientCertificate.Transport(config); err != nil {
 		return err
 	}
-	o.set, err = kubernetes.NewForConfig(config)
+	if o.set, err = kubernetes.NewForConfig(config); err != nil {
+		return err
+	}
 	node.Client = o.set
-	return err
+	return o.Tuning.limitEvents(node, config)
 }

@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -48,14 +49,32 @@ type ImageManager struct {
 	clock    clock.Clock
 	backOff  *flowcontrol.Backoff
 	retryAt  sync.Map // back-off key → time.Time at which its back-off lapses
+	// turns has room for the pulls that may go on at a time; nil: any number. rate is of those that begin; nil: any.
+	turns chan struct{}
+	rate  flowcontrol.RateLimiter
+}
+
+// Limits of pulls. Zero is none.
+type Limits struct {
+	// AtATime is how many pulls go on at a time. The others wait for their turn.
+	AtATime int
+	// QPS is how many pulls begin a second, Burst how many at once after a pause. What is above fails, and is tried again later.
+	QPS, Burst int
 }
 
 // NewImageManager makes a manager whose back-off doubles from 10 s to 5 min, per
 // pod and image.
-func NewImageManager(runtime runtimeapi.ImageServiceClient, recorder record.EventRecorder, c clock.Clock) *ImageManager {
+func NewImageManager(runtime runtimeapi.ImageServiceClient, recorder record.EventRecorder, c clock.Clock, limits Limits) *ImageManager {
 	backOff := flowcontrol.NewBackOff(10*time.Second, 5*time.Minute)
 	backOff.Clock = c
-	return &ImageManager{runtime: runtime, recorder: recorder, clock: c, backOff: backOff}
+	m := &ImageManager{runtime: runtime, recorder: recorder, clock: c, backOff: backOff}
+	if limits.AtATime > 0 {
+		m.turns = make(chan struct{}, limits.AtATime)
+	}
+	if limits.QPS > 0 {
+		m.rate = flowcontrol.NewTokenBucketRateLimiterWithClock(float32(limits.QPS), limits.Burst, c)
+	}
+	return m
 }
 
 // localRegistry begins the names of images that exist only on nodes. Our own runtime
@@ -127,24 +146,47 @@ func (m *ImageManager) pull(ctx context.Context, r Request, spec *runtimeapi.Ima
 		return Image{}, message, &PullError{Reason: kubecontainer.ErrImagePullBackOff, Message: message, RetryAt: m.lapses(key)}
 	}
 	m.recorder.Eventf(r.Ref, v1.EventTypeNormal, "Pulling", "Pulling image %q", image)
+	asked := m.clock.Now()
+	done, err := m.turn(ctx)
+	defer done()
 	start := m.clock.Now()
-	if err := m.pullWithAny(ctx, &runtimeapi.PullImageRequest{Image: spec, SandboxConfig: r.Sandbox}, auths); err != nil {
+	if err == nil {
+		err = m.pullWithAny(ctx, &runtimeapi.PullImageRequest{Image: spec, SandboxConfig: r.Sandbox}, auths)
+	}
+	if err != nil {
 		m.recorder.Eventf(r.Ref, v1.EventTypeWarning, "Failed", "Failed to pull image %q: %v", image, err)
 		m.recorder.Event(r.Ref, v1.EventTypeWarning, "Failed", "Error: "+kubecontainer.ErrImagePull.Error())
 		m.backOff.Next(key, m.clock.Now())
 		m.retryAt.Store(key, m.clock.Now().Add(m.backOff.Get(key)))
 		return Image{}, err.Error(), &PullError{Reason: kubecontainer.ErrImagePull, Message: err.Error(), RetryAt: m.lapses(key)}
 	}
-	took := m.clock.Since(start).Truncate(time.Millisecond)
+	took, inAll := m.clock.Since(start).Truncate(time.Millisecond), m.clock.Since(asked).Truncate(time.Millisecond)
 	response, err := m.runtime.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: spec})
 	if err != nil || response.Image == nil {
 		message := fmt.Sprintf("Failed to inspect image %q after pulling it: %v", image, err)
 		return Image{}, message, &PullError{Reason: kubecontainer.ErrImageInspect, Message: message}
 	}
-	m.recorder.Eventf(r.Ref, v1.EventTypeNormal, "Pulled", "Successfully pulled image %q in %v (%v including waiting). Image size: %v bytes.", image, took, took, response.Image.Size)
+	m.recorder.Eventf(r.Ref, v1.EventTypeNormal, "Pulled", "Successfully pulled image %q in %v (%v including waiting). Image size: %v bytes.", image, took, inAll, response.Image.Size)
 	m.backOff.GC()
 	m.retryAt.Delete(key)
 	return toImage(response.Image), "", nil
+}
+
+// turn waits until one more pull may go on; done has to be called when it is over.
+func (m *ImageManager) turn(ctx context.Context) (done func(), err error) {
+	done = func() {}
+	if m.turns != nil {
+		select {
+		case m.turns <- struct{}{}:
+			done = func() { <-m.turns }
+		case <-ctx.Done():
+			return done, ctx.Err()
+		}
+	}
+	if m.rate != nil && !m.rate.TryAccept() {
+		err = errors.New("pull QPS exceeded")
+	}
+	return done, err
 }
 
 func (m *ImageManager) lapses(key string) time.Time {

@@ -1,11 +1,136 @@
 package images
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"google.golang.org/grpc"
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/record"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	kubecontainer "hyperkube/kubelet/container"
 )
+
+const patience = 60 * time.Second
+
+// registry is an image service whose pulls end when the test lets them.
+type registry struct {
+	runtimeapi.ImageServiceClient
+	begun, end chan struct{}
+
+	mu     sync.Mutex
+	pulled map[string]bool
+}
+
+func (r *registry) PullImage(_ context.Context, in *runtimeapi.PullImageRequest, _ ...grpc.CallOption) (*runtimeapi.PullImageResponse, error) {
+	r.begun <- struct{}{}
+	<-r.end
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pulled[in.Image.Image] = true
+	return &runtimeapi.PullImageResponse{}, nil
+}
+
+func (r *registry) ImageStatus(_ context.Context, in *runtimeapi.ImageStatusRequest, _ ...grpc.CallOption) (*runtimeapi.ImageStatusResponse, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.pulled[in.Image.Image] {
+		return &runtimeapi.ImageStatusResponse{}, nil
+	}
+	return &runtimeapi.ImageStatusResponse{Image: &runtimeapi.Image{Id: in.Image.Image}}, nil
+}
+
+func newRegistry() *registry {
+	return &registry{begun: make(chan struct{}, 10), end: make(chan struct{}), pulled: map[string]bool{}}
+}
+
+func request(name string) Request {
+	return Request{Pod: &v1.Pod{}, Ref: &v1.ObjectReference{}, Image: name, PullPolicy: v1.PullIfNotPresent}
+}
+
+// serializeImagePulls, maxParallelImagePulls: the pulls above wait, and none of them is lost.
+func TestPullsAtATime(t *testing.T) {
+	r := newRegistry()
+	m := NewImageManager(r, record.NewFakeRecorder(100), clocktesting.NewFakeClock(time.Unix(0, 0)), Limits{AtATime: 2})
+	done := make(chan error, 5)
+	for i := range 5 {
+		go func() {
+			_, _, err := m.EnsureImageExists(t.Context(), request(fmt.Sprintf("image%d:1", i)))
+			done <- err
+		}()
+	}
+	begun := 0
+	for ended := range 5 {
+		for ; begun < min(ended+2, 5); begun++ {
+			select {
+			case <-r.begun:
+			case <-time.After(patience):
+				t.Fatalf("only %d pulls began after %d had ended", begun, ended)
+			}
+		}
+		select {
+		case <-r.begun:
+			t.Fatalf("%d pulls at a time", begun+1-ended)
+		default:
+		}
+		r.end <- struct{}{}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A pull that waits for its turn ends with its pod.
+func TestPullWaitsNoLongerThanItsPod(t *testing.T) {
+	r := newRegistry()
+	m := NewImageManager(r, record.NewFakeRecorder(100), clocktesting.NewFakeClock(time.Unix(0, 0)), Limits{AtATime: 1})
+	first := make(chan error, 1)
+	go func() {
+		_, _, err := m.EnsureImageExists(context.Background(), request("first:1"))
+		first <- err
+	}()
+	<-r.begun
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := m.EnsureImageExists(ctx, request("second:1")); err == nil || !strings.Contains(err.Error(), "context canceled") {
+		t.Errorf("waiting: %v", err)
+	}
+	r.end <- struct{}{}
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+}
+
+// registryPullQPS and registryBurst: what is too much fails, and is tried again when its back-off is over.
+func TestPullsPerSecond(t *testing.T) {
+	r, clock := newRegistry(), clocktesting.NewFakeClock(time.Unix(1000, 0))
+	close(r.end)
+	m := NewImageManager(r, record.NewFakeRecorder(100), clock, Limits{QPS: 1, Burst: 2})
+	pull := func(name string) error {
+		_, _, err := m.EnsureImageExists(t.Context(), request(name))
+		return err
+	}
+	for _, name := range []string{"a:1", "b:1", "a:1"} { // the third is there already
+		if err := pull(name); err != nil {
+			t.Error(err)
+		}
+	}
+	var refused *PullError
+	if err := pull("c:1"); !errors.As(err, &refused) || refused.Reason != kubecontainer.ErrImagePull || refused.Message != "pull QPS exceeded" {
+		t.Errorf("the third pull: %v", err)
+	}
+	clock.Step(11 * time.Second)
+	if err := pull("c:1"); err != nil {
+		t.Errorf("later: %v", err)
+	}
+}
 
 func TestApplyDefaultImageTag(t *testing.T) {
 	for name, want := range map[string]string{

@@ -250,8 +250,7 @@ func verifyRunAsNonRoot(pod *v1.Pod, container *v1.Container, image images.Image
 	return nil
 }
 
-// seccompProfile is the container's, else the pod's, else none at all: without a
-// word in the pod the filter is off, as in upstream without SeccompDefault.
+// seccompProfile is the container's, else the pod's, else the node's default: no filter, or with SeccompDefault the runtime's.
 func (m *kubeGenericRuntimeManager) seccompProfile(pod *v1.Pod, container *v1.Container) (*runtimeapi.SecurityProfile, error) {
 	var profile *v1.SeccompProfile
 	if pod.Spec.SecurityContext != nil {
@@ -261,6 +260,8 @@ func (m *kubeGenericRuntimeManager) seccompProfile(pod *v1.Pod, container *v1.Co
 		profile = container.SecurityContext.SeccompProfile
 	}
 	switch {
+	case profile == nil && m.SeccompDefault:
+		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault}, nil
 	case profile == nil || profile.Type == v1.SeccompProfileTypeUnconfined:
 		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Unconfined}, nil
 	case profile.Type == v1.SeccompProfileTypeRuntimeDefault:

@@ -1,6 +1,7 @@
 package kuberuntime
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,6 +56,10 @@ type Config struct {
 	// Changed is called right after the runtime was asked to start or stop
 	// something, so that what it did is noticed without waiting for a tick.
 	Changed func()
+	// SeccompDefault filters the system calls of containers whose pod says nothing about that.
+	SeccompDefault bool
+	// MaxBackOff is the longest wait of a container that crashes again and again; default 5 min.
+	MaxBackOff time.Duration
 }
 
 // kubeGenericRuntimeManager brings pods to life through the CRI.
@@ -70,8 +75,8 @@ type kubeGenericRuntimeManager struct {
 // Manager is the runtime manager as the kubelet holds it.
 type Manager = kubeGenericRuntimeManager
 
-// CrashLoopBackOff doubles from 10 s to 5 min per container, and is forgotten
-// ten minutes after the last crash.
+// CrashLoopBackOff doubles from 10 s to Config.MaxBackOff per container, and is forgotten
+// after twice that.
 const (
 	initialBackOff = 10 * time.Second
 	maxBackOff     = 5 * time.Minute
@@ -79,7 +84,8 @@ const (
 
 // NewKubeGenericRuntimeManager makes a manager. The runtime need not be up yet.
 func NewKubeGenericRuntimeManager(cfg Config) *Manager {
-	backOff := flowcontrol.NewBackOff(initialBackOff, maxBackOff)
+	longest := cmp.Or(cfg.MaxBackOff, maxBackOff)
+	backOff := flowcontrol.NewBackOff(min(initialBackOff, longest), longest)
 	backOff.Clock = cfg.Clock
 	return &kubeGenericRuntimeManager{Config: cfg, backOff: backOff, runtimeName: "cri"}
 }

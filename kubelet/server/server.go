@@ -69,6 +69,20 @@ type HostInterface interface {
 	SyncLoopHealthy() error
 }
 
+// Access is how callers are known and what they may do, where that is not as usual: known by a certificate or a token that
+// the apiserver vouches for, and allowed what it allows them.
+type Access struct {
+	// Anonymous lets those in who show nothing, as system:anonymous: what they may do is for the authorizer to say.
+	Anonymous bool
+	// NoTokens: tokens are not reviewed, certificates alone count.
+	NoTokens bool
+	// AlwaysAllow lets everybody who is known do everything.
+	AlwaysAllow bool
+	// The times for which an answer of the apiserver is believed: who it is (default one minute), that it may (one minute),
+	// that it may not (ten seconds).
+	TokenTTL, AllowedTTL, DeniedTTL time.Duration
+}
+
 // Config of the server.
 type Config struct {
 	Address string // empty: all
@@ -79,6 +93,7 @@ type Config struct {
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	ClientCAFile   string
 	AllowAnonymous bool
+	Access         Access
 	// Client reviews tokens and access; nil: certificates only, and system:masters only.
 	Client kubernetes.Interface
 	Host   HostInterface

@@ -69,7 +69,7 @@ func (h *host) Metrics() http.Handler                              { return http
 func (h *host) SyncLoopHealthy() error                             { return nil }
 
 // start serves with reviews that know the tokens "admin" and "guest"; only admin is allowed.
-func start(t *testing.T, h *host) string {
+func start(t *testing.T, h *host, access ...Access) string {
 	t.Helper()
 	client := fake.NewClientset()
 	client.PrependReactor("create", "tokenreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
@@ -84,7 +84,10 @@ func start(t *testing.T, h *host) string {
 		return true, review, nil
 	})
 	ctx, cancel := context.WithCancel(context.Background())
-	s, err := New(ctx, Config{Address: "127.0.0.1", Host: h, Client: client, NodeName: "n1", LogsDir: t.TempDir()})
+	config := Config{Address: "127.0.0.1", Host: h, Client: client, NodeName: "n1", LogsDir: t.TempDir()}
+	for _, config.Access = range access {
+	}
+	s, err := New(ctx, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,6 +132,27 @@ func TestWhoMayCall(t *testing.T) {
 	} {
 		if code, body := get(t, "GET", base+c.path, c.token); code != c.want {
 			t.Errorf("%q on %s: %d %s, want %d", c.token, c.path, code, body, c.want)
+		}
+	}
+}
+
+// KubeletConfiguration's authentication and authorization.
+func TestAccess(t *testing.T) {
+	for _, c := range []struct {
+		access                         Access
+		nobody, stranger, guest, admin int
+	}{
+		{Access{}, 401, 401, 403, 200},
+		{Access{Anonymous: true}, 403, 401, 403, 200},
+		{Access{Anonymous: true, AlwaysAllow: true}, 200, 401, 200, 200},
+		{Access{AlwaysAllow: true}, 401, 401, 200, 200},
+		{Access{NoTokens: true}, 401, 401, 401, 401},
+	} {
+		base := start(t, &host{}, c.access)
+		for token, want := range map[string]int{"": c.nobody, "stranger": c.stranger, "guest": c.guest, "admin": c.admin} {
+			if code, _ := get(t, "GET", base+"/pods", token); code != want {
+				t.Errorf("%+v: %q gets %d, want %d", c.access, token, code, want)
+			}
 		}
 	}
 }

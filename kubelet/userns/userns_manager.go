@@ -1,5 +1,5 @@
 // Package userns gives each pod with hostUsers: false users of its own (KEP-127): a
-// range of 65,536 numbers of the node that no other pod has, under which the
+// range of 65,536 numbers of the node, or of as many as IDsPerPod says, that no other pod has, under which the
 // pod's 0 to 65,535 run.
 //
 //	pod ──GetOrCreateUserNamespaceMappings──► DIR/pods/<uid>/userns ──► CRI: RunPodSandbox, mounts
@@ -13,11 +13,11 @@
 // Read first: Manager.GetOrCreateUserNamespaceMappings.
 //
 // In Kubernetes: pkg/kubelet/userns. Left out: ranges from /etc/subuid for a
-// kubelet user (getsubids), and the length of a range as a setting. Without the
-// file, a restarted kubelet could give a range to a second pod while the first runs.
+// kubelet user (getsubids). Without the file, a restarted kubelet could give a range to a second pod while the first runs.
 package userns
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,15 +31,17 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// length is how many numbers a pod has, and what ranges are aligned to.
+// length is how many numbers a pod has by default. All ranges begin at multiples of it.
 const length = 65536
 
 // mappingsFile lies in a pod's directory.
 const mappingsFile = "userns"
 
-// Config of the manager. All fields are needed.
+// Config of the manager. All fields are needed but IDsPerPod.
 type Config struct {
 	PodsDir string
+	// IDsPerPod is how many numbers a pod has, a multiple of 65536; default 65536.
+	IDsPerPod uint32
 	// MaxPods is how many ranges there are: the node runs no more pods.
 	MaxPods int
 	// Supported says whether the runtime's handler makes user namespaces.
@@ -56,7 +58,10 @@ type Manager struct {
 }
 
 // NewManager makes a manager. It reads what is on disk when it is first asked.
-func NewManager(cfg Config) *Manager { return &Manager{Config: cfg, usedBy: map[uint32]types.UID{}} }
+func NewManager(cfg Config) *Manager {
+	cfg.IDsPerPod = cmp.Or(cfg.IDsPerPod, length)
+	return &Manager{Config: cfg, usedBy: map[uint32]types.UID{}}
+}
 
 // mappings is what the file holds.
 type mappings struct {
@@ -94,7 +99,7 @@ func (m *Manager) GetOrCreateUserNamespaceMappings(pod *v1.Pod, handler string) 
 	if err != nil {
 		return nil, fmt.Errorf("user namespace: %w", err)
 	}
-	ids := []*runtimeapi.IDMapping{{HostId: first, ContainerId: 0, Length: length}}
+	ids := []*runtimeapi.IDMapping{{HostId: first, ContainerId: 0, Length: m.IDsPerPod}}
 	return &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_POD, Uids: ids, Gids: ids}, nil
 }
 
@@ -140,7 +145,7 @@ func (m *Manager) read(uid types.UID) (first uint32, err error) {
 	if len(found.UIDs) != 1 || len(found.GIDs) != 1 || found.UIDs[0] != found.GIDs[0] {
 		return 0, errors.New("invalid user namespace configuration: GID and UID mapping should be identical")
 	}
-	if ids := found.UIDs[0]; ids.ContainerID != 0 || ids.Length != length || ids.HostID%length != 0 || ids.HostID == 0 {
+	if ids := found.UIDs[0]; ids.ContainerID != 0 || ids.Length != m.IDsPerPod || ids.HostID%length != 0 || ids.HostID == 0 {
 		return 0, fmt.Errorf("invalid user namespace configuration: %d numbers from %d on", ids.Length, ids.HostID)
 	}
 	return found.UIDs[0].HostID, nil
@@ -149,11 +154,11 @@ func (m *Manager) read(uid types.UID) (first uint32, err error) {
 // allocate finds a free range, and writes it down before anyone hears of it.
 func (m *Manager) allocate(uid types.UID) (first uint32, err error) {
 	for slot := 1; slot <= m.MaxPods; slot++ {
-		first := uint32(slot) * length
+		first := uint32(slot) * m.IDsPerPod
 		if _, used := m.usedBy[first]; used {
 			continue
 		}
-		ids := []mapping{{HostID: first, Length: length}}
+		ids := []mapping{{HostID: first, Length: m.IDsPerPod}}
 		data, err := json.Marshal(mappings{UIDs: ids, GIDs: ids})
 		if err != nil {
 			return 0, err
