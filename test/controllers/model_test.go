@@ -47,7 +47,8 @@ const maxSurge, guarded, guardedAtLeast = 2, "guarded", 2
 
 // Random creates, scales, rollouts, failures, deletions, evictions, lost nodes and restarts of
 // the controller manager: on the way no workload has more pods than it may, nor does eviction
-// take one below its budget, and ordered pods come and go in their order; afterwards there is what the specs say, and nothing else. A
+// take one below its budget, ordered pods come and go in their order, a node has one pod of the daemon and nothing is completed twice;
+// afterwards there is what the specs say, and nothing else. A
 // failure prints the seed: MODEL_SEED=n repeats it.
 func TestModel(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
@@ -230,11 +231,13 @@ func (m *model) createJob() {
 	name, parallelism := m.name("job"), int32(1+m.chance(3))
 	m.bound(name, int(parallelism))
 	m.jobs[name] = parallelism
-	m.did("create job %s with %d at once", name, parallelism)
+	mode := []batchv1.CompletionMode{batchv1.NonIndexedCompletion, batchv1.IndexedCompletion}[m.chance(2)]
+	m.completes(name, int(2*parallelism))
+	m.did("create job %s with %d at once, %s", name, parallelism, mode)
 	pod := modelTemplate(name)
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: batchv1.JobSpec{
-		Parallelism: &parallelism, Completions: ptr.To(2 * parallelism), BackoffLimit: ptr.To[int32](1000), Template: pod}}
+		Parallelism: &parallelism, Completions: ptr.To(2 * parallelism), CompletionMode: &mode, BackoffLimit: ptr.To[int32](1000), Template: pod}}
 	_, err := m.client.BatchV1().Jobs("default").Create(m.t.Context(), job, metav1.CreateOptions{})
 	m.must(err)
 }

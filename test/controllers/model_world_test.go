@@ -47,6 +47,7 @@ type world struct {
 	most, atLeast map[string]int
 	reached       map[string]bool
 	orders        map[string]*order // of StatefulSets of policy OrderedReady
+	jobsSeen      map[string]*completions
 	violations    []string
 	// seen counts events; moved is closed at the next.
 	moved chan struct{}
@@ -56,7 +57,7 @@ type world struct {
 func newWorld(t *testing.T, client kubernetes.Interface, random *rand.Rand, nodes int) *world {
 	w := &world{t: t, client: client, random: random, pods: map[types.UID]*corev1.Pod{}, busy: map[types.UID]bool{},
 		sets: map[types.UID]*appsv1.ReplicaSet{}, widest: map[types.UID]int{}, peak: map[types.UID]int{}, closed: map[string]bool{},
-		most: map[string]int{}, atLeast: map[string]int{}, reached: map[string]bool{}, orders: map[string]*order{}, moved: make(chan struct{})}
+		most: map[string]int{}, atLeast: map[string]int{}, reached: map[string]bool{}, orders: map[string]*order{}, jobsSeen: map[string]*completions{}, moved: make(chan struct{})}
 	for i := range nodes {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("node-", i)}, Status: corev1.NodeStatus{
 			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now()}}}}
@@ -175,6 +176,8 @@ func (w *world) observe(kind watch.EventType, pod *corev1.Pod) {
 		w.pods[pod.UID] = pod
 	}
 	w.observeOrder(kind, pod)
+	w.observeCompletions(pod)
+	w.observeDaemon(pod)
 	name := pod.Labels[modelLabel]
 	nActive, nReady := w.count(func(p *corev1.Pod) bool { return p.Labels[modelLabel] == name })
 	if ref := metav1.GetControllerOf(pod); ref != nil && ref.Kind == "ReplicaSet" {
@@ -218,6 +221,13 @@ func (w *world) settle(name string, most, least int) {
 	defer w.mu.Unlock()
 	w.most[name] = most
 	w.atLeast[name], w.reached[name] = least, false
+	// What its sets once wanted excuses nothing any more.
+	for uid, rs := range w.sets {
+		if rs.Labels[modelLabel] == name && w.peak[uid] <= w.widest[uid] {
+			w.widest[uid] = int(*rs.Spec.Replicas)
+			w.peak[uid], _ = w.count(func(p *corev1.Pod) bool { return metav1.IsControlledBy(p, rs) })
+		}
+	}
 }
 
 // letPass waits until n things have happened, or nothing does.
@@ -324,7 +334,7 @@ func (w *world) bind(pod *corev1.Pod) func(context.Context) error {
 		node = w.nodes[w.random.IntN(len(w.nodes))]
 	}
 	if a := pod.Spec.Affinity; a != nil && a.NodeAffinity != nil {
-		node = a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchFields[0].Values[0]
+		node = daemonNode(pod)
 	}
 	return func(ctx context.Context) error {
 		err := w.client.CoreV1().Pods(pod.Namespace).Bind(ctx, &corev1.Binding{
