@@ -40,6 +40,7 @@ func Load(kubeconfig, componentName, contentType string) (*rest.Config, error) {
 	config.QPS, config.Burst = -1, -1
 	config.WarningHandlerWithContext = &onceEach{seen: map[string]bool{}}
 	TellCauses(config)
+	ObeyFences(config)
 	if contentType != "" && contentType != ContentTypeJSON {
 		config.ContentType = contentType
 		config.AcceptContentTypes = contentType + "," + ContentTypeJSON

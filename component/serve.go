@@ -181,12 +181,14 @@ func UnixClient(socket string) *http.Client {
 	}}
 }
 
+// writeJSON puts a file in place whole. The name that it has before is this writer's own: two processes of one component may start at
+// the same moment, of which one will stand by.
 func writeJSON(file string, value any) error {
 	data, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
 		return err
 	}
-	temporary := file + ".new"
+	temporary := fmt.Sprintf("%s.%d.new", file, os.Getpid())
 	if err := os.WriteFile(temporary, append(data, '\n'), 0o644); err != nil {
 		return err
 	}

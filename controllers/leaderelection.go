@@ -24,21 +24,22 @@ const leaseName = "kube-controller-manager"
 // runElected runs a term each time the Lease is won, until ctx ends. To lose it
 // ends the term, not the process: a laptop that slept, a SIGSTOP, or a disk that
 // stalled for ten seconds must not end a cluster of one node (R74). The next
-// attempt follows at once, and finds our own name in the Lease.
+// attempt follows at once, and finds our own name in the Lease. What a turn still
+// writes of what it saw before the stop does not go out: `client/fence.go:WithFence`.
 func (m *Manager) runElected(ctx context.Context) error {
 	logger := klog.FromContext(ctx)
 	// It outlives ctx: that the leader stepped down is the last event.
 	events := client.NewEventBroadcaster(record.WithContext(component.Outliving(ctx)))
 	defer events.Shutdown()
 	events.StartRecording(m.config.Client)
-	lock := &resourcelock.LeaseLock{
+	lock := &client.LeaseLock{Duration: m.config.LeaseDuration, Interface: &resourcelock.LeaseLock{
 		LeaseMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: leaseName},
 		Client:    m.config.Client.CoordinationV1(),
 		LockConfig: resourcelock.ResourceLockConfig{
 			Identity:      m.config.Identity,
 			EventRecorder: events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: leaseName}),
 		},
-	}
+	}}
 	for ctx.Err() == nil {
 		if err := m.contend(ctx, lock); err != nil {
 			return err
@@ -53,7 +54,7 @@ func (m *Manager) runElected(ctx context.Context) error {
 // contend waits for the Lease and runs one term while it is held. It returns
 // after the term's last controller has stopped; only then is the Lease given back,
 // so that no other manager begins before.
-func (m *Manager) contend(ctx context.Context, lock resourcelock.Interface) error {
+func (m *Manager) contend(ctx context.Context, lock *client.LeaseLock) error {
 	// The elector outlives ctx: it must hold the Lease until the term has ended.
 	electorCtx, stopElector := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopElector()
@@ -77,7 +78,7 @@ func (m *Manager) contend(ctx context.Context, lock resourcelock.Interface) erro
 	var termErr error
 	select {
 	case held := <-won:
-		termErr = m.runTerm(whileBoth(ctx, held))
+		termErr = m.runTerm(whileBoth(client.WithFence(ctx, lock.Held), held))
 	case <-ctx.Done():
 	case <-ended:
 	}

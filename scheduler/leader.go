@@ -27,7 +27,8 @@ const expiryTolerance = 15 * time.Second
 // Upstream ends the process when the Lease is lost. That suits a replica that
 // somebody restarts; here it would end a whole cluster because a laptop slept
 // (R74). Instead the loop stops, and competes for the Lease again. Stopping comes
-// first: two loops at once could put two pods into the same gap.
+// first: two loops at once could put two pods into the same gap. Until the loop has noticed, its
+// Bindings do not go out: `client/fence.go:WithFence`.
 func (sched *Scheduler) runWhileLeading(ctx context.Context) {
 	if !sched.cfg.LeaderElect {
 		sched.loop(ctx)
@@ -37,14 +38,14 @@ func (sched *Scheduler) runWhileLeading(ctx context.Context) {
 	events := client.NewEventBroadcaster(record.WithContext(component.Outliving(ctx)))
 	defer events.Shutdown()
 	events.StartRecording(sched.client)
-	lock := &resourcelock.LeaseLock{
+	lock := &client.LeaseLock{Duration: sched.cfg.LeaseDuration, Interface: &resourcelock.LeaseLock{
 		LeaseMeta: metav1.ObjectMeta{Namespace: sched.cfg.LeaseNamespace, Name: sched.cfg.LeaseName},
 		Client:    sched.client.CoordinationV1(),
 		LockConfig: resourcelock.ResourceLockConfig{
 			Identity:      sched.cfg.Identity,
 			EventRecorder: events.NewRecorder(scheme.Scheme, v1.EventSource{Component: sched.cfg.Profiles[0].SchedulerName}),
 		},
-	}
+	}}
 	for ctx.Err() == nil {
 		if err := sched.leadOnce(ctx, lock); err != nil {
 			klog.FromContext(ctx).Error(err, "Leader election failed to start")
@@ -58,7 +59,7 @@ func (sched *Scheduler) runWhileLeading(ctx context.Context) {
 //
 // The obvious way is to run the elector until ctx is done. It gives the Lease back at
 // that moment, while the loop still finishes its turn beside the next leader's.
-func (sched *Scheduler) leadOnce(ctx context.Context, lock resourcelock.Interface) error {
+func (sched *Scheduler) leadOnce(ctx context.Context, lock *client.LeaseLock) error {
 	logger := klog.FromContext(ctx)
 	// The elector outlives ctx: it must hold the Lease until the loop has ended.
 	electorCtx, stopElector := context.WithCancel(context.WithoutCancel(ctx))
@@ -90,7 +91,7 @@ func (sched *Scheduler) leadOnce(ctx context.Context, lock resourcelock.Interfac
 	case held := <-won:
 		logger.Info("Holding the lease", "lease", lock.Describe(), "identity", sched.cfg.Identity)
 		sched.leading.set(true)
-		sched.loop(whileBoth(ctx, held))
+		sched.loop(whileBoth(client.WithFence(ctx, lock.Held), held))
 		sched.leading.set(false)
 	case <-ctx.Done():
 	case <-ended:

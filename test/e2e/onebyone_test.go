@@ -20,11 +20,11 @@ type alone struct {
 	done chan struct{}
 }
 
-// startAlone starts a component with --data-dir and nothing else (R12).
-func startAlone(t *testing.T, dir, name string) *alone {
+// startAlone starts a component with --data-dir, which is all that it needs (R12).
+func startAlone(t *testing.T, dir, name string, args ...string) *alone {
 	t.Helper()
 	a := &alone{name: name, log: &lockedBuffer{}, done: make(chan struct{})}
-	a.cmd = exec.Command(binary, name, "--data-dir="+dir)
+	a.cmd = exec.Command(binary, append([]string{name, "--data-dir=" + dir}, args...)...)
 	a.cmd.Stdout, a.cmd.Stderr = a.log, a.log
 	if err := a.cmd.Start(); err != nil {
 		t.Fatal(err)
