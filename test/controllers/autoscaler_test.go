@@ -34,6 +34,8 @@ type metricsAPI struct {
 	mu    sync.Mutex
 	cpu   string // what each pod uses; "" as long as the API does not exist
 	queue string // the external metric; "" as long as the API does not exist
+	// custom is what each object has of the custom metric "jobs"; "" as long as the API does not exist.
+	custom string
 }
 
 func (m *metricsAPI) set(cpu, queue string) {
@@ -44,9 +46,13 @@ func (m *metricsAPI) set(cpu, queue string) {
 
 func (m *metricsAPI) RoundTrip(r *http.Request) (*http.Response, error) {
 	m.mu.Lock()
-	cpu, queue := m.cpu, m.queue
+	cpu, queue, custom := m.cpu, m.queue, m.custom
 	m.mu.Unlock()
 	switch {
+	case custom != "" && r.URL.Path == "/apis":
+		return m.withCustomMetrics(r)
+	case custom != "" && strings.HasPrefix(r.URL.Path, customMetricsPath):
+		return m.customMetric(r, custom)
 	case cpu != "" && strings.HasPrefix(r.URL.Path, "/apis/metrics.k8s.io/v1beta1/"):
 		pods, err := m.client.CoreV1().Pods("default").List(r.Context(), metav1.ListOptions{LabelSelector: r.URL.Query().Get("labelSelector")})
 		if err != nil {
