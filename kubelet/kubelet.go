@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -444,7 +446,7 @@ func (kl *Kubelet) build(ctx context.Context) {
 	kl.manager = kuberuntime.NewKubeGenericRuntimeManager(kuberuntime.Config{
 		Runtime: kl.runtime, Images: images.NewImageManager(kl.runtime.Images, kl.recorder, kl.Clock, kl.Pulls), Helper: kl, Probes: kl.prober,
 		Hooks: lifecycle.NewHandlerRunner(commands, kl.podIPs, kl.Clock), Recorder: kl.recorder, Clock: kl.Clock,
-		Changed: func() { kl.pleg.Poke() }, SeccompDefault: kl.SeccompDefault, MaxBackOff: kl.MaxContainerRestartPeriod,
+		Changed: func() { kl.pleg.Poke() }, HugePageSizes: slices.Sorted(maps.Keys(cm.HugePages(cm.SysHugePages))), SeccompDefault: kl.SeccompDefault, MaxBackOff: kl.MaxContainerRestartPeriod,
 	})
 	kl.manager.SetRuntimeName(kl.state.runtimeName)
 	kl.buildRoomKeepers()

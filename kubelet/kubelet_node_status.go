@@ -24,6 +24,8 @@ import (
 	"k8s.io/component-helpers/apimachinery/lease"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/klog/v2"
+
+	"hyperkube/kubelet/cm"
 )
 
 // Times of the node's heartbeat.
@@ -348,6 +350,9 @@ func (kl *Kubelet) nodeStatus(ctx context.Context, old v1.NodeStatus) v1.NodeSta
 		v1.ResourceEphemeralStorage: *resource.NewQuantity(machine.disk, resource.BinarySI),
 		v1.ResourcePods:             *resource.NewQuantity(int64(kl.MaxPods), resource.DecimalSI),
 	}
+	for size, bytes := range machine.hugePages {
+		status.Capacity[cm.HugePageResource(size)] = *resource.NewQuantity(bytes, resource.BinarySI)
+	}
 	for name, quantity := range old.Capacity { // extended resources are others' business
 		if strings.Contains(string(name), "/") {
 			status.Capacity[name] = quantity
@@ -527,6 +532,7 @@ func (kl *Kubelet) nodeIPs() []string {
 type machine struct {
 	cpus                       int
 	memory, disk               int64 // bytes
+	hugePages                  map[int64]int64
 	id, uuid, boot, kernel, os string
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,10 +63,16 @@ func (r *Room) validate() (err error) {
 }
 
 // allocatable is what pods may ask for in all: capacity without what is reserved
-// and without what hard thresholds want left. It is pure.
+// and without what hard thresholds want left. What is set aside for huge pages is no memory for anything else. It is pure.
 func (r *Room) allocatable(capacity v1.ResourceList) v1.ResourceList {
 	result := capacity.DeepCopy()
-	for _, reserved := range []v1.ResourceList{r.KubeReserved, r.SystemReserved, eviction.Reserved(r.parsed, capacity)} {
+	hugePages := resource.Quantity{}
+	for name, quantity := range capacity {
+		if strings.HasPrefix(string(name), v1.ResourceHugePagesPrefix) {
+			hugePages.Add(quantity)
+		}
+	}
+	for _, reserved := range []v1.ResourceList{r.KubeReserved, r.SystemReserved, eviction.Reserved(r.parsed, capacity), {v1.ResourceMemory: hugePages}} {
 		for name, quantity := range reserved {
 			left, has := result[name]
 			if !has {

@@ -51,6 +51,14 @@ func TestAllocatable(t *testing.T) {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}
+	capacity = quantities("cpu", "4", "memory", "4Gi", "hugepages-2Mi", "1Gi", "hugepages-1Gi", "2Gi")
+	room := Room{}
+	if err := room.validate(); err != nil {
+		t.Fatal(err)
+	}
+	if a := room.allocatable(capacity); fmt.Sprint(a.Memory(), " ", a.Name("hugepages-2Mi", "")) != "924Mi 1Gi" {
+		t.Errorf("what is set aside for huge pages is memory too: %v", a)
+	}
 	for _, room := range []Room{{ContainerLogMaxFiles: 1}, {Thresholds: eviction.Thresholds{Hard: map[string]string{"x": "1"}}}, {Images: images.GCPolicy{HighThresholdPercent: 50, LowThresholdPercent: 60}}} {
 		if err := room.validate(); err == nil {
 			t.Errorf("%+v was accepted", room)

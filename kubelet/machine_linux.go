@@ -11,12 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
+
+	"hyperkube/kubelet/cm"
 )
 
 // machineInfo asks the kernel.
 func machineInfo(root string) machine {
 	m := machine{cpus: runtime.NumCPU(), id: readTrimmed("/etc/machine-id"), uuid: readTrimmed("/sys/class/dmi/id/product_uuid"),
-		boot: readTrimmed("/proc/sys/kernel/random/boot_id"), kernel: readTrimmed("/proc/sys/kernel/osrelease"), os: "Linux"}
+		boot: readTrimmed("/proc/sys/kernel/random/boot_id"), kernel: readTrimmed("/proc/sys/kernel/osrelease"), os: "Linux",
+		hugePages: cm.HugePages(cm.SysHugePages)}
 	if m.uuid == "" {
 		m.uuid = m.id
 	}

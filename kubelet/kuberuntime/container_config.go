@@ -10,6 +10,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"hyperkube/kubelet/cm"
 	kubecontainer "hyperkube/kubelet/container"
 	"hyperkube/kubelet/envvars"
 	"hyperkube/kubelet/images"
@@ -58,6 +59,7 @@ func (m *kubeGenericRuntimeManager) generateContainerConfig(ctx context.Context,
 		Linux:       &runtimeapi.LinuxContainerConfig{Resources: containerResources(s.pod, container), SecurityContext: securityContext},
 	}
 	mapMounts(config)
+	config.Linux.Resources.HugepageLimits = hugepageLimits(s.pod, container, m.HugePageSizes)
 	config.Linux.Resources.OomScoreAdj = m.Helper.GetOOMScoreAdjust(s.pod, container)
 	if container.Lifecycle != nil && container.Lifecycle.StopSignal != nil {
 		config.StopSignal = runtimeapi.Signal(runtimeapi.Signal_value["SIGNAL_"+string(*container.Lifecycle.StopSignal)])
@@ -105,6 +107,19 @@ func containerResources(pod *v1.Pod, container *v1.Container) *runtimeapi.LinuxC
 		resources.CpuShares = minShares // its weight is not the whole pod's
 	}
 	return resources
+}
+
+// hugepageLimits are a container's, none where it names none and its pod neither: pages that nobody asked for are others'.
+func hugepageLimits(pod *v1.Pod, container *v1.Container, sizes []int64) []*runtimeapi.HugepageLimit {
+	var list []*runtimeapi.HugepageLimit
+	for _, size := range sizes {
+		limit, own := container.Resources.Limits[cm.HugePageResource(size)]
+		if !own && pod.Spec.Resources != nil {
+			limit = pod.Spec.Resources.Limits[cm.HugePageResource(size)]
+		}
+		list = append(list, &runtimeapi.HugepageLimit{PageSize: cm.HugePageUnit(size), Limit: uint64(limit.Value())})
+	}
+	return list
 }
 
 // linuxResources turns requests and limits into what the kernel knows: the CPU

@@ -58,6 +58,8 @@ type Config struct {
 	Changed func()
 	// SeccompDefault filters the system calls of containers whose pod says nothing about that.
 	SeccompDefault bool
+	// HugePageSizes are those that the machine's kernel knows, in bytes.
+	HugePageSizes []int64
 	// MaxBackOff is the longest wait of a container that crashes again and again; default 5 min.
 	MaxBackOff time.Duration
 }

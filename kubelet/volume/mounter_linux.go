@@ -39,6 +39,16 @@ func (kernelMounter) tmpfs(dir string, size int64) error {
 	return nil
 }
 
+func (kernelMounter) hugetlbfs(dir string, pageSize int64) error {
+	if mounted, err := mountinfo.Mounted(dir); err != nil || mounted {
+		return err
+	}
+	if err := unix.Mount("nodev", dir, "hugetlbfs", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("pagesize=%d", pageSize)); err != nil {
+		return fmt.Errorf("mounting hugetlbfs with pages of %d bytes at %s: %w", pageSize, dir, err)
+	}
+	return nil
+}
+
 // bindBeneath opens root/sub so that the kernel itself refuses to leave root, and
 // mounts the opened file rather than its name: a container that swaps a directory
 // for a symlink after the check changes nothing (CVE-2017-1002101).

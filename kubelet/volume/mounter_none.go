@@ -9,8 +9,9 @@ import (
 // noMounts serves the simulated runtime and systems other than Linux.
 type noMounts struct{}
 
-func (noMounts) tmpfs(string, int64) error { return nil }
-func (noMounts) unmountUnder(string) error { return nil }
+func (noMounts) tmpfs(string, int64) error     { return nil }
+func (noMounts) hugetlbfs(string, int64) error { return nil }
+func (noMounts) unmountUnder(string) error     { return nil }
 
 // bindBeneath resolves instead of mounting. A container that swaps a directory
 // for a symlink in between could win a race; a simulated one runs nothing.
