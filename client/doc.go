@@ -11,7 +11,7 @@
 // another goroutine writes (NewEventBroadcaster); WaitForAPI lets it start before the apiserver does (R17).
 //
 // Beside its work a component sends what it did (Effects), and lets the apiserver hold its
-// loops (FollowGates).
+// loops (FollowGates). What a leader writes goes out only while its Lease holds (WithFence).
 //
 // Invariants: this package knows no component, and starts no goroutine that outlives
 // the call. Every

@@ -28,7 +28,8 @@
 // deployment writes a ReplicaSet, replicaset sees it and writes pods, and neither
 // would notice if the other were a person with kubectl. All knowledge is in the
 // API: a manager that is killed at any instruction and started again goes on where
-// it stopped. Nothing survives a term. To lose the Lease never ends the process.
+// it stopped. Nothing survives a term. To lose the Lease never ends the process. A process that was
+// stopped for longer than its Lease holds writes nothing of what it saw before (client.WithFence).
 //
 // Read first: `controllers/manager.go:Manager.runTerm`,
 // `controllers/table.go:table`, then one controller, best
