@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/klog/v2"
@@ -85,7 +87,7 @@ func (s *Server) withRequest(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(answer, r.WithContext(ctx))
 		took := time.Since(start)
-		figures.end(answer.code, answer.size, took)
+		figures.end(info, answer.code, answer.size, took)
 		s.record.End(info.Flow, answer.code, took)
 		if klog.FromContext(r.Context()).V(3).Enabled() {
 			klog.FromContext(ctx).V(3).Info("Request", "verb", info.Verb, "URI", loggable(r, info), "code", answer.code,
@@ -162,7 +164,7 @@ func (s *Server) withAuthentication(next http.Handler) http.Handler {
 		if !ok {
 			user = nil
 		}
-		s.metrics.judges.authentication(user, err, began)
+		s.metrics.judges.authentication(r, user, err, began)
 		if err != nil || !ok {
 			if err != nil {
 				klog.FromContext(r.Context()).V(2).Info("Unable to authenticate the request", "err", err, "path", r.URL.Path)
@@ -276,14 +278,21 @@ func warningHeader(text string) string {
 	return "299 - " + strconv.Quote(text)
 }
 
-// tlsErrorLog sends net/http's complaints (clients that drop the handshake) to the log, where nobody needs to see them.
-func tlsErrorLog(logger logr.Logger) *log.Logger {
-	return log.New(logWriter{logger}, "", 0)
+// tlsErrorLog sends net/http's complaints (clients that drop the handshake) to the log, where nobody needs to see them, and
+// counts failed handshakes, of which there is no other word.
+func tlsErrorLog(logger logr.Logger, handshakes prometheus.Counter) *log.Logger {
+	return log.New(logWriter{logger, handshakes}, "", 0)
 }
 
-type logWriter struct{ logger logr.Logger }
+type logWriter struct {
+	logger     logr.Logger
+	handshakes prometheus.Counter
+}
 
 func (l logWriter) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("TLS handshake error")) {
+		l.handshakes.Inc()
+	}
 	l.logger.V(3).Info("HTTP server", "message", strings.TrimSpace(string(p)))
 	return len(p), nil
 }

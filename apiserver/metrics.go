@@ -19,6 +19,10 @@ import (
 type metrics struct {
 	requests    *prometheus.CounterVec
 	latency     *prometheus.HistogramVec
+	slis        *prometheus.HistogramVec
+	terminated  *prometheus.CounterVec
+	deprecated  *prometheus.GaugeVec
+	handshakes  prometheus.Counter
 	sizes       *prometheus.HistogramVec
 	inflight    *prometheus.GaugeVec
 	longRunning *prometheus.GaugeVec
@@ -29,8 +33,10 @@ type metrics struct {
 
 	// served are the resources and subresources there are: what else a path says must not make endless labels.
 	served map[servedKey]bool
-	mu     sync.RWMutex
-	known  map[requestKey]*requestFigures
+	// leaving are those of deprecated kinds, with the release that does without them.
+	leaving map[servedKey]string
+	mu      sync.RWMutex
+	known   map[requestKey]*requestFigures
 }
 
 type servedKey struct{ group, version, resource, subresource string }
@@ -43,10 +49,12 @@ type requestKey struct {
 
 // requestFigures are the metrics of all requests of one key, their labels looked up once.
 type requestFigures struct {
-	active         prometheus.Gauge
-	latency, sizes prometheus.Observer // nil: not taken of such requests
-	requests       *prometheus.CounterVec
-	watch          *request.WatchFigures // nil: it is no watch
+	active       prometheus.Gauge
+	latency, sli prometheus.Observer // nil: not taken of such requests
+	sizes        prometheus.Observer // likewise
+	requests     *prometheus.CounterVec
+	terminated   *prometheus.CounterVec
+	watch        *request.WatchFigures // nil: it is no watch
 
 	mu    sync.RWMutex
 	codes map[int]prometheus.Counter
@@ -59,7 +67,8 @@ var (
 )
 
 func newMetrics(registerer prometheus.Registerer, groups []*endpoints.APIGroupVersion) *metrics {
-	m := &metrics{known: map[requestKey]*requestFigures{}, served: servedBy(groups)}
+	m := &metrics{known: map[requestKey]*requestFigures{}}
+	m.served, m.leaving = servedBy(groups)
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return registered(registerer, prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels))
 	}
@@ -73,6 +82,11 @@ func newMetrics(registerer prometheus.Registerer, groups []*endpoints.APIGroupVe
 		append([]string{"code"}, endingLabels...)...)
 	m.latency = histogram("apiserver_request_duration_seconds", "Response latency distribution in seconds for each verb, group, version, resource, subresource, and scope.",
 		[]float64{0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60}, endingLabels...)
+	m.slis = histogram("apiserver_request_sli_duration_seconds", "Response latency without the time that a request waited for its turn, by the labels of requests.",
+		[]float64{0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60}, requestLabels...)
+	m.terminated = counter("apiserver_request_terminations_total", "Number of requests that the apiserver ended to protect itself: no turn in time, or no answer.", append([]string{"code"}, requestLabels...)...)
+	m.deprecated = gauge("apiserver_requested_deprecated_apis", "1 for each deprecated resource that has been asked for, with the release that removes it.", "group", "version", "resource", "subresource", "removed_release")
+	m.handshakes = counter("apiserver_tls_handshake_errors_total", "Number of connections whose TLS handshake failed.").WithLabelValues()
 	m.sizes = histogram("apiserver_response_sizes", "How large the answers of reads are, in bytes.", prometheus.ExponentialBuckets(1000, 10, 7), requestLabels...)
 	m.inflight = gauge("apiserver_current_inflight_requests", "Number of requests under way, of those that end by themselves.", "request_kind")
 	m.longRunning = gauge("apiserver_longrunning_requests", "Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, and scope.", requestLabels...)
@@ -96,13 +110,16 @@ func registered[T prometheus.Collector](registerer prometheus.Registerer, c T) T
 	return c
 }
 
-// servedBy are all resources and subresources of the groups.
-func servedBy(groups []*endpoints.APIGroupVersion) map[servedKey]bool {
-	served := map[servedKey]bool{}
+// servedBy are all resources and subresources of the groups, and those among them that are to go.
+func servedBy(groups []*endpoints.APIGroupVersion) (served map[servedKey]bool, leaving map[servedKey]string) {
+	served, leaving = map[servedKey]bool{}, map[servedKey]string{}
 	for _, group := range groups {
 		for _, scope := range group.Scopes {
 			key := servedKey{group.GroupVersion.Group, group.GroupVersion.Version, scope.Resource.Name, ""}
 			served[key] = true
+			if removed, ok := endpoints.Deprecated(scope.Resource.New(), scope.Resource.Kind); ok {
+				leaving[key] = removed
+			}
 			for name := range scope.Resource.Subresources {
 				key.subresource = name
 				served[key] = true
@@ -111,7 +128,7 @@ func servedBy(groups []*endpoints.APIGroupVersion) map[servedKey]bool {
 			served[key] = scope.Resource.StatusStrategy != nil
 		}
 	}
-	return served
+	return served, leaving
 }
 
 // begin counts a request in; end counts it out.
@@ -151,7 +168,7 @@ func (m *metrics) of(key requestKey) *requestFigures {
 		f.active = m.longRunning.WithLabelValues(labels...)
 	} else {
 		f.active = m.inflight.WithLabelValues(requestKind(key.verb))
-		f.latency = m.latency.WithLabelValues(append(labels, key.dryRun)...)
+		f.latency, f.sli = m.latency.WithLabelValues(append(labels, key.dryRun)...), m.slis.WithLabelValues(labels...)
 	}
 	if key.verb == "GET" || key.verb == "LIST" {
 		f.sizes = m.sizes.WithLabelValues(labels...)
@@ -167,11 +184,16 @@ func (m *metrics) of(key requestKey) *requestFigures {
 		curried[name] = labels[i]
 	}
 	f.requests = m.requests.MustCurryWith(curried)
+	delete(curried, "dry_run")
+	f.terminated = m.terminated.MustCurryWith(curried)
+	if removed, ok := m.leaving[servedKey{key.group, key.version, key.resource, ""}]; ok {
+		m.deprecated.WithLabelValues(key.group, key.version, key.resource, key.subresource, removed).Set(1)
+	}
 	m.known[key] = f
 	return f
 }
 
-func (f *requestFigures) end(code, size int, took time.Duration) {
+func (f *requestFigures) end(info *request.Info, code, size int, took time.Duration) {
 	f.active.Dec()
 	if code == 0 {
 		code = http.StatusOK
@@ -188,6 +210,10 @@ func (f *requestFigures) end(code, size int, took time.Duration) {
 	counter.Inc()
 	if f.latency != nil {
 		f.latency.Observe(took.Seconds())
+		f.sli.Observe((took - info.Waited).Seconds())
+	}
+	if info.Terminated {
+		f.terminated.WithLabelValues(strconv.Itoa(code)).Inc()
 	}
 	if f.sizes != nil {
 		f.sizes.Observe(float64(size))

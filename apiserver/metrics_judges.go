@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +28,7 @@ type judgeMetrics struct {
 	auditLevels            *prometheus.CounterVec
 
 	// Of what happens in every request, the labels are looked up once.
+	certificates           prometheus.Observer
 	authenticated, refused judged
 	allowed, denied        judged
 }
@@ -61,12 +63,16 @@ func newJudgeMetrics(counter newCounter, gauge newGauge, histogram newHistogram)
 		steps:              histogram("apiserver_admission_step_admission_duration_seconds", "How long all admission plugins took, by operation, kind of step, and whether they refused.", admissionBuckets, "operation", "rejected", "type"),
 		health:             gauge("kubernetes_healthcheck", "The last result of a health check: 1 if it passed.", "name", "type"),
 		healthTotal:        counter("kubernetes_healthchecks_total", "Results of health checks.", "name", "status", "type"),
-		auditEvents:        counter("apiserver_audit_event_total", "Audit events written."),
-		auditErrors:        counter("apiserver_audit_error_total", "Audit events that could not be written.", "plugin"),
-		auditLevels:        counter("apiserver_audit_level_total", "Requests by the level that the audit policy asks for.", "level"),
+		certificates: histogram("apiserver_client_certificate_expiration_seconds", "Remaining life of the certificate by which a request was authenticated.",
+			[]float64{0, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 345600, 604800, 2592000, 7776000, 15552000, 31104000}).WithLabelValues(),
+		auditEvents: counter("apiserver_audit_event_total", "Audit events written."),
+		auditErrors: counter("apiserver_audit_error_total", "Audit events that could not be written.", "plugin"),
+		auditLevels: counter("apiserver_audit_level_total", "Requests by the level that the audit policy asks for.", "level"),
 	}
 	// Without a log every request has this level; the count exists, as upstream's does, from the start.
 	j.auditEvents.WithLabelValues()
+	// Nobody is refused because of a log that cannot be written: it stays 0.
+	counter("apiserver_audit_requests_rejected_total", "Requests refused because their audit event could not be written.").WithLabelValues()
 	of := func(count *prometheus.CounterVec, took *prometheus.HistogramVec, result string) judged {
 		return judged{count.WithLabelValues(result), took.WithLabelValues(result)}
 	}
@@ -75,8 +81,11 @@ func newJudgeMetrics(counter newCounter, gauge newGauge, histogram newHistogram)
 	return j
 }
 
-// authentication notes how one ended.
-func (j *judgeMetrics) authentication(user *request.User, err error, began time.Time) {
+// authentication notes how one ended, and for how long a certificate that was shown is still good.
+func (j *judgeMetrics) authentication(r *http.Request, user *request.User, err error, began time.Time) {
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		j.certificates.Observe(r.TLS.PeerCertificates[0].NotAfter.Sub(began).Seconds())
+	}
 	switch {
 	case err != nil:
 		j.authentications.WithLabelValues("error").Inc()

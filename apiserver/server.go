@@ -307,7 +307,7 @@ func (s *Server) Run(ctx context.Context) error {
 	server := &http.Server{
 		Handler: s.handler, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 90 * time.Second,
 		BaseContext: func(net.Listener) context.Context { return klog.NewContext(context.Background(), logger) },
-		ErrorLog:    tlsErrorLog(logger), TLSNextProto: nil,
+		ErrorLog:    tlsErrorLog(logger, s.metrics.handshakes), TLSNextProto: nil,
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1000},
 	}
 	served := make(chan error, 1)

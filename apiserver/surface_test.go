@@ -3,18 +3,23 @@ package apiserver_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	v1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -56,6 +61,16 @@ func use(t *testing.T, cluster *integration.Cluster) {
 	}
 	if _, err := cluster.Client.CoreV1().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx); err != nil {
 		t.Fatal(err)
+	}
+	// Who has no time left is sent away, unless the answer is there first.
+	for deadline := time.Now().Add(time.Minute); ; {
+		_, err := cluster.Client.CoreV1().RESTClient().Get().AbsPath("/api/v1/endpoints").Param("timeout", "1ns").DoRaw(ctx)
+		if apierrors.IsTimeout(err) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no request was out of time: %v", err)
+		}
 	}
 	for _, path := range []string{"/api/v1/nosuch", "/apis/no.such/v1/things"} { // no label may come of it
 		_, _ = cluster.Client.CoreV1().RESTClient().Get().AbsPath(path).DoRaw(ctx)
@@ -108,6 +123,41 @@ func TestMetrics(t *testing.T) {
 		name, labels, _ := strings.Cut(lines.Text(), " ")
 		if have, ok := got[name]; !ok || have != labels {
 			t.Errorf("%s: labels %q (there: %t), want %q", name, have, ok, labels)
+		}
+	}
+}
+
+// What the server ends to protect itself is counted, and so is what it cannot begin.
+func TestFailuresAreCounted(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	cluster := integration.Start(t, func(c *apiserver.Config) { c.Metrics = registry })
+	use(t, cluster)
+	if conn, err := tls.Dial("tcp", strings.TrimPrefix(cluster.Config.Host, "https://"), &tls.Config{RootCAs: x509.NewCertPool()}); err == nil {
+		conn.Close()
+		t.Fatal("a certificate that nobody signed was believed")
+	}
+	want := map[string]func(sum float64) bool{
+		"apiserver_tls_handshake_errors_total": func(sum float64) bool { return sum >= 1 }, // the server may hear of it late
+		"apiserver_request_terminations_total": func(sum float64) bool { return sum >= 1 },
+		"apiserver_requested_deprecated_apis":  func(sum float64) bool { return sum == 1 }, // v1 endpoints
+		"apiserver_storage_size_bytes":         func(sum float64) bool { return sum > 4096 },
+	}
+	for deadline := time.Now().Add(time.Minute); len(want) > 0; time.Sleep(10 * time.Millisecond) {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			sum := 0.0
+			for _, metric := range family.Metric {
+				sum += metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
+			}
+			if holds := want[family.GetName()]; holds != nil && holds(sum) {
+				delete(want, family.GetName())
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not counted, or not so: %v", slices.Collect(maps.Keys(want)))
 		}
 	}
 }

@@ -7,6 +7,24 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
+// Deprecated says whether a kind is on its way out, and in which release ("1.40") it is gone, if that is known.
+func Deprecated(obj runtime.Object, kind schema.GroupVersionKind) (removed string, deprecated bool) {
+	if deprecation(obj, kind) == "" {
+		return "", false
+	}
+	if major, minor := removal(obj); major != 0 || minor != 0 {
+		removed = fmt.Sprintf("%d.%d", major, minor)
+	}
+	return removed, true
+}
+
+func removal(obj runtime.Object) (major, minor int) {
+	if removed, ok := obj.(interface{ APILifecycleRemoved() (major, minor int) }); ok {
+		return removed.APILifecycleRemoved()
+	}
+	return 0, 0
+}
+
 // deprecation is what each answer about a kind on its way out warns of, whatever the verb; "" for all others. The
 // types of k8s.io/api know of themselves since when, and what to use instead:
 //
@@ -23,10 +41,8 @@ func deprecation(obj runtime.Object, kind schema.GroupVersionKind) string {
 		return ""
 	}
 	text := fmt.Sprintf("%s %s is deprecated in v%d.%d+", kind.GroupVersion(), kind.Kind, major, minor)
-	if removed, ok := obj.(interface{ APILifecycleRemoved() (major, minor int) }); ok {
-		if major, minor := removed.APILifecycleRemoved(); major != 0 || minor != 0 {
-			text += fmt.Sprintf(", unavailable in v%d.%d+", major, minor)
-		}
+	if major, minor := removal(obj); major != 0 || minor != 0 {
+		text += fmt.Sprintf(", unavailable in v%d.%d+", major, minor)
 	}
 	if replaced, ok := obj.(interface {
 		APILifecycleReplacement() schema.GroupVersionKind

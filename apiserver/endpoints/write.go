@@ -83,6 +83,9 @@ func WriteBody(w http.ResponseWriter, r *http.Request, contentType string, data 
 // WriteError answers with a Status that says what is wrong.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf(err)
+	if info := request.InfoFrom(r.Context()); info != nil && status.Reason == metav1.StatusReasonTimeout && stderrors.Is(r.Context().Err(), context.DeadlineExceeded) {
+		info.Terminated = true
+	}
 	request.FlowFrom(r.Context()).Refused(reasonOf(status))
 	f, negotiationErr := negotiate(r, "Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 	if negotiationErr != nil {

@@ -139,6 +139,7 @@ func (c *Controller) Handler(next http.Handler) http.Handler {
 		began := c.config.Clock.Now()
 		done, refused := level.queues.wait(r.Context(), a)
 		seated := c.config.Clock.Now()
+		info.Waited, info.Terminated = seated.Sub(began), refused != ""
 		if refused != "" {
 			figures.rejected.WithLabelValues(refused).Inc()
 			figures.refusedAfter.Observe(seated.Sub(began).Seconds())

@@ -53,6 +53,10 @@ type Info struct {
 	Started func()
 	// Figures counts what a watch sends; nil: nobody does.
 	Figures *WatchFigures
+	// Waited is for how long the request had no seat.
+	Waited time.Duration
+	// Terminated: the server ended it to protect itself, as there was no seat or no time left.
+	Terminated bool
 }
 
 // WatchFigures are the metrics of one kind of watch.

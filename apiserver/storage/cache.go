@@ -208,7 +208,8 @@ func (c *cache) applyLocked(revision int64, changes []change) {
 		for _, bucket := range c.bucketsOf(e) {
 			for w := range c.watchers[bucket] {
 				if strings.HasPrefix(e.object.Key, w.prefix) && !w.enqueue(e, c.maxPending) {
-					c.resource.hub.metrics.cut.WithLabelValues(c.resource.config.Prefix).Inc()
+					of := c.resource.config.Resource
+					c.resource.hub.metrics.cut.WithLabelValues(of.Group, of.Resource).Inc()
 					c.removeWatcher(w)
 				}
 			}

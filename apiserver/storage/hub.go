@@ -306,7 +306,9 @@ func (h *Hub) dispatchRevision(ctx context.Context, revision int64, events []*cl
 		changes[r] = append(changes[r], r.decodeEvent(ctx, e))
 	}
 	for _, r := range order {
-		h.metrics.events.WithLabelValues(r.config.Prefix).Add(float64(len(changes[r])))
+		of, n := r.config.Resource, float64(len(changes[r]))
+		h.metrics.events.WithLabelValues(of.Group, of.Resource).Add(n)
+		h.metrics.received.WithLabelValues(of.Group, of.Resource).Add(n)
 		r.cache.apply(revision, changes[r])
 	}
 }
@@ -415,7 +417,7 @@ func (h *Hub) fetchRevision(ctx context.Context) (int64, error) {
 	answered := h.metrics.figuresOf("revision", schema.GroupResource{}).ask()
 	seen := h.revisions.now()
 	response, err := h.etcd().Get(ctx, h.config.Prefix, clientv3.WithCountOnly())
-	answered()
+	answered(err)
 	if err != nil {
 		return 0, fmt.Errorf("asking etcd for its revision: %w", h.withHint(err))
 	}

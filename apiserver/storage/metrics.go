@@ -12,8 +12,10 @@ import (
 type metrics struct {
 	requests *prometheus.CounterVec   // by operation, group and resource
 	duration *prometheus.HistogramVec // the same
-	events   *prometheus.CounterVec   // by resource
-	cut      *prometheus.CounterVec   // by resource
+	failed   *prometheus.CounterVec   // the same
+	events   *prometheus.CounterVec   // by group and resource
+	received *prometheus.CounterVec   // the same figures under the name that replaces it
+	cut      *prometheus.CounterVec   // by group and resource
 
 	// objects are counted when somebody asks, and so is the room they take in etcd.
 	hub                    *Hub
@@ -30,16 +32,18 @@ func newMetrics(registry prometheus.Registerer, hub *Hub) *metrics {
 			Name: "etcd_request_duration_seconds", Help: "How long etcd took to answer, by operation, group and resource.",
 			Buckets: []float64{0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60},
 		}, etcdLabels),
-		events: counter("apiserver_watch_cache_events_received_total", "Changes received from etcd by resource.", "resource"),
-		cut:    counter("apiserver_terminated_watchers_total", "Watchers cut because they were too slow, by resource.", "resource"),
-		hub:    hub, objects: prometheus.NewDesc("apiserver_storage_objects", "Stored objects by resource.", []string{"resource"}, nil),
+		events:   counter("apiserver_watch_cache_events_received_total", "Changes received from etcd by group and resource.", resourceLabels...),
+		received: counter("apiserver_storage_events_received_total", "Changes received from etcd by group and resource.", resourceLabels...),
+		failed:   counter("etcd_request_errors_total", "Requests that etcd did not answer, by operation, group and resource.", etcdLabels...),
+		cut:      counter("apiserver_terminated_watchers_total", "Watchers cut because they were too slow, by group and resource.", resourceLabels...),
+		hub:      hub, objects: prometheus.NewDesc("apiserver_storage_objects", "Stored objects by resource.", []string{"resource"}, nil),
 		byGroup: prometheus.NewDesc("apiserver_resource_objects", "Stored objects by group and resource.", []string{"group", "resource"}, nil),
 		size:    prometheus.NewDesc("apiserver_storage_size_bytes", "Size of etcd's database file, free pages and all, by etcd.", []string{"storage_cluster_id"}, nil),
 	}
 	if registry == nil {
 		return m
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.events, m.cut, m} {
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.failed, m.events, m.received, m.cut, m} {
 		// A server that is started again in the same process brings new collectors of the same names.
 		if registered, ok := registry.Register(c).(prometheus.AlreadyRegisteredError); ok {
 			registry.Unregister(registered.ExistingCollector)
@@ -49,7 +53,10 @@ func newMetrics(registry prometheus.Registerer, hub *Hub) *metrics {
 	return m
 }
 
-var etcdLabels = []string{"operation", "group", "resource"}
+var (
+	resourceLabels = []string{"group", "resource"}
+	etcdLabels     = []string{"operation", "group", "resource"}
+)
 
 // operations are what is asked of etcd for a resource.
 var operations = []string{"create", "update", "get", "list"}
@@ -58,17 +65,25 @@ var operations = []string{"create", "update", "get", "list"}
 type etcdFigures struct {
 	requests prometheus.Counter
 	duration prometheus.Observer
+	failed   func()
 }
 
 func (m *metrics) figuresOf(operation string, of schema.GroupResource) etcdFigures {
-	return etcdFigures{m.requests.WithLabelValues(operation, of.Group, of.Resource), m.duration.WithLabelValues(operation, of.Group, of.Resource)}
+	labels := []string{operation, of.Group, of.Resource}
+	failed := func() { m.failed.WithLabelValues(labels...).Inc() } // what never happens is no series
+	return etcdFigures{m.requests.WithLabelValues(labels...), m.duration.WithLabelValues(labels...), failed}
 }
 
-// ask counts a request to etcd; the function it returns, called at the answer, measures it.
-func (f etcdFigures) ask() (answered func()) {
+// ask counts a request to etcd; the function it returns, called with what came of it, measures it.
+func (f etcdFigures) ask() (answered func(error)) {
 	f.requests.Inc()
 	began := time.Now()
-	return func() { f.duration.Observe(time.Since(began).Seconds()) }
+	return func(err error) {
+		f.duration.Observe(time.Since(began).Seconds())
+		if err != nil {
+			f.failed()
+		}
+	}
 }
 
 // Describe implements prometheus.Collector.

@@ -30,7 +30,7 @@ func (r *resource) Create(ctx context.Context, key string, obj runtime.Object, t
 	answered := r.figures["create"].ask()
 	began := time.Now()
 	response, err := r.hub.etcd().Txn(ctx).If(created).Then(put(r.prefix+key, data, options)).Commit()
-	answered()
+	answered(err)
 	if err != nil || !response.Succeeded {
 		r.writes.abandon(w)
 		if err == nil {
@@ -191,7 +191,7 @@ func (r *resource) commit(ctx context.Context, current *Object, ops []clientv3.O
 	unchanged := clientv3.Compare(clientv3.ModRevision(key), "=", current.ResourceVersion)
 	answered := r.figures["update"].ask()
 	response, err := r.hub.etcd().Txn(ctx).If(unchanged).Then(ops...).Else(clientv3.OpGet(key)).Commit()
-	answered()
+	answered(err)
 	if err == nil && response.Succeeded {
 		return response.Header.Revision, nil, nil
 	}
@@ -232,7 +232,7 @@ func (p *Preconditions) check(o *Object) error {
 func (r *resource) getEtcd(ctx context.Context, key string) (*Object, error) {
 	answered := r.figures["get"].ask()
 	response, err := r.hub.etcd().Get(ctx, r.prefix+key)
-	answered()
+	answered(err)
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +251,7 @@ func (r *resource) listEtcd(ctx context.Context, prefix string, revision int64) 
 	for {
 		answered := r.figures["list"].ask()
 		response, err := r.hub.etcd().Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(page), clientv3.WithRev(revision))
-		answered()
+		answered(err)
 		if err != nil {
 			return nil, 0, err
 		}

@@ -214,7 +214,7 @@ func cutWatchers(t *testing.T, cluster *Cluster) int {
 	}
 	n := 0
 	for line := range strings.Lines(string(data)) {
-		if _, err := fmt.Sscanf(line, `apiserver_terminated_watchers_total{resource="configmaps"} %d`, &n); err == nil {
+		if _, err := fmt.Sscanf(line, `apiserver_terminated_watchers_total{group="",resource="configmaps"} %d`, &n); err == nil {
 			return n
 		}
 	}
