@@ -92,12 +92,14 @@ func (c *Config) validate() error {
 	if c.NodeName == "" {
 		return errors.New("the node's name is missing")
 	}
-	for name, cidr := range map[string]string{"pod CIDR": c.PodCIDR, "cluster CIDR": c.ClusterCIDR} {
-		if cidr == "" {
+	for name, cidrs := range map[string]string{"pod CIDR": c.PodCIDR, "cluster CIDR": c.ClusterCIDR} {
+		if cidrs == "" {
 			continue
 		}
-		if _, err := netip.ParsePrefix(cidr); err != nil {
-			return fmt.Errorf("%s %q is not a network such as 10.244.0.0/24", name, cidr)
+		for _, cidr := range strings.Split(cidrs, ",") {
+			if _, err := netip.ParsePrefix(cidr); err != nil {
+				return fmt.Errorf("%s %q is not a network such as 10.244.0.0/24", name, cidr)
+			}
 		}
 	}
 	if len(c.Bridge) > 15 {

@@ -99,12 +99,22 @@ func (c *CRI) makeSandbox(ctx context.Context, s *sandbox) error {
 	s.rec.ParentPid = pid
 	// Step 5
 	if !hostNetwork(s.rec.Config) {
-		if s.rec.IPs, err = c.network.Add(ctx, s.pod()); err != nil {
+		if err := c.connect(ctx, s); err != nil {
 			return fmt.Errorf("network: %w", err)
 		}
 	}
 	// Step 6
 	return s.update(func(r *sandboxRecord) { r.Phase = ready })
+}
+
+// connect gives the pod its interface, addresses, and the bandwidth that its annotations leave it.
+func (c *CRI) connect(ctx context.Context, s *sandbox) (err error) {
+	pod := s.pod()
+	if pod.Bandwidth, err = network.ParseBandwidth(s.rec.Config.GetAnnotations()); err != nil {
+		return err
+	}
+	s.rec.IPs, err = c.network.Add(ctx, pod)
+	return err
 }
 
 // parentCgroup is where the pod's parent process lives: beside its containers,

@@ -19,9 +19,9 @@ func (c *CRI) Version(context.Context, *runtimeapi.VersionRequest) (*runtimeapi.
 }
 
 // Status says whether pods can be run, and if not, why.
-func (c *CRI) Status(_ context.Context, req *runtimeapi.StatusRequest) (*runtimeapi.StatusResponse, error) {
+func (c *CRI) Status(ctx context.Context, req *runtimeapi.StatusRequest) (*runtimeapi.StatusResponse, error) {
 	network := &runtimeapi.RuntimeCondition{Type: runtimeapi.NetworkReady, Status: true}
-	if err := c.network.Ready(); err != nil {
+	if err := c.network.Ready(ctx); err != nil {
 		network.Status, network.Reason, network.Message = false, "NetworkPluginNotReady", err.Error()
 	}
 	resp := &runtimeapi.StatusResponse{

@@ -9,10 +9,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
-	"syscall"
 
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
@@ -22,13 +21,31 @@ import (
 
 // bridgeConf is the configuration of the bridge plugin.
 type bridgeConf struct {
-	Type        string `json:"type"`
-	Bridge      string `json:"bridge"`      // name of the bridge
-	Subnet      string `json:"subnet"`      // the node's pod CIDR; its first address is the gateway's
-	ClusterCIDR string `json:"clusterCIDR"` // traffic to it is not masqueraded
-	DataDir     string `json:"dataDir"`     // given addresses
-	ID          string `json:"id"`          // ends the names of our iptables chains
-	MTU         int    `json:"mtu,omitempty"`
+	Type    string   `json:"type"`
+	Bridge  string   `json:"bridge"`  // name of the bridge
+	Subnets []subnet `json:"subnets"` // one, or two of different families; the first is the pods' main one
+	DataDir string   `json:"dataDir"` // given addresses
+	ID      string   `json:"id"`      // ends the names of our iptables chains
+	MTU     int      `json:"mtu,omitempty"`
+}
+
+// subnet is the node's share of the pods' addresses in one family.
+type subnet struct {
+	CIDR    netip.Prefix `json:"cidr"`    // its first address is the gateway's
+	Cluster netip.Prefix `json:"cluster"` // all pods'; traffic to it is not masqueraded
+}
+
+func (s subnet) gateway() netip.Addr { return gatewayOf(s.CIDR) }
+func (s subnet) six() bool           { return s.CIDR.Addr().Is6() }
+
+// host is one address of the subnet, with the length of its prefix.
+func (s subnet) host(ip netip.Addr) *net.IPNet {
+	return &net.IPNet{IP: ip.AsSlice(), Mask: net.CIDRMask(s.CIDR.Bits(), ip.BitLen())}
+}
+
+// alone is an address as a network of its own.
+func alone(ip netip.Addr) *net.IPNet {
+	return &net.IPNet{IP: ip.AsSlice(), Mask: net.CIDRMask(ip.BitLen(), ip.BitLen())}
 }
 
 // bridge is the plugin that connects a pod by a pair of virtual links to a
@@ -46,28 +63,29 @@ type bridge struct{}
 
 // add performs ADD:
 //
-//	Step 1: an address for the pod.
-//	Step 2: the bridge, with the gateway's address, and the node's rules; once.
+//	Step 1: an address for the pod, in each family.
+//	Step 2: the bridge, with the gateways' addresses, and the node's rules; once.
 //	Step 3: the pair of links, one end in the pod.
-//	Step 4: inside the pod: address and routes.
+//	Step 4: inside the pod: addresses and routes.
 func (bridge) add(ctx context.Context, args *pluginArgs) (*current.Result, error) {
-	conf, subnet, err := parseBridgeConf(args)
+	conf, err := parseBridgeConf(args)
 	if err != nil {
 		return nil, err
 	}
 	// Step 1
-	pool := &addresses{dir: conf.DataDir, subnet: subnet}
-	ip, err := pool.allocate(args.ContainerID)
+	ips, err := allocateAll(conf, args.ContainerID)
 	if err != nil {
 		return nil, err
 	}
 	// Step 2
-	br, err := ensureBridge(conf, subnet)
+	br, err := ensureBridge(conf)
 	if err != nil {
 		return nil, fmt.Errorf("bridge %s: %w", conf.Bridge, err)
 	}
-	if err := ensureMasquerade(ctx, conf, subnet); err != nil {
-		return nil, err
+	for _, subnet := range conf.Subnets {
+		if err := ensureMasquerade(ctx, conf, subnet); err != nil {
+			return nil, err
+		}
 	}
 	// Step 3
 	ns, err := netns.GetFromPath(args.NetNS)
@@ -80,27 +98,43 @@ func (bridge) add(ctx context.Context, args *pluginArgs) (*current.Result, error
 		return nil, fmt.Errorf("link %s: %w", port, err)
 	}
 	// Step 4
-	address := &net.IPNet{IP: ip.AsSlice(), Mask: net.CIDRMask(subnet.Bits(), 32)}
-	gateway := net.IP(gatewayOf(subnet).AsSlice())
-	mac, err := configurePod(ns, args.IfName, address, gateway)
+	mac, err := configurePod(ns, args.IfName, conf.Subnets, ips)
 	if err != nil {
 		return nil, fmt.Errorf("interface %s of the pod: %w", args.IfName, err)
 	}
-	zero := 1
-	return &current.Result{
+	result := &current.Result{
 		CNIVersion: current.ImplementedSpecVersion,
 		Interfaces: []*current.Interface{{Name: port}, {Name: args.IfName, Mac: mac, Sandbox: args.NetNS}},
-		IPs:        []*current.IPConfig{{Interface: &zero, Address: *address, Gateway: gateway}},
-	}, nil
+	}
+	inPod := 1
+	for i, subnet := range conf.Subnets {
+		result.IPs = append(result.IPs, &current.IPConfig{Interface: &inPod, Address: *subnet.host(ips[i]), Gateway: subnet.gateway().AsSlice()})
+	}
+	return result, nil
 }
 
-func parseBridgeConf(args *pluginArgs) (*bridgeConf, netip.Prefix, error) {
+func parseBridgeConf(args *pluginArgs) (*bridgeConf, error) {
 	conf := &bridgeConf{}
 	if err := json.Unmarshal(args.Conf, conf); err != nil {
-		return nil, netip.Prefix{}, err
+		return nil, err
 	}
-	subnet, err := netip.ParsePrefix(conf.Subnet)
-	return conf, subnet, err
+	if args.Command == "ADD" && len(conf.Subnets) == 0 {
+		return nil, errors.New(`the configuration names no "subnets"`)
+	}
+	return conf, nil
+}
+
+// allocateAll gives an owner an address of each subnet. What it had been given when one is missing, DEL gives back.
+func allocateAll(conf *bridgeConf, owner string) ([]netip.Addr, error) {
+	var ips []netip.Addr
+	for _, subnet := range conf.Subnets {
+		ip, err := (&addresses{dir: conf.DataDir, subnet: subnet.CIDR}).allocate(owner)
+		if err != nil {
+			return nil, err
+		}
+		ips = append(ips, ip)
+	}
+	return ips, nil
 }
 
 // gatewayOf is the first address of a subnet.
@@ -112,53 +146,83 @@ func portName(containerID string) string {
 }
 
 // ensureBridge makes the bridge, unless it is there as it should be.
-func ensureBridge(conf *bridgeConf, subnet netip.Prefix) (netlink.Link, error) {
+func ensureBridge(conf *bridgeConf) (netlink.Link, error) {
 	link, err := netlink.LinkByName(conf.Bridge)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
-		attrs := netlink.NewLinkAttrs()
-		attrs.Name, attrs.MTU = conf.Bridge, conf.MTU
-		// Without an address of its own, a bridge takes its lowest port's, and changes it as pods come and go.
-		sum := sha256.Sum256([]byte(conf.Bridge + conf.Subnet))
-		attrs.HardwareAddr = net.HardwareAddr{0x02, sum[0], sum[1], sum[2], sum[3], sum[4]}
-		if err = refuseSecondGateway(conf, gatewayOf(subnet)); err != nil {
-			return nil, err
-		}
-		if err = netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err == nil || errors.Is(err, unix.EEXIST) {
-			link, err = netlink.LinkByName(conf.Bridge)
-		}
-		if err == nil { // who finds the bridge one day should know whose it was
-			err = netlink.LinkSetAlias(link, aliasPrefix+conf.DataDir)
-		}
+		link, err = makeBridge(conf)
 	}
 	if err != nil {
 		return nil, err
-	}
-	gateway := &netlink.Addr{IPNet: &net.IPNet{IP: gatewayOf(subnet).AsSlice(), Mask: net.CIDRMask(subnet.Bits(), 32)}}
-	have, err := netlink.AddrList(link, netlink.FAMILY_V4)
-	if err != nil {
-		return nil, err
-	}
-	there := false
-	for _, a := range have {
-		if a.IPNet.String() == gateway.IPNet.String() {
-			there = true
-		} else if err := netlink.AddrDel(link, &a); err != nil { // of a former pod CIDR
-			return nil, err
-		}
-	}
-	if !there {
-		if err := netlink.AddrAdd(link, gateway); err != nil && !errors.Is(err, unix.EEXIST) {
-			return nil, err
-		}
-	}
-	if link.Attrs().Flags&net.FlagUp == 0 {
-		if err := netlink.LinkSetUp(link); err != nil {
-			return nil, err
-		}
 	}
 	// route_localnet lets 127.0.0.1:hostPort reach a pod; redirects would tell pods a way that is closed.
 	conf4 := "/proc/sys/net/ipv4/conf/" + conf.Bridge + "/"
-	return link, setSysctls([][2]string{{"/proc/sys/net/ipv4/ip_forward", "1"}, {conf4 + "route_localnet", "1"}, {conf4 + "send_redirects", "0"}})
+	err = setSysctls([][2]string{{"/proc/sys/net/ipv4/ip_forward", "1"}, {conf4 + "route_localnet", "1"}, {conf4 + "send_redirects", "0"}})
+	if err == nil && slices.ContainsFunc(conf.Subnets, subnet.six) {
+		conf6 := "/proc/sys/net/ipv6/conf/"
+		err = setSysctls([][2]string{{conf6 + conf.Bridge + "/disable_ipv6", "0"}, {conf6 + conf.Bridge + "/accept_dad", "0"}, {conf6 + "all/forwarding", "1"}})
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := setGateways(link, conf.Subnets); err != nil {
+		return nil, err
+	}
+	if link.Attrs().Flags&net.FlagUp == 0 {
+		err = netlink.LinkSetUp(link)
+	}
+	return link, err
+}
+
+func makeBridge(conf *bridgeConf) (netlink.Link, error) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU = conf.Bridge, conf.MTU
+	// Without an address of its own, a bridge takes its lowest port's, and changes it as pods come and go.
+	sum := sha256.Sum256([]byte(conf.Bridge + conf.Subnets[0].CIDR.String()))
+	attrs.HardwareAddr = net.HardwareAddr{0x02, sum[0], sum[1], sum[2], sum[3], sum[4]}
+	for _, subnet := range conf.Subnets {
+		if err := refuseSecondGateway(conf, subnet.gateway()); err != nil {
+			return nil, err
+		}
+	}
+	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, err
+	}
+	link, err := netlink.LinkByName(conf.Bridge)
+	if err == nil { // who finds the bridge one day should know whose it was
+		err = netlink.LinkSetAlias(link, aliasPrefix+conf.DataDir)
+	}
+	return link, err
+}
+
+// setGateways gives the bridge the gateways' addresses, and no other but the kernel's own.
+func setGateways(link netlink.Link, subnets []subnet) error {
+	have, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+	if err != nil {
+		return err
+	}
+	there := map[string]bool{}
+	for _, a := range have {
+		there[a.IPNet.String()] = true
+		wanted := slices.ContainsFunc(subnets, func(s subnet) bool { return s.host(s.gateway()).String() == a.IPNet.String() })
+		if !wanted && !a.IP.IsLinkLocalUnicast() { // of a former pod CIDR
+			if err := netlink.AddrDel(link, &a); err != nil {
+				return err
+			}
+		}
+	}
+	for _, s := range subnets {
+		gateway := &netlink.Addr{IPNet: s.host(s.gateway())}
+		if s.six() {
+			gateway.Flags = unix.IFA_F_NODAD // the first pod need not wait a second until the kernel believes that it is ours
+		}
+		if there[gateway.IPNet.String()] {
+			continue
+		}
+		if err := netlink.AddrAdd(link, gateway); err != nil && !errors.Is(err, unix.EEXIST) {
+			return err
+		}
+	}
+	return nil
 }
 
 // aliasPrefix stands in a bridge's alias before the directory of its given addresses.
@@ -168,7 +232,7 @@ const aliasPrefix = "hyperkube "
 // two of them the kernel would send packets for our pods to the other one, where
 // nobody answers: the bridge of a cri that was stopped alone, in another data directory.
 func refuseSecondGateway(conf *bridgeConf, gateway netip.Addr) error {
-	addresses, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return err
 	}
@@ -233,8 +297,13 @@ func plug(br netlink.Link, ns netns.NsHandle, port, ifName string) error {
 
 // bridgeNetfilter reports whether iptables sees what bridges switch in this network namespace.
 func bridgeNetfilter() bool {
-	value, err := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-iptables")
-	return err == nil && strings.TrimSpace(string(value)) == "1"
+	for _, name := range []string{"bridge-nf-call-iptables", "bridge-nf-call-ip6tables"} {
+		value, err := os.ReadFile("/proc/sys/net/bridge/" + name)
+		if err == nil && strings.TrimSpace(string(value)) == "1" {
+			return true
+		}
+	}
+	return false
 }
 
 // isolatePorts sets all ports of a bridge alike: the module may have been loaded
@@ -256,14 +325,19 @@ func isolatePorts(br netlink.Link, isolated bool) error {
 	return nil
 }
 
-// configurePod gives the pod's interface its address, and one way out: over the
-// gateway. The address brings no route to its subnet along, since the other
-// pods there are reached over the gateway too.
-func configurePod(ns netns.NsHandle, ifName string, address *net.IPNet, gateway net.IP) (mac string, err error) {
-	err = inNamespace(ns, func() error {
-		return setSysctls([][2]string{{"/proc/sys/net/ipv4/conf/all/accept_redirects", "0"}, {"/proc/sys/net/ipv4/conf/" + ifName + "/accept_redirects", "0"}})
-	})
-	if err != nil {
+// configurePod gives the pod's interface its addresses, and in each family one way
+// out: over the gateway. An address brings no route to its subnet along, since the
+// other pods there are reached over the gateway too.
+func configurePod(ns netns.NsHandle, ifName string, subnets []subnet, ips []netip.Addr) (mac string, err error) {
+	conf4 := "/proc/sys/net/ipv4/conf/"
+	settings := [][2]string{{conf4 + "all/accept_redirects", "0"}, {conf4 + ifName + "/accept_redirects", "0"}}
+	if slices.ContainsFunc(subnets, subnet.six) {
+		// The port sends back what it is sent (hairpin), so that a pod would take its own question whether an address
+		// is free for another's claim, and give the address up.
+		conf6 := "/proc/sys/net/ipv6/conf/" + ifName + "/"
+		settings = append(settings, [][2]string{{conf6 + "disable_ipv6", "0"}, {conf6 + "accept_dad", "0"}, {conf6 + "accept_ra", "0"}, {conf6 + "accept_redirects", "0"}}...)
+	}
+	if err := inNamespace(ns, func() error { return setSysctls(settings) }); err != nil {
 		return "", err
 	}
 	inside, err := netlink.NewHandleAt(ns)
@@ -275,19 +349,29 @@ func configurePod(ns netns.NsHandle, ifName string, address *net.IPNet, gateway 
 	if err != nil {
 		return "", err
 	}
-	if err := inside.AddrAdd(link, &netlink.Addr{IPNet: address, Flags: unix.IFA_F_NOPREFIXROUTE}); err != nil {
-		return "", err
+	for i, subnet := range subnets {
+		address := &netlink.Addr{IPNet: subnet.host(ips[i]), Flags: unix.IFA_F_NOPREFIXROUTE}
+		if subnet.six() {
+			address.Flags |= unix.IFA_F_NODAD
+		}
+		if err := inside.AddrAdd(link, address); err != nil {
+			return "", err
+		}
 	}
 	if err := inside.LinkSetUp(link); err != nil {
 		return "", err
 	}
-	index := link.Attrs().Index
-	direct := &net.IPNet{IP: gateway, Mask: net.CIDRMask(32, 32)}
-	if err := inside.RouteAdd(&netlink.Route{LinkIndex: index, Scope: netlink.SCOPE_LINK, Dst: direct}); err != nil {
-		return "", err
+	for i, subnet := range subnets {
+		gateway := subnet.gateway()
+		direct := &netlink.Route{LinkIndex: link.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: alone(gateway)}
+		if err := inside.RouteAdd(direct); err != nil {
+			return "", err
+		}
+		if err := inside.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: gateway.AsSlice(), Src: ips[i].AsSlice()}); err != nil {
+			return "", err
+		}
 	}
-	err = inside.RouteAdd(&netlink.Route{LinkIndex: index, Gw: gateway, Src: address.IP})
-	return link.Attrs().HardwareAddr.String(), err
+	return link.Attrs().HardwareAddr.String(), nil
 }
 
 // inNamespace runs work on a thread in another network namespace. The thread is
@@ -306,7 +390,7 @@ func inNamespace(ns netns.NsHandle, work func() error) error {
 }
 
 func (bridge) del(ctx context.Context, args *pluginArgs) error {
-	conf, _, err := parseBridgeConf(args)
+	conf, err := parseBridgeConf(args)
 	if err != nil {
 		return err
 	}
@@ -314,15 +398,17 @@ func (bridge) del(ctx context.Context, args *pluginArgs) error {
 }
 
 func (bridge) check(ctx context.Context, args *pluginArgs) error {
-	conf, _, err := parseBridgeConf(args)
+	conf, err := parseBridgeConf(args)
 	if err != nil {
 		return err
 	}
 	if _, err := netlink.LinkByName(portName(args.ContainerID)); err != nil {
 		return fmt.Errorf("the pod's link %s: %w", portName(args.ContainerID), err)
 	}
-	if (&addresses{dir: conf.DataDir}).ownedBy(args.ContainerID) == "" {
-		return fmt.Errorf("the pod's address is not marked as given")
+	for _, subnet := range conf.Subnets {
+		if (&addresses{dir: conf.DataDir, subnet: subnet.CIDR}).ownedBy(args.ContainerID) == "" {
+			return fmt.Errorf("the pod's address in %s is not marked as given", subnet.CIDR)
+		}
 	}
 	return nil
 }
@@ -340,115 +426,4 @@ func deleteLink(name string) error {
 		return nil
 	}
 	return err
-}
-
-// addresses is the list of given addresses: a file an address, which holds its
-// owner. The file system makes giving one an atomic act, and survives us.
-type addresses struct {
-	dir    string
-	subnet netip.Prefix
-}
-
-// allocate gives an owner the next free address. The search goes on from the
-// last one given: an address is not used again while someone may still know it.
-func (a *addresses) allocate(owner string) (netip.Addr, error) {
-	unlock, err := a.lock()
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	defer unlock()
-	if have := a.ownedBy(owner); have != "" {
-		return netip.ParseAddr(have)
-	}
-	last := filepath.Join(a.dir, "last")
-	start := gatewayOf(a.subnet)
-	if data, err := os.ReadFile(last); err == nil {
-		if ip, err := netip.ParseAddr(string(data)); err == nil && a.subnet.Contains(ip) {
-			start = ip
-		}
-	}
-	for ip := a.after(start); ; ip = a.after(ip) {
-		f, err := os.OpenFile(filepath.Join(a.dir, ip.String()), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-		if err == nil {
-			_, err = f.WriteString(owner)
-			if err = errors.Join(err, f.Close(), os.WriteFile(last, []byte(ip.String()), 0o644)); err != nil {
-				os.Remove(f.Name())
-			}
-			return ip, err
-		}
-		if !errors.Is(err, os.ErrExist) {
-			return netip.Addr{}, err
-		}
-		if ip == start {
-			return netip.Addr{}, fmt.Errorf("no address is free in %s", a.subnet)
-		}
-	}
-}
-
-// after is the next address that a pod may have: not the network's own, the
-// gateway's, nor the broadcast address.
-func (a *addresses) after(ip netip.Addr) netip.Addr {
-	next := ip.Next()
-	if !a.subnet.Contains(next) || !a.subnet.Contains(next.Next()) {
-		next = gatewayOf(a.subnet).Next()
-	}
-	return next
-}
-
-func (a *addresses) lock() (unlock func(), err error) {
-	if err := os.MkdirAll(a.dir, 0o755); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(filepath.Join(a.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return func() { f.Close() }, nil
-}
-
-func (a *addresses) each(use func(ip, owner string)) {
-	entries, _ := os.ReadDir(a.dir)
-	for _, e := range entries {
-		if _, err := netip.ParseAddr(e.Name()); err == nil {
-			owner, _ := os.ReadFile(filepath.Join(a.dir, e.Name()))
-			use(e.Name(), string(owner))
-		}
-	}
-}
-
-func (a *addresses) ownedBy(owner string) (found string) {
-	a.each(func(ip, by string) {
-		if by == owner {
-			found = ip
-		}
-	})
-	return found
-}
-
-func (a *addresses) owners() (all []string) {
-	a.each(func(_, by string) {
-		if by != "" {
-			all = append(all, by)
-		}
-	})
-	return all
-}
-
-func (a *addresses) release(owner string) error {
-	unlock, err := a.lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	var errs []error
-	a.each(func(ip, by string) {
-		if by == owner {
-			errs = append(errs, os.Remove(filepath.Join(a.dir, ip)))
-		}
-	})
-	return errors.Join(errs...)
 }

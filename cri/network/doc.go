@@ -4,8 +4,9 @@
 //
 //	SetPodCIDR ──► net.d/99-hyperkube.conflist      (any other file there comes first)
 //	                          │
-//	Add(pod) ──libcni──► hyperkube-bridge ──► bridge, veth pair, address, routes, masquerade
-//	                 └─► hyperkube-portmap ─► hostPort rules
+//	Add(pod) ──libcni──► hyperkube-bridge ──► bridge, veth pair, addresses, routes, masquerade
+//	                 ├─► hyperkube-portmap ─► hostPort rules
+//	                 └─► hyperkube-bandwidth► queues that let only so much pass, if the pod's annotations say so
 //	Del(pod) ──libcni──► the same, backwards
 //
 // A pod's way into the network, in steps: see `cri/network/bridge_linux.go:bridge.add`.
@@ -25,7 +26,8 @@
 //   - Our plugins run inside this process when we call them, and as programs when
 //     others do; they do the same. Those others need a plugin "loopback" too, which we
 //     are by that name.
-//   - IPv4 only.
+//   - A pod has an address in each family of which the node has a pod CIDR: one, or two.
+//     The first is its main one.
 //
 // Read first: `cri/network/network_linux.go:Network.Add`, `cri/network/bridge_linux.go:bridge`,
 // `cri/network/iptables_linux.go:ensureMasquerade`.
@@ -33,9 +35,9 @@
 // # In Kubernetes
 //
 // The runtime calls libcni as here; the plugins are those of
-// github.com/containernetworking/plugins (bridge, host-local, portmap, loopback),
+// github.com/containernetworking/plugins (bridge, host-local, portmap, bandwidth, loopback),
 // or an add-on's. Between nodes, an add-on carries packets; here, nodes of one
-// machine reach each other by routes. Left out: bandwidth limits, IPv6, network
+// machine reach each other by routes, of IPv4 only. Left out: network
 // policies. Without a plugin's DEL, addresses run out after as many pods as the
 // node's pod CIDR has.
 package network

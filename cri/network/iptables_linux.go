@@ -3,16 +3,12 @@ package network
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
-
-	current "github.com/containernetworking/cni/pkg/types/100"
 )
 
 // errNoIptables says that the node has no iptables program. Pods still reach
@@ -36,22 +32,30 @@ func iptablesSuffix(ctx context.Context) string {
 	return "" // what the host calls iptables
 }
 
-// iptables is the program of the chosen kind.
-type iptables struct{ suffix string }
+// iptables is the programs of the chosen kind, for one family of addresses.
+type iptables struct {
+	name   string // iptables or ip6tables
+	suffix string
+}
 
 // jumps makes looking for a rule and adding it one step: pods start side by
 // side, and both would find it missing, and add it.
 var jumps sync.Mutex
 
-func findIptables(ctx context.Context) (*iptables, error) {
-	if _, err := exec.LookPath("iptables"); err != nil {
+// findIptables finds the programs for IPv4, or for IPv6. Both are of the same kind.
+func findIptables(ctx context.Context, six bool) (*iptables, error) {
+	name := "iptables"
+	if six {
+		name = "ip6tables"
+	}
+	if _, err := exec.LookPath(name); err != nil {
 		return nil, errNoIptables
 	}
-	return &iptables{iptablesSuffix(ctx)}, nil
+	return &iptables{name, iptablesSuffix(ctx)}, nil
 }
 
 func (t *iptables) run(ctx context.Context, args ...string) error {
-	name := "iptables" + t.suffix
+	name := t.name + t.suffix
 	out, err := exec.CommandContext(ctx, name, append([]string{"-w", "10"}, args...)...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, bytes.TrimSpace(out))
@@ -61,10 +65,10 @@ func (t *iptables) run(ctx context.Context, args ...string) error {
 
 // restore applies a text of rules as a whole, leaving all other chains alone.
 func (t *iptables) restore(ctx context.Context, text string) error {
-	cmd := exec.CommandContext(ctx, "iptables"+t.suffix+"-restore", "-w", "10", "--noflush")
+	cmd := exec.CommandContext(ctx, t.name+t.suffix+"-restore", "-w", "10", "--noflush")
 	cmd.Stdin = strings.NewReader(text)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("iptables%s-restore: %w: %s of\n%s", t.suffix, err, bytes.TrimSpace(out), text)
+		return fmt.Errorf("%s%s-restore: %w: %s of\n%s", t.name, t.suffix, err, bytes.TrimSpace(out), text)
 	}
 	return nil
 }
@@ -88,7 +92,7 @@ func (t *iptables) jump(ctx context.Context, table, from string, position int, r
 // before what a host's firewall drops there, but after what refuses traffic to
 // Services without endpoints.
 func (t *iptables) behindServices(ctx context.Context) int {
-	out, _ := exec.CommandContext(ctx, "iptables"+t.suffix, "-w", "10", "-S", "FORWARD").Output()
+	out, _ := exec.CommandContext(ctx, t.name+t.suffix, "-w", "10", "-S", "FORWARD").Output()
 	position, rules := 1, 0
 	for _, line := range strings.Split(string(out), "\n") {
 		if !strings.HasPrefix(line, "-A ") {
@@ -104,7 +108,7 @@ func (t *iptables) behindServices(ctx context.Context) int {
 
 // removeChain removes one of our chains and all jumps to it.
 func (t *iptables) removeChain(ctx context.Context, table, chain string) error {
-	saved, err := exec.CommandContext(ctx, "iptables"+t.suffix+"-save", "-t", table).Output()
+	saved, err := exec.CommandContext(ctx, t.name+t.suffix+"-save", "-t", table).Output()
 	if err != nil {
 		return err
 	}
@@ -135,19 +139,23 @@ func hostportMasq(id string) string    { return "HK-HPMASQ-" + id }
 // the cluster: their packets carry the node's address there, and are let
 // through where the host drops what it forwards (R51). They are written when the
 // first pod comes; that the jump is there says that they are.
-func ensureMasquerade(ctx context.Context, conf *bridgeConf, subnet netip.Prefix) error {
-	t, err := findIptables(ctx)
+func ensureMasquerade(ctx context.Context, conf *bridgeConf, subnet subnet) error {
+	t, err := findIptables(ctx, subnet.six())
 	if errors.Is(err, errNoIptables) {
 		return nil
 	}
 	masq, forward := masqueradeChain(conf.ID), forwardChain(conf.ID)
-	source := []string{"-s", subnet.String(), "-m", "comment", "--comment", "pods of " + conf.Bridge + " to the outside", "-j", masq}
+	source := []string{"-s", subnet.CIDR.String(), "-m", "comment", "--comment", "pods of " + conf.Bridge + " to the outside", "-j", masq}
 	if t.run(ctx, append([]string{"-t", "nat", "-C", "POSTROUTING"}, source...)...) == nil {
 		return nil
 	}
-	text := fmt.Sprintf("*nat\n:%[1]s - [0:0]\n-A %[1]s -d %[2]s -j RETURN\n-A %[1]s -d 224.0.0.0/4 -j RETURN\n-A %[1]s -j MASQUERADE --random-fully\nCOMMIT\n"+
+	multicast := "224.0.0.0/4"
+	if subnet.six() {
+		multicast = "ff00::/8"
+	}
+	text := fmt.Sprintf("*nat\n:%[1]s - [0:0]\n-A %[1]s -d %[2]s -j RETURN\n-A %[1]s -d %[5]s -j RETURN\n-A %[1]s -j MASQUERADE --random-fully\nCOMMIT\n"+
 		"*filter\n:%[3]s - [0:0]\n-A %[3]s -s %[4]s -j ACCEPT\n-A %[3]s -d %[4]s -j ACCEPT\nCOMMIT\n",
-		masq, conf.ClusterCIDR, forward, subnet)
+		masq, subnet.Cluster, forward, subnet.CIDR, multicast)
 	if err := t.restore(ctx, text); err != nil {
 		return err
 	}
@@ -158,116 +166,21 @@ func ensureMasquerade(ctx context.Context, conf *bridgeConf, subnet netip.Prefix
 	return t.jump(ctx, "nat", "POSTROUTING", 0, source...)
 }
 
-func removeMasquerade(ctx context.Context, id string) error {
-	t, err := findIptables(ctx)
-	if err != nil {
-		return nil
-	}
-	return errors.Join(t.removeChain(ctx, "nat", masqueradeChain(id)), t.removeChain(ctx, "filter", forwardChain(id)))
-}
-
-// portmap is the plugin that makes ports of the node lead to a pod.
-type portmap struct{}
-
-type portmapConf struct {
-	ID            string `json:"id"`
-	RuntimeConfig struct {
-		PortMappings []PortMapping `json:"portMappings"`
-	} `json:"runtimeConfig"`
-}
-
-func (portmap) add(ctx context.Context, args *pluginArgs) (*current.Result, error) {
-	if args.Prev == nil {
-		return nil, errors.New("portmap needs a plugin before it in the list")
-	}
-	var conf portmapConf
-	if err := json.Unmarshal(args.Conf, &conf); err != nil {
-		return nil, err
-	}
-	if len(conf.RuntimeConfig.PortMappings) == 0 || len(args.Prev.IPs) == 0 {
-		return args.Prev, nil
-	}
-	t, err := findIptables(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("hostPort: %w", err)
-	}
-	ip := args.Prev.IPs[0].Address.IP.String()
-	// Made apart from the rules: naming a chain to iptables-restore empties it. That they exist is no error.
-	for _, chain := range []string{hostportChain(conf.ID), hostportMasq(conf.ID)} {
-		t.run(ctx, "-t", "nat", "-N", chain)
-	}
-	if err := t.restore(ctx, portmapRules(conf, args.ContainerID, ip)); err != nil {
-		return nil, err
-	}
-	for _, from := range []string{"PREROUTING", "OUTPUT"} {
-		err := t.jump(ctx, "nat", from, 1, "-m", "addrtype", "--dst-type", "LOCAL", "-m", "comment", "--comment", "ports of the node that lead to pods", "-j", hostportChain(conf.ID))
+// removeChains removes chains of ours from a table, in both families.
+func removeChains(ctx context.Context, chains ...[2]string) error {
+	var errs []error
+	for _, six := range []bool{false, true} {
+		t, err := findIptables(ctx, six)
 		if err != nil {
-			return nil, err
-		}
-	}
-	err = t.jump(ctx, "nat", "POSTROUTING", 1, "-m", "comment", "--comment", "ports of the node that lead to pods", "-j", hostportMasq(conf.ID))
-	return args.Prev, err
-}
-
-// portmapRules is the text of a pod's rules. Each carries the pod's id, by which
-// del finds it.
-func portmapRules(conf portmapConf, id, ip string) string {
-	var b strings.Builder
-	dnat, masq := hostportChain(conf.ID), hostportMasq(conf.ID)
-	b.WriteString("*nat\n")
-	for _, m := range conf.RuntimeConfig.PortMappings {
-		if m.HostPort == 0 {
 			continue
 		}
-		proto := strings.ToLower(m.Protocol)
-		to := ""
-		if m.HostIP != "" && m.HostIP != "0.0.0.0" {
-			to = " -d " + m.HostIP + "/32"
-		}
-		match := fmt.Sprintf("-p %s -m comment --comment %s", proto, id)
-		fmt.Fprintf(&b, "-A %s%s %s -m %s --dport %d -j DNAT --to-destination %s:%d\n", dnat, to, match, proto, m.HostPort, ip, m.ContainerPort)
-		for _, from := range []string{"127.0.0.0/8", ip + "/32"} { // whom the pod could not answer otherwise
-			fmt.Fprintf(&b, "-A %s -s %s -d %s/32 %s -m %s --dport %d -j MASQUERADE\n", masq, from, ip, match, proto, m.ContainerPort)
+		for _, chain := range chains {
+			errs = append(errs, t.removeChain(ctx, chain[0], chain[1]))
 		}
 	}
-	b.WriteString("COMMIT\n")
-	return b.String()
+	return errors.Join(errs...)
 }
 
-func (portmap) del(ctx context.Context, args *pluginArgs) error {
-	var conf portmapConf
-	if err := json.Unmarshal(args.Conf, &conf); err != nil {
-		return err
-	}
-	if len(conf.RuntimeConfig.PortMappings) == 0 {
-		return nil // most pods
-	}
-	t, err := findIptables(ctx)
-	if err != nil {
-		return nil
-	}
-	saved, err := exec.CommandContext(ctx, "iptables"+t.suffix+"-save", "-t", "nat").Output()
-	if err != nil {
-		return err
-	}
-	var text strings.Builder
-	for _, line := range strings.Split(string(saved), "\n") {
-		if strings.HasPrefix(line, "-A HK-H") && strings.Contains(line, args.ContainerID) {
-			text.WriteString("-D" + strings.TrimPrefix(line, "-A") + "\n")
-		}
-	}
-	if text.Len() == 0 {
-		return nil
-	}
-	return t.restore(ctx, "*nat\n"+text.String()+"COMMIT\n")
-}
-
-func (portmap) check(context.Context, *pluginArgs) error { return nil }
-
-func removePortmap(ctx context.Context, id string) error {
-	t, err := findIptables(ctx)
-	if err != nil {
-		return nil
-	}
-	return errors.Join(t.removeChain(ctx, "nat", hostportChain(id)), t.removeChain(ctx, "nat", hostportMasq(id)))
+func removeMasquerade(ctx context.Context, id string) error {
+	return removeChains(ctx, [2]string{"nat", masqueradeChain(id)}, [2]string{"filter", forwardChain(id)})
 }

@@ -33,7 +33,8 @@ type Config struct {
 	DataDir string // given addresses, and libcni's memory of what it did
 	SelfExe string // the program that acts as a CNI plugin by argv[0]
 	Bridge  string // name of the bridge of our own network; default: derived from DataDir
-	// ClusterCIDR is all pods' addresses; traffic to it keeps the pod's address. Default: the node's pod CIDR.
+	// ClusterCIDR is all pods' addresses, or two such ranges with a comma between, of IPv4 and of IPv6; traffic to it
+	// keeps the pod's address. Default: the node's pod CIDR.
 	ClusterCIDR string
 }
 
@@ -49,6 +50,7 @@ type Pod struct {
 	ID, Namespace, Name, UID string
 	NetNS                    string // path of the network namespace
 	Ports                    []PortMapping
+	Bandwidth                *Bandwidth // nil: no limit
 }
 
 // PortMapping makes a port of the pod reachable at a port of the node.
@@ -85,23 +87,20 @@ func New(cfg Config) (*Network, error) {
 }
 
 // SetPodCIDR describes our own network, with the node's share of the pods'
-// addresses. Where another configuration is in the directory, that one counts.
-func (n *Network) SetPodCIDR(cidr string) error {
-	if cidr == "" {
+// addresses: one range, or two of different families with a comma between. Where
+// another configuration is in the directory, that one counts.
+func (n *Network) SetPodCIDR(cidrs string) error {
+	if cidrs == "" {
 		return nil
 	}
-	subnet, err := netip.ParsePrefix(cidr)
-	if err != nil || !subnet.Addr().Is4() {
-		return fmt.Errorf("pod CIDR %q: an IPv4 network is needed, such as 10.244.0.0/24", cidr)
-	}
-	cluster := n.cfg.ClusterCIDR
-	if cluster == "" {
-		cluster = cidr
+	subnets, err := parseSubnets(cidrs, n.cfg.ClusterCIDR)
+	if err != nil {
+		return err
 	}
 	list := map[string]any{"cniVersion": "1.0.0", "name": "hyperkube", "plugins": []any{
-		bridgeConf{Type: bridgePlugin, Bridge: n.cfg.Bridge, Subnet: subnet.Masked().String(), ClusterCIDR: cluster,
-			DataDir: filepath.Join(n.cfg.DataDir, "addresses"), ID: short(n.cfg.DataDir)},
+		bridgeConf{Type: bridgePlugin, Bridge: n.cfg.Bridge, Subnets: subnets, DataDir: filepath.Join(n.cfg.DataDir, "addresses"), ID: short(n.cfg.DataDir)},
 		map[string]any{"type": portmapPlugin, "id": short(n.cfg.DataDir), "capabilities": map[string]bool{"portMappings": true}},
+		map[string]any{"type": bandwidthPlugin, "capabilities": map[string]bool{"bandwidth": true}},
 	}}
 	data, err := json.MarshalIndent(list, "", "  ")
 	if err != nil {
@@ -119,6 +118,28 @@ func (n *Network) SetPodCIDR(cidr string) error {
 	return os.Rename(path+".tmp", path)
 }
 
+// parseSubnets reads the node's ranges, and finds for each the cluster's of the same family.
+func parseSubnets(cidrs, clusters string) ([]subnet, error) {
+	var subnets []subnet
+	for _, text := range strings.Split(cidrs, ",") {
+		cidr, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("pod CIDR %q: a network is needed, such as 10.244.0.0/24", text)
+		}
+		one := subnet{CIDR: cidr.Masked(), Cluster: cidr.Masked()}
+		if slices.ContainsFunc(subnets, func(s subnet) bool { return s.six() == one.six() }) || len(subnets) == 2 {
+			return nil, fmt.Errorf("pod CIDRs %q: two must be of IPv4 and of IPv6", cidrs)
+		}
+		for _, cluster := range strings.Split(clusters, ",") {
+			if all, err := netip.ParsePrefix(cluster); err == nil && all.Addr().Is6() == one.six() {
+				one.Cluster = all.Masked()
+			}
+		}
+		subnets = append(subnets, one)
+	}
+	return subnets, nil
+}
+
 // conf reads the network configuration in force.
 func (n *Network) conf() (*libcni.NetworkConfigList, error) {
 	files, err := libcni.ConfFiles(n.cfg.ConfDir, []string{".conf", ".conflist", ".json"})
@@ -129,20 +150,35 @@ func (n *Network) conf() (*libcni.NetworkConfigList, error) {
 		return nil, fmt.Errorf("no CNI configuration in %s yet: the node waits for its pod CIDR, or for a network add-on", n.cfg.ConfDir)
 	}
 	slices.Sort(files)
-	if strings.HasSuffix(files[0], ".conflist") {
-		return libcni.ConfListFromFile(files[0])
+	conf, err := readConf(files[0])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", files[0], err)
 	}
-	single, err := libcni.ConfFromFile(files[0])
+	return conf, nil
+}
+
+func readConf(file string) (*libcni.NetworkConfigList, error) {
+	if strings.HasSuffix(file, ".conflist") {
+		return libcni.ConfListFromFile(file)
+	}
+	single, err := libcni.ConfFromFile(file)
 	if err != nil {
 		return nil, err
 	}
 	return libcni.ConfListFromConf(single)
 }
 
-// Ready says why pods cannot be given a network, or nil.
-func (n *Network) Ready() error {
-	_, err := n.conf()
-	return err
+// Ready says why pods cannot be given a network, or nil. Plugins are asked too, from
+// version 1.1.0 of the specification on.
+func (n *Network) Ready(ctx context.Context) error {
+	conf, err := n.conf()
+	if err != nil {
+		return err
+	}
+	if err := n.cni.GetStatusNetworkList(ctx, conf); err != nil {
+		return fmt.Errorf("network %s: %w", conf.Name, err)
+	}
+	return nil
 }
 
 // Name is the name of the network in force, for those who look.
@@ -157,8 +193,12 @@ func runtimeConf(pod *Pod) *libcni.RuntimeConf {
 	rt := &libcni.RuntimeConf{ContainerID: pod.ID, NetNS: pod.NetNS, IfName: interfaceName, Args: [][2]string{
 		{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", pod.Namespace}, {"K8S_POD_NAME", pod.Name},
 		{"K8S_POD_INFRA_CONTAINER_ID", pod.ID}, {"K8S_POD_UID", pod.UID}}}
+	rt.CapabilityArgs = map[string]any{}
 	if len(pod.Ports) > 0 {
-		rt.CapabilityArgs = map[string]any{"portMappings": pod.Ports}
+		rt.CapabilityArgs["portMappings"] = pod.Ports
+	}
+	if pod.Bandwidth != nil {
+		rt.CapabilityArgs["bandwidth"] = pod.Bandwidth
 	}
 	return rt
 }
@@ -204,7 +244,8 @@ func (n *Network) Del(ctx context.Context, pod *Pod) error {
 	for _, a := range attachments {
 		conf, err := libcni.ConfListFromBytes(a.Config)
 		if err == nil {
-			rt.IfName = a.IfName
+			// So with what it was told: of a pod that is only remembered by its id, nobody else knows which ports lead to it.
+			rt.IfName, rt.CapabilityArgs = a.IfName, a.CapabilityArgs
 			err = n.cni.DelNetworkList(ctx, conf, rt)
 		}
 		errs = append(errs, err)
@@ -240,8 +281,12 @@ func (n *Network) Attached() []string {
 // CleanUp removes what our own network has on the node: bridge, chains, links.
 // It is no error if there is nothing.
 func (n *Network) CleanUp(ctx context.Context) error {
+	var errs []error
+	for _, pod := range n.Attached() { // the rest of what it has goes with its namespace
+		errs = append(errs, deleteLink(ifbName(pod)))
+	}
 	id := short(n.cfg.DataDir)
-	err := errors.Join(deleteLink(n.cfg.Bridge), removeMasquerade(ctx, id), removePortmap(ctx, id))
+	err := errors.Join(append(errs, deleteLink(n.cfg.Bridge), removeMasquerade(ctx, id), removePortmap(ctx, id))...)
 	for name := range plugins {
 		os.Remove(filepath.Join(n.cfg.BinDir, name))
 	}
@@ -251,11 +296,12 @@ func (n *Network) CleanUp(ctx context.Context) error {
 
 // Our own plugins, by the type that a configuration names.
 const (
-	bridgePlugin  = "hyperkube-bridge"
-	portmapPlugin = "hyperkube-portmap"
+	bridgePlugin    = "hyperkube-bridge"
+	portmapPlugin   = "hyperkube-portmap"
+	bandwidthPlugin = "hyperkube-bandwidth"
 )
 
-var plugins = map[string]plugin{bridgePlugin: bridge{}, portmapPlugin: portmap{}}
+var plugins = map[string]plugin{bridgePlugin: bridge{}, portmapPlugin: portmap{}, bandwidthPlugin: bandwidth{}}
 
 // PluginMain runs this program as a CNI plugin: name is argv[0]'s last element,
 // the rest of the call is in the environment and on standard input (CNI

@@ -73,11 +73,11 @@ func newNetwork(t *testing.T, cidr string) *Network {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := New(Config{ConfDir: dir + "/net.d", BinDir: dir + "/bin", DataDir: dir + "/data", SelfExe: exe, ClusterCIDR: "10.9.0.0/16"})
+	n, err := New(Config{ConfDir: dir + "/net.d", BinDir: dir + "/bin", DataDir: dir + "/data", SelfExe: exe, ClusterCIDR: "10.9.0.0/16,fd00:9::/48"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := n.Ready(); err == nil || !strings.Contains(err.Error(), "no CNI configuration") {
+	if err := n.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "no CNI configuration") {
 		t.Errorf("ready without a configuration: %v", err)
 	}
 	if err := n.SetPodCIDR(cidr); err != nil {
@@ -91,6 +91,8 @@ func newNetwork(t *testing.T, cidr string) *Network {
 		}
 		links, _ := net.Interfaces()
 		rules, _ := exec.Command("iptables-save").Output()
+		six, _ := exec.Command("ip6tables-save").Output()
+		rules = append(rules, six...)
 		if len(links) != 1 || bytes.Contains(rules, []byte("HK-")) {
 			t.Errorf("left: %v\n%s", links, rules)
 		}
@@ -136,6 +138,93 @@ func TestAddGivesAnAddressAndARoute(t *testing.T) {
 	if links, _ := net.Interfaces(); len(links) != 2 { // lo and the bridge
 		t.Errorf("links %v", links)
 	}
+}
+
+// Two families: the pod has an address and a way out in each, other pods are reached over the gateway, the rules and the
+// ports of the node are there in both, and all of it goes again.
+func TestTwoFamilies(t *testing.T) {
+	if _, err := exec.LookPath("ip6tables"); err != nil {
+		t.Skip("no ip6tables")
+	}
+	n := newNetwork(t, "10.9.3.0/24,fd00:9:0:3::/64")
+	ports := []PortMapping{{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}, {HostPort: 8081, ContainerPort: 81, Protocol: "tcp", HostIP: "192.0.2.1"}}
+	pod := &Pod{ID: "p1", NetNS: namespace(t), Ports: ports}
+	ips, err := n.Add(t.Context(), pod)
+	if err != nil || strings.Join(ips, " ") != "10.9.3.2 fd00:9:0:3::2" {
+		t.Fatalf("%v %v", ips, err)
+	}
+	ns, err := netns.GetFromPath(pod.NetNS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	inside, err := netlink.NewHandleAt(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inside.Close()
+	for to, want := range map[string]string{"fd00:9:0:3::77": "fd00:9:0:3::1", "2001:db8::1": "fd00:9:0:3::1", "10.9.3.77": "10.9.3.1"} {
+		routes, err := inside.RouteGet(net.ParseIP(to))
+		if err != nil || len(routes) != 1 || routes[0].Gw.String() != want {
+			t.Errorf("the way to %s: %v %v", to, routes, err)
+		}
+	}
+	// At once, not after the kernel has made sure that nobody else has the address.
+	if err := inNamespace(ns, func() error { return dial("fd00:9:0:3::1") }); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("the gateway, from the pod: %v, want that it is reached, and refuses", err)
+	}
+	rules, err := exec.Command("ip6tables-save").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := short(n.cfg.DataDir)
+	for _, want := range []string{"-A POSTROUTING -s fd00:9:0:3::/64", "-A HK-MASQ-" + id + " -d fd00:9::/48 -j RETURN", "-A HK-FORWARD-" + id + " -s fd00:9:0:3::/64 -j ACCEPT",
+		"--dport 8080 -j DNAT --to-destination [fd00:9:0:3::2]:80"} {
+		if !strings.Contains(string(rules), want) {
+			t.Errorf("rules lack %s:\n%s", want, rules)
+		}
+	}
+	if strings.Contains(string(rules), "8081") {
+		t.Errorf("a port of an IPv4 address is among the rules of IPv6:\n%s", rules)
+	}
+	for _, more := range []string{"p2", "p3"} {
+		other := &Pod{ID: more, NetNS: namespace(t)}
+		if ips, err := n.Add(t.Context(), other); err != nil || ips[1] != strings.Replace(ips[0], "10.9.3.", "fd00:9:0:3::", 1) {
+			t.Errorf("%s: %v %v", more, ips, err)
+		}
+		if err := n.Del(t.Context(), other); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := n.Check(t.Context(), pod); err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		if err := n.Del(t.Context(), pod); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := n.Attached(); len(got) != 0 {
+		t.Errorf("attached after DEL: %v", got)
+	}
+	if rules, _ := exec.Command("ip6tables-save").Output(); strings.Contains(string(rules), "8080") {
+		t.Errorf("after DEL:\n%s", rules)
+	}
+	for _, bad := range []string{"10.9.3.0/24,10.9.4.0/24", "10.9.3.0/24,fd00::/64,fd01::/64", "10.9.3.0/24,six"} {
+		if err := n.SetPodCIDR(bad); err == nil {
+			t.Errorf("%s was taken", bad)
+		}
+	}
+}
+
+// dial asks an address for a connection to a port where nobody listens.
+func dial(ip string) error {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Connect(fd, &unix.SockaddrInet6{Port: 9, Addr: netip.MustParseAddr(ip).As16()})
 }
 
 // A hundred pods later, the rules are those of one (R50).
@@ -201,28 +290,6 @@ func TestHostPortRulesComeAndGoWithThePod(t *testing.T) {
 				t.Error(err)
 			}
 		}
-	}
-}
-
-// An add-on's configuration takes the place of ours, and its plugin is executed.
-func TestAnotherConfigurationCounts(t *testing.T) {
-	n := newNetwork(t, "10.9.3.0/24")
-	script := "#!/bin/sh\ncat >/dev/null\n[ $CNI_COMMAND = ADD ] || exit 0\n" +
-		`echo '{"cniVersion":"1.0.0","ips":[{"address":"192.0.2.9/32"}]}'` + "\n"
-	if err := os.WriteFile(filepath.Join(n.cfg.BinDir, "other"), []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	conf := `{"cniVersion":"1.0.0","name":"addon","plugins":[{"type":"other"}]}`
-	if err := os.WriteFile(filepath.Join(n.cfg.ConfDir, "10-addon.conflist"), []byte(conf), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	pod := &Pod{ID: "p", NetNS: namespace(t)}
-	ips, err := n.Add(context.Background(), pod)
-	if err != nil || len(ips) != 1 || ips[0] != "192.0.2.9" || n.Name() != "addon" {
-		t.Errorf("%v %v %s", ips, err, n.Name())
-	}
-	if err := n.Del(context.Background(), pod); err != nil {
-		t.Error(err)
 	}
 }
 

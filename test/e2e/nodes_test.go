@@ -56,6 +56,41 @@ func (c *cluster) podsByNode(t *testing.T) map[string]podOn {
 	return found
 }
 
+// shades are pods on the fake nodes, which leave a dead one after two seconds.
+const shades = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: shades}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: shades}}
+  template:
+    metadata: {labels: {app: shades}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      nodeSelector: {hyperkube.local/fake-node: "true"}
+      topologySpreadConstraints:
+      - {maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, nodeTaintsPolicy: Honor, labelSelector: {matchLabels: {app: shades}}}
+      tolerations:
+      - {key: fake, operator: Exists}
+      - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 2}
+      containers:
+      - {name: demo, image: hyperkube.local/demo}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: everywhere}
+spec:
+  selector: {matchLabels: {app: everywhere}}
+  template:
+    metadata: {labels: {app: everywhere}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      tolerations: [{key: fake, operator: Exists}]
+      containers:
+      - {name: demo, image: hyperkube.local/demo}
+`
+
 // networkNamespaces are those that have a name.
 func networkNamespaces() []string {
 	names, err := filepath.Glob("/run/netns/*")
@@ -71,7 +106,8 @@ func networkNamespaces() []string {
 func TestTwoNodes(t *testing.T) {
 	stopShared(t)
 	before, names := host(t), networkNamespaces()
-	args := []string{"--nodes=2", "--controller-manager-arg=node-monitor-grace-period=14s", "--controller-manager-arg=node-monitor-period=1s", "--kubelet-arg=max-pods=50"}
+	args := []string{"--nodes=2", "--controller-manager-arg=node-monitor-grace-period=14s", "--controller-manager-arg=node-monitor-period=1s", "--kubelet-arg=max-pods=50",
+		"--fake-nodes=3", "--fakenodes-arg=register-with-taints=fake=yes:NoSchedule"}
 	c := startOwn(t, args...)
 	if got := c.kubectl(t, "get", "node", "node-2", "-o", "jsonpath={.status.addresses[0].address} {.status.capacity.pods}"); got != "172.30.254.2 50" {
 		t.Errorf("node-2: %s", got)
@@ -99,6 +135,9 @@ func TestTwoNodes(t *testing.T) {
 			t.Errorf("after a kill -9: %v, before: %v", after, pods)
 		}
 	})
+	c.apply(t, shades)
+	c.kubectl(t, "rollout", "status", "deployment/shades", "--timeout=60s")
+	c.kubectl(t, "rollout", "status", "daemonset/everywhere", "--timeout=60s")
 	t.Run("a node that is cut off", func(t *testing.T) { cutOff(t, c, pods) })
 	if err := c.interrupt(); err != nil {
 		t.Error(err)
@@ -167,7 +206,7 @@ func bothShown(t *testing.T, c *cluster) {
 	}
 }
 
-// cutOff stops node-2 as a machine that loses its network.
+// cutOff stops node-2 as a machine that loses its network, and a fake node with it.
 func cutOff(t *testing.T, c *cluster, pods map[string]podOn) {
 	run := func(verb, what string) {
 		if out, err := exec.Command(binary, verb, what, "--data-dir="+c.dir).CombinedOutput(); err != nil {
@@ -177,19 +216,31 @@ func cutOff(t *testing.T, c *cluster, pods map[string]podOn) {
 	run("stop", "kubelet-node-2") // a part of a node alone
 	run("start", "kubelet-node-2")
 	run("stop", "node-2")
+	run("stop", "fake-2")
 	if _, err := get("http://" + pods["node-2"].ip + ":8080/"); err == nil {
 		t.Error("a pod of a node without a network still answers")
 	}
-	eventually(t, "the node is not Ready, and its pod gives way", func() error {
-		if got := c.kubectl(t, "get", "node", "node-2", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`); got != "Unknown" {
-			return errors.New("Ready is " + got)
-		}
+	for _, node := range []string{"node-2", "fake-2"} {
+		eventually(t, node+" is not Ready, and tainted", func() error {
+			got := c.kubectl(t, "get", "node", node, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status} {.spec.taints[?(@.effect=="NoExecute")].key}`)
+			if got != "Unknown node.kubernetes.io/unreachable" {
+				return errors.New(got)
+			}
+			return nil
+		})
+	}
+	eventually(t, "the pod of node-2 gives way", func() error {
 		if got := c.kubectl(t, "get", "pod", pods["node-2"].name, "-o", "jsonpath={.metadata.deletionTimestamp}"); got == "" {
 			return errors.New("the pod is not being deleted")
 		}
 		return nil
 	})
+	eventually(t, "another pod runs in place of the one of fake-2", func() error { return settled(t, c, "fake-2", 3) })
+	if got := c.kubectl(t, "get", "daemonset", "everywhere", "-o", "jsonpath={.status.numberReady} of {.status.desiredNumberScheduled}"); got != "3 of 5" {
+		t.Errorf("DaemonSet with two silent nodes: %s are ready", got)
+	}
 	run("start", "node-2")
+	run("start", "fake-2")
 	eventually(t, "the node is back, with a new pod", func() error {
 		now := c.podsByNode(t)
 		if len(now) != 2 || now["node-2"].name == pods["node-2"].name {
@@ -200,6 +251,31 @@ func cutOff(t *testing.T, c *cluster, pods map[string]podOn) {
 	if now := c.podsByNode(t); now[firstNode(t)] != pods[firstNode(t)] {
 		t.Errorf("the pod of the first node was disturbed: %v, was %v", now, pods)
 	}
+	// What tolerates the taint has stayed, was not Ready, and is again.
+	c.kubectl(t, "rollout", "status", "daemonset/everywhere", "--timeout=90s")
+	eventually(t, "nothing is ending any more", func() error { return settled(t, c, "", 3) })
+}
+
+// settled: so many shades run and are ready on other nodes than the one named, and those that end are on that one alone.
+func settled(t *testing.T, c *cluster, dead string, want int) error {
+	t.Helper()
+	out := c.kubectl(t, "get", "pods", "-l", "app=shades", "-o",
+		`jsonpath={range .items[*]}{.spec.nodeName},{.status.conditions[?(@.type=="Ready")].status},{.metadata.deletionTimestamp}{"\n"}{end}`)
+	ready := 0
+	for _, line := range strings.Fields(out) {
+		f := strings.Split(line, ",")
+		switch ending := f[2] != ""; {
+		case f[0] == dead && ending: // its kubelet cannot say that it has ended
+		case f[0] == dead || ending || f[1] != "True":
+			return fmt.Errorf("shades: %s", out)
+		default:
+			ready++
+		}
+	}
+	if ready != want {
+		return fmt.Errorf("%d shades are ready, want %d: %s", ready, want, out)
+	}
+	return nil
 }
 
 func firstNode(t *testing.T) string {
