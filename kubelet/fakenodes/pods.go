@@ -73,11 +73,11 @@ func (n *Nodes) podKeys(e reconcile.Event) []string {
 	return []string{reconcile.KeyOf(pod)}
 }
 
-// nodeKeys: a node that is back from the dead looks after its pods again.
+// nodeKeys: a node that is back from the dead, or Ready again, looks after its pods.
 func (n *Nodes) nodeKeys(e reconcile.Event) []string {
 	was, isOld := e.Old.(*v1.Node)
 	is, isNew := e.New.(*v1.Node)
-	if !isOld || !isNew || !stopped(was) || stopped(is) {
+	if !isOld || !isNew || stopped(is) || !stopped(was) && (ready(was) || !ready(is)) {
 		return nil
 	}
 	var keys []string
@@ -122,6 +122,10 @@ func (n *Nodes) sync(ctx context.Context, key string) (reconcile.Result, error) 
 		refused = lifecycle.Admit(klog.FromContext(ctx), pod, registered, n.others(pod), nil)
 	}
 	d := decide(pod, refused, now)
+	if status := readyAgain(pod, now); d.act == actNothing && status != nil && ready(registered) {
+		// Not before the node is Ready: until then the node controller would contradict at once.
+		d.act, d.status = actWrite, status
+	}
 	// Step 3: act.
 	switch d.act {
 	case actDelete:
@@ -268,6 +272,23 @@ func missingImage(pod *v1.Pod) string {
 		}
 	}
 	return ""
+}
+
+// readyAgain is the status of a running pod that is not as ready as it says: its node was silent, and the node controller
+// has marked it, or a readiness gate has changed. nil: all is well.
+func readyAgain(pod *v1.Pod, now time.Time) *v1.PodStatus {
+	if pod.Status.Phase != v1.PodRunning || pod.DeletionTimestamp != nil {
+		return nil
+	}
+	wanted := readyWithGates(pod, v1.ConditionTrue)
+	for _, c := range pod.Status.Conditions {
+		if c.Type == v1.PodReady && c.Status == wanted {
+			return nil
+		}
+	}
+	status := pod.Status.DeepCopy()
+	setConditions(pod, status, v1.ConditionTrue, "", metav1.NewTime(now.Truncate(time.Second)))
+	return status
 }
 
 func runningStatus(pod *v1.Pod, now time.Time) *v1.PodStatus {

@@ -58,6 +58,46 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// What the node controller said of a pod while its node was silent is set right, and so is what depends on a gate.
+func TestReadyAgain(t *testing.T) {
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	pod := &v1.Pod{Spec: v1.PodSpec{Containers: []v1.Container{{Name: "c", Image: "x"}}}}
+	pod.Status = *runningStatus(pod, now)
+	readyIs := func(status *v1.PodStatus) v1.ConditionStatus {
+		for _, c := range status.Conditions {
+			if c.Type == v1.PodReady {
+				return c.Status
+			}
+		}
+		return ""
+	}
+	if got := readyAgain(pod, now); got != nil {
+		t.Errorf("a ready pod: %+v", got)
+	}
+	put(&pod.Status, v1.PodCondition{Type: v1.PodReady, Status: v1.ConditionFalse, Reason: "NodeNotReady"})
+	got := readyAgain(pod, now)
+	if got == nil || readyIs(got) != v1.ConditionTrue {
+		t.Fatalf("after its node was silent: %+v", got)
+	}
+	pod.Status = *got
+	pod.Spec.ReadinessGates = []v1.PodReadinessGate{{ConditionType: "gate"}}
+	if got = readyAgain(pod, now); got == nil || readyIs(got) != v1.ConditionFalse {
+		t.Fatalf("with a closed gate: %+v", got)
+	}
+	pod.Status = *got
+	if got = readyAgain(pod, now); got != nil {
+		t.Errorf("with a closed gate, once it is not ready: %+v", got)
+	}
+	put(&pod.Status, v1.PodCondition{Type: "gate", Status: v1.ConditionTrue})
+	if got = readyAgain(pod, now); got == nil || readyIs(got) != v1.ConditionTrue {
+		t.Errorf("with an open gate: %+v", got)
+	}
+	pod.Status = *endedStatus(pod, 0, now)
+	if got := readyAgain(pod, now); got != nil {
+		t.Errorf("an ended pod: %+v", got)
+	}
+}
+
 // Every node has its turn once in a round, however many there are.
 func TestShareIsFair(t *testing.T) {
 	for _, count := range []int{0, 1, 7, 100, 1003} {

@@ -9,6 +9,8 @@
 // request. When a deleted pod has ended, the manager is the one that removes it
 // from the API, after its last status has arrived there.
 //
+// Every ten seconds it also looks whether the API still has what it wrote.
+//
 // Invariants: a version is written at most once; a terminal phase never goes
 // back; conditions that others own are never touched.
 //
@@ -37,7 +39,7 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// syncPeriod is how long a failed write waits for the next try.
+// syncPeriod is how long a failed write waits for the next try, and how often what others wrote is looked at.
 const syncPeriod = 10 * time.Second
 
 // Pods tells the manager about pods as the API has them.
@@ -92,9 +94,54 @@ func (m *Manager) Run(ctx context.Context) {
 			return
 		case <-m.wake:
 		case <-ticker.C():
+			m.reconcile()
 		}
 		m.syncBatch(ctx)
 	}
+}
+
+// reconcile has written anew what others have changed in the API since. The node controller marks a node's pods not
+// ready while the kubelet is silent; once it is heard again, what it says counts, and nothing has changed for it.
+func (m *Manager) reconcile() {
+	m.mu.Lock()
+	written := map[types.UID]v1.PodStatus{}
+	for uid, v := range m.statuses {
+		if v.written == v.version {
+			written[uid] = v.status
+		}
+	}
+	m.mu.Unlock()
+	for uid, status := range written {
+		pod, known := m.pods.GetPodByUID(uid)
+		if !known {
+			continue
+		}
+		if api := m.pods.APIPod(pod); api == nil || !needsReconcile(api.Status, status) {
+			continue
+		}
+		m.mu.Lock()
+		if v := m.statuses[uid]; v != nil {
+			v.base = nil // from what the API has now, which is not what it answered last
+			v.version++
+		}
+		m.mu.Unlock()
+	}
+}
+
+// needsReconcile: the API does not have what the kubelet decided on. What is not the kubelet's to decide on does not count.
+func needsReconcile(api, decided v1.PodStatus) bool {
+	api = *api.DeepCopy()
+	normalize(&api)
+	if api.Phase != decided.Phase || !apiequality.Semantic.DeepEqual(api.ContainerStatuses, decided.ContainerStatuses) {
+		return true
+	}
+	for _, condition := range decided.Conditions {
+		there := FindCondition(api.Conditions, condition.Type)
+		if kubeletConditions[condition.Type] && (there == nil || !apiequality.Semantic.DeepEqual(*there, condition)) {
+			return true
+		}
+	}
+	return false
 }
 
 // Flush carries what is still to be carried, on an orderly stop.

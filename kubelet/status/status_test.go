@@ -145,6 +145,58 @@ func TestManagerWritesToNewMirror(t *testing.T) {
 	}
 }
 
+// What the node controller wrote while the kubelet was silent is set right, from what the API has now; what others own is
+// no cause to write.
+func TestManagerReconciles(t *testing.T) {
+	ctx := context.Background()
+	pod := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "n", UID: "u"}}
+	pods := &mirrored{pod, pod}
+	client := fake.NewClientset(pod)
+	m := NewManager(client, pods, testingclock.NewFakeClock(time.Unix(100, 0)))
+	m.SetPodStatus(pod, v1.PodStatus{Phase: v1.PodRunning, Conditions: []v1.PodCondition{{Type: v1.PodReady, Status: v1.ConditionTrue}}})
+	m.Flush(ctx)
+	seen := func(change func(*v1.PodStatus)) { // somebody writes, and the kubelet hears of it
+		t.Helper()
+		got, err := client.CoreV1().Pods("n").Get(ctx, "p", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(&got.Status)
+		if _, err := client.CoreV1().Pods("n").UpdateStatus(ctx, got, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		pods.static, pods.mirror = got, got
+		client.ClearActions()
+	}
+	turn := func() int { m.reconcile(); m.syncBatch(ctx); return len(client.Actions()) }
+	seen(func(s *v1.PodStatus) {})
+	if n := turn(); n != 0 {
+		t.Errorf("%d requests though nothing differs", n)
+	}
+	seen(func(s *v1.PodStatus) {
+		s.Conditions = append(s.Conditions, v1.PodCondition{Type: "others", Status: v1.ConditionTrue})
+	})
+	if n := turn(); n != 0 {
+		t.Errorf("%d requests for another's condition", n)
+	}
+	seen(func(s *v1.PodStatus) {
+		FindCondition(s.Conditions, v1.PodReady).Status = v1.ConditionFalse
+		FindCondition(s.Conditions, v1.PodReady).Reason = "NodeNotReady"
+	})
+	if n := turn(); n != 1 {
+		t.Errorf("%d requests to set the condition right", n)
+	}
+	seen(func(s *v1.PodStatus) {
+		ready := FindCondition(s.Conditions, v1.PodReady)
+		if ready.Status != v1.ConditionTrue || ready.Reason != "" || FindCondition(s.Conditions, "others") == nil {
+			t.Errorf("conditions %+v", s.Conditions)
+		}
+	})
+	if n := turn(); n != 0 {
+		t.Errorf("%d requests after it was set right", n)
+	}
+}
+
 // A status is written once, others' conditions are left alone, and a deleted pod
 // that is finished is removed from the API.
 func TestManagerWritesOnceAndDeletesAtTheEnd(t *testing.T) {
