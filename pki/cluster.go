@@ -33,6 +33,9 @@ type Cluster struct {
 	PodCIDR string `json:"podCIDR"`
 	// ServiceCIDR is the range of ClusterIPs; its first address is the apiserver's.
 	ServiceCIDR string `json:"serviceCIDR"`
+	// SecondaryPodCIDR and SecondaryServiceCIDR are the same in IPv6, of a cluster of two families: both, or none.
+	SecondaryPodCIDR     string `json:"secondaryPodCIDR,omitempty"`
+	SecondaryServiceCIDR string `json:"secondaryServiceCIDR,omitempty"`
 	// DNSAddress is the ClusterIP of the kube-dns Service: the tenth of ServiceCIDR.
 	DNSAddress string `json:"dnsAddress"`
 	// ClusterDomain is the suffix of all names in the cluster.
@@ -92,6 +95,9 @@ func (c *Cluster) validate() error {
 			return fmt.Errorf("%s %q: must be an IPv4 range such as 10.244.0.0/16", cidr.field, cidr.value)
 		}
 	}
+	if err := c.validateSecondary(); err != nil {
+		return err
+	}
 	pods, services := netip.MustParsePrefix(c.PodCIDR), netip.MustParsePrefix(c.ServiceCIDR)
 	if pods.Overlaps(services) {
 		return fmt.Errorf("podCIDR %s and serviceCIDR %s overlap: choose ranges apart", pods, services)
@@ -103,6 +109,46 @@ func (c *Cluster) validate() error {
 		return fmt.Errorf("dnsAddress %q: must be an address within serviceCIDR %s", c.DNSAddress, services)
 	}
 	return nil
+}
+
+// validateSecondary: both ranges of IPv6, or none. With only one of them, Services would have addresses that lead to no pod,
+// or pods addresses that no Service has.
+func (c *Cluster) validateSecondary() error {
+	if c.SecondaryPodCIDR == "" && c.SecondaryServiceCIDR == "" {
+		return nil
+	}
+	if c.SecondaryPodCIDR == "" || c.SecondaryServiceCIDR == "" {
+		return fmt.Errorf("secondaryPodCIDR %q, secondaryServiceCIDR %q: a cluster of two families needs both", c.SecondaryPodCIDR, c.SecondaryServiceCIDR)
+	}
+	for _, cidr := range []struct{ field, value string }{{"secondaryPodCIDR", c.SecondaryPodCIDR}, {"secondaryServiceCIDR", c.SecondaryServiceCIDR}} {
+		if prefix, err := netip.ParsePrefix(cidr.value); err != nil || !prefix.Addr().Is6() || prefix.Addr().Is4In6() {
+			return fmt.Errorf("%s %q: must be an IPv6 range such as fd00:10:244::/56", cidr.field, cidr.value)
+		}
+	}
+	pods, services := netip.MustParsePrefix(c.SecondaryPodCIDR), netip.MustParsePrefix(c.SecondaryServiceCIDR)
+	if pods.Overlaps(services) {
+		return fmt.Errorf("secondaryPodCIDR %s and secondaryServiceCIDR %s overlap: choose ranges apart", pods, services)
+	}
+	if services.Bits() > 124 {
+		return fmt.Errorf("secondaryServiceCIDR %s: too small, a /124 is the least", services)
+	}
+	return nil
+}
+
+// DualStack: pods and Services have addresses of two families.
+func (c *Cluster) DualStack() bool { return c.SecondaryPodCIDR != "" }
+
+// PodCIDRs and ServiceCIDRs are the ranges as flags have them: one, or two with a comma between.
+func (c *Cluster) PodCIDRs() string { return withComma(c.PodCIDR, c.SecondaryPodCIDR) }
+
+// ServiceCIDRs are those of the Services.
+func (c *Cluster) ServiceCIDRs() string { return withComma(c.ServiceCIDR, c.SecondaryServiceCIDR) }
+
+func withComma(first, second string) string {
+	if second == "" {
+		return first
+	}
+	return first + "," + second
 }
 
 // serviceAddress returns the n-th address of the service range.
@@ -131,8 +177,14 @@ func (c *Cluster) EtcdURL() string {
 	return "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(c.EtcdPort))
 }
 
-// KubernetesServiceAddress is the ClusterIP of the apiserver: the first of the range.
-func (c *Cluster) KubernetesServiceAddress() (string, error) { return c.serviceAddress(1) }
+// KubernetesServiceAddresses are the ClusterIPs that the apiserver's certificate is for: the first of each range.
+func (c *Cluster) KubernetesServiceAddresses() ([]string, error) {
+	first, err := c.serviceAddress(1)
+	if err != nil || !c.DualStack() {
+		return []string{first}, err
+	}
+	return []string{first, netip.MustParsePrefix(c.SecondaryServiceCIDR).Masked().Addr().Next().String()}, nil
+}
 
 // ReadCluster reads cluster.yaml; os.ErrNotExist when there is none.
 func ReadCluster(dataDir string) (*Cluster, error) {

@@ -68,6 +68,26 @@ func TestClusterStands(t *testing.T) {
 	}
 }
 
+// A cluster of two families: flags have both ranges, and the apiserver's certificate is for the first address of each.
+func TestTwoFamilies(t *testing.T) {
+	c := DefaultCluster()
+	if got, err := c.KubernetesServiceAddresses(); err != nil || strings.Join(got, " ") != "10.96.0.1" || c.DualStack() || c.PodCIDRs() != "10.244.0.0/16" {
+		t.Errorf("one family: %v %v %s", got, err, c.PodCIDRs())
+	}
+	c.SecondaryPodCIDR, c.SecondaryServiceCIDR = "fd00:1::/56", "fd00:2::/112"
+	d, err := Open(t.TempDir(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := d.Cluster.KubernetesServiceAddresses()
+	if err != nil || strings.Join(got, " ") != "10.96.0.1 fd00:2::1" || !d.Cluster.DualStack() {
+		t.Errorf("two families: %v %v", got, err)
+	}
+	if ranges := d.Cluster.PodCIDRs() + " " + d.Cluster.ServiceCIDRs(); ranges != "10.244.0.0/16,fd00:1::/56 10.96.0.0/16,fd00:2::/112" {
+		t.Errorf("ranges %s", ranges)
+	}
+}
+
 func TestBadClusterIsRefused(t *testing.T) {
 	for want, change := range map[string]func(*Cluster){
 		"overlap":                   func(c *Cluster) { c.PodCIDR = "10.96.0.0/12" },
@@ -75,6 +95,9 @@ func TestBadClusterIsRefused(t *testing.T) {
 		"version 2":                 func(c *Cluster) { c.Version = 2 },
 		"name":                      func(c *Cluster) { c.Name = "Foo_Bar" },
 		"too small":                 func(c *Cluster) { c.ServiceCIDR = "10.96.0.0/30" },
+		"needs both":                func(c *Cluster) { c.SecondaryPodCIDR = "fd00:1::/56" },
+		"must be an IPv6 range":     func(c *Cluster) { c.SecondaryPodCIDR, c.SecondaryServiceCIDR = "10.0.0.0/16", "fd00:2::/112" },
+		"secondaryServiceCIDR fd00:1::/112 overlap": func(c *Cluster) { c.SecondaryPodCIDR, c.SecondaryServiceCIDR = "fd00:1::/56", "fd00:1::/112" },
 	} {
 		c := DefaultCluster()
 		change(&c)

@@ -15,7 +15,8 @@
 // flushed the rules). One turn:
 //
 //  1. copy what the trackers know;
-//  2. decide all rules, compare with the kernel, write (package iptables);
+//  2. decide all rules, compare with the kernel, write (package iptables), for each
+//     family of addresses;
 //  3. tell load balancers, at the Services' health check ports;
 //  4. remove UDP flows to endpoints that are gone (package conntrack).
 //
@@ -46,6 +47,7 @@
 //
 // # In Kubernetes
 //
-// cmd/kube-proxy/app/server.go and pkg/proxy. Left out: IPv6, the modes ipvs and
+// cmd/kube-proxy/app/server.go and pkg/proxy. Rules of IPv6 are made only where pods have
+// such addresses; upstream makes them wherever the programs are. Left out: the modes ipvs and
 // nftables, and choosing which of the node's addresses NodePorts listen on: all do.
 package proxy

@@ -23,7 +23,14 @@ func Explain(ctx context.Context, iptablesMode, namespace, name string) ([]iptab
 	if err != nil {
 		return nil, err
 	}
-	return iptables.Explain(text, namespace, name), nil
+	steps := iptables.Explain(text, namespace, name)
+	if six, err := backend.IPv6(ctx); err == nil {
+		if text, err = iptables.Exec(ctx, "", six.Program+"-save", "-t", "nat"); err != nil {
+			return nil, err
+		}
+		steps = append(steps, iptables.Explain(text, namespace, name)...)
+	}
+	return steps, nil
 }
 
 // ExplainHandler serves Explain as JSON: ?namespace=default&name=web. The kernel shows its

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -13,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
-	"hyperkube/proxy/tracker"
+	"hyperkube/proxy/iptables"
 )
 
 // serviceHealthServer answers on each healthCheckNodePort whether this node has
@@ -35,25 +36,30 @@ func newServiceHealthServer() *serviceHealthServer {
 	return &serviceHealthServer{listeners: map[int]*healthPort{}}
 }
 
-// sync opens and closes ports so that they follow the Services.
-func (s *serviceHealthServer) sync(logger klog.Logger, services tracker.ServicePortMap, endpoints tracker.EndpointsMap) {
+// sync opens and closes ports so that they follow the Services. Of a Service of two families the first one's
+// endpoints count: they are the same pods.
+func (s *serviceHealthServer) sync(logger klog.Logger, families []iptables.Input) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wanted := map[int]types.NamespacedName{}
 	local := map[types.NamespacedName]map[string]bool{}
-	for name, port := range services {
-		if port.HealthCheckNodePort == 0 {
-			continue
-		}
-		wanted[port.HealthCheckNodePort] = name.NamespacedName
-		if local[name.NamespacedName] == nil {
-			local[name.NamespacedName] = map[string]bool{}
-		}
-		for _, e := range endpoints[name] {
-			if e.IsLocal && e.Ready {
-				local[name.NamespacedName][e.IP] = true
+	for _, in := range families {
+		ofFamily := map[types.NamespacedName]map[string]bool{}
+		for name, port := range in.Services {
+			if port.HealthCheckNodePort == 0 || local[name.NamespacedName] != nil {
+				continue
+			}
+			wanted[port.HealthCheckNodePort] = name.NamespacedName
+			if ofFamily[name.NamespacedName] == nil {
+				ofFamily[name.NamespacedName] = map[string]bool{}
+			}
+			for _, e := range in.Endpoints[name] {
+				if e.IsLocal && e.Ready {
+					ofFamily[name.NamespacedName][e.IP] = true
+				}
 			}
 		}
+		maps.Copy(local, ofFamily)
 	}
 	for port, open := range s.listeners {
 		if wanted[port] != open.service {

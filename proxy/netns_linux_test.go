@@ -314,7 +314,7 @@ func testServices(t *testing.T, program string, w wiring) {
 	must(t, os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("0"), 0o644))
 	before := n.rules(program)
 	p, _, _, stop := n.start(Config{})
-	if got := p.proxier.Backend().Program; got != program {
+	if got := p.families[0].proxier.Backend().Program; got != program {
 		t.Errorf("the host's rules are in %s, but %s is used", program, got)
 	}
 

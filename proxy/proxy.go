@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,7 +22,6 @@ import (
 	"hyperkube/client/informers"
 	"hyperkube/component"
 	"hyperkube/flow"
-	"hyperkube/proxy/conntrack"
 	"hyperkube/proxy/iptables"
 	"hyperkube/proxy/tracker"
 	"hyperkube/reconcile"
@@ -37,7 +37,8 @@ type Config struct {
 	// interfaces (as behind NAT); UDP flows to its NodePorts are cleaned too. Default "".
 	NodeIP string
 	// ClusterCIDR is the range of pod addresses; what comes from elsewhere to a cluster
-	// IP is masqueraded, and FORWARD lets pods through. Default "": all are alike.
+	// IP is masqueraded, and FORWARD lets pods through. Default "": all are alike. Two
+	// with a comma between, of IPv4 and of IPv6: Services are made in both families.
 	ClusterCIDR string
 	// Mode is how Services are made. Only "iptables", the default.
 	Mode string
@@ -82,12 +83,8 @@ func (c *Config) validate() error {
 	if c.Mode != "" && c.Mode != "iptables" {
 		return fmt.Errorf("proxy: mode %q is not known: want iptables", c.Mode)
 	}
-	if c.ClusterCIDR != "" {
-		if _, _, err := net.ParseCIDR(c.ClusterCIDR); err != nil {
-			return fmt.Errorf("proxy: Config.ClusterCIDR: %w", err)
-		}
-	}
-	return nil
+	_, err := newFamilies(c)
+	return err
 }
 
 func (c *Config) complete() {
@@ -110,26 +107,22 @@ func (c *Config) complete() {
 
 // Proxy makes Services work on one node.
 type Proxy struct {
-	cfg     Config
-	proxier *iptables.Proxier
-	sysctls *sysctls
-	runner  *boundedFrequencyRunner
-	causes  reconcile.Gatherer // what the next sync is for
-	metrics *proxyMetrics
-	health  *syncHealth
+	cfg      Config
+	families []*family // the first is the pods' main one
+	sysctls  *sysctls
+	runner   *boundedFrequencyRunner
+	causes   reconcile.Gatherer // what the next sync is for
+	metrics  *proxyMetrics
+	health   *syncHealth
 	// healthPorts are the Services' health check ports.
 	healthPorts *serviceHealthServer
 
-	// mu guards the trackers: informers write, the sync reads.
-	mu        sync.Mutex
-	services  *tracker.ServiceChangeTracker
-	endpoints *tracker.EndpointsChangeTracker
-	zone      string
+	// mu guards zone, and the families' trackers: informers write, the sync reads.
+	mu   sync.Mutex
+	zone string
 
 	// masqueradeLocal and localhostNodePorts are what prepareHost found possible.
 	masqueradeLocal, localhostNodePorts bool
-	// lastUDP is what conntrack was last cleaned for; only the sync uses it.
-	lastUDP string
 }
 
 // New checks the configuration and makes a proxy. It changes nothing on the host.
@@ -138,12 +131,15 @@ func New(cfg Config) (*Proxy, error) {
 		return nil, err
 	}
 	cfg.complete()
+	families, err := newFamilies(&cfg)
+	if err != nil {
+		return nil, err
+	}
 	return &Proxy{
-		cfg:     cfg,
+		cfg: cfg, families: families,
 		sysctls: &sysctls{root: cfg.SysctlRoot, stateFile: cfg.StateFile},
 		runner:  newBoundedFrequencyRunner(cfg.Clock, cfg.MinSyncPeriod, cfg.SyncPeriod, min(cfg.SyncPeriod, 5*time.Second)),
 		metrics: newProxyMetrics(cfg.Metrics), health: &syncHealth{}, healthPorts: newServiceHealthServer(),
-		services: tracker.NewServiceChangeTracker(), endpoints: tracker.NewEndpointsChangeTracker(cfg.NodeName),
 	}, nil
 }
 
@@ -186,43 +182,62 @@ func (p *Proxy) Run(ctx context.Context) error {
 }
 
 // syncProxyRules is one turn of the loop: it takes what the trackers know, has the
-// rules written, and cleans up after flows that lead to nobody.
+// rules of each family written, and cleans up after flows that lead to nobody.
 func (p *Proxy) syncProxyRules(ctx context.Context) error {
-	p.mu.Lock()
-	in := iptables.Input{
-		Services: p.services.Ports(), Endpoints: p.endpoints.Endpoints(), Zone: p.zone, ClusterCIDR: p.cfg.ClusterCIDR,
-		MasqueradeAll: p.cfg.MasqueradeAll, MasqueradeLocal: p.masqueradeLocal, LocalhostNodePorts: p.localhostNodePorts,
-	}
-	p.mu.Unlock()
 	logger := klog.FromContext(ctx)
-
 	why := p.causes.Take()
-	report, err := p.proxier.SyncProxyRules(ctx, in)
-	if ctx.Err() != nil {
-		return nil // stopping; a killed iptables-restore is no failure
+	var all iptables.SyncReport
+	var inputs []iptables.Input
+	var errs []error
+	for _, f := range p.families {
+		in := p.input(f)
+		report, err := f.proxier.SyncProxyRules(ctx, in)
+		if ctx.Err() != nil {
+			return nil // stopping; a killed iptables-restore is no failure
+		}
+		p.tell(reconcile.WithCauses(ctx, why), f.proxier.Backend().Program, report, err)
+		if err == nil && report.Written && p.cfg.RulesChanged != nil {
+			p.cfg.RulesChanged(report)
+		}
+		inputs, errs = append(inputs, in), append(errs, err)
+		all.FilterRules, all.NatRules, all.Duration = all.FilterRules+report.FilterRules, all.NatRules+report.NatRules, all.Duration+report.Duration
+		all.Written = all.Written || report.Written
 	}
-	p.tell(reconcile.WithCauses(ctx, why), report, err)
-	p.metrics.noteSync(p.cfg.Clock.Now(), report, err)
+	err := errors.Join(errs...)
+	p.metrics.noteSync(p.cfg.Clock.Now(), all, err)
 	p.health.note(p.cfg.Clock.Now(), err)
 	if err != nil {
 		p.causes.Back(why)
 		logger.Error(err, "Writing the rules failed, will try again")
 		return err
 	}
-	if report.Written && p.cfg.RulesChanged != nil {
-		p.cfg.RulesChanged(report)
+	p.healthPorts.sync(logger, inputs)
+	for i, f := range p.families {
+		f.cleanConntrack(logger, inputs[i], p.cfg.NodeIP)
 	}
-	p.healthPorts.sync(logger, in.Services, in.Endpoints)
-	p.cleanConntrack(logger, in)
 	return nil
 }
 
+// input is what the rules of a family are made from now.
+func (p *Proxy) input(f *family) iptables.Input {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return iptables.Input{
+		Services: f.services.Ports(), Endpoints: f.endpoints.Endpoints(), Zone: p.zone, ClusterCIDR: f.clusterCIDR, IPv6: f.six(),
+		MasqueradeAll: p.cfg.MasqueradeAll, MasqueradeLocal: p.masqueradeLocal, LocalhostNodePorts: p.localhostNodePorts,
+	}
+}
+
 // tell lets the record of the cluster know which rules were written, and why.
-func (p *Proxy) tell(ctx context.Context, report iptables.SyncReport, err error) {
+func (p *Proxy) tell(ctx context.Context, program string, report iptables.SyncReport, err error) {
 	if flow.SinkFrom(ctx) == nil || !report.Written && err == nil {
 		return
 	}
-	effect := flow.Effect{What: "iptables-restore", Took: report.Duration, Depth: 1,
+	what := "iptables-restore"
+	if strings.HasPrefix(program, "ip6tables") {
+		what = "ip6tables-restore"
+	}
+	effect := flow.Effect{What: what, Took: report.Duration, Depth: 1,
 		Detail: fmt.Sprintf("%d rules added, %d removed", len(report.Added), len(report.Removed))}
 	for _, rule := range report.Added {
 		effect.Lines = append(effect.Lines, "+ "+rule)
@@ -236,42 +251,21 @@ func (p *Proxy) tell(ctx context.Context, report iptables.SyncReport, err error)
 	flow.Report(ctx, effect)
 }
 
-// cleanConntrack comes after the rules: before, a packet in between would be sent
-// to the gone endpoint once more, and remembered anew.
-func (p *Proxy) cleanConntrack(logger klog.Logger, in iptables.Input) {
-	expected := conntrack.NewExpected(in.Services, in.Endpoints, in.Zone)
-	fingerprint := fmt.Sprint(expected)
-	if fingerprint == p.lastUDP {
-		return
-	}
-	if addresses, err := net.InterfaceAddrs(); err == nil {
-		for _, a := range addresses {
-			if ipNet, ok := a.(*net.IPNet); ok {
-				expected.NodeIPs[ipNet.IP.String()] = true
-			}
-		}
-	}
-	if p.cfg.NodeIP != "" {
-		expected.NodeIPs[p.cfg.NodeIP] = true
-	}
-	p.lastUDP = fingerprint
-	removed, err := conntrack.CleanStaleEntries(expected)
-	switch {
-	case err != nil:
-		// Clients of UDP Services may be stuck on gone endpoints; nothing else suffers.
-		logger.Error(err, "Cleaning conntrack")
-	case removed > 0:
-		logger.V(1).Info("Removed UDP flows to endpoints that are gone", "flows", removed)
-	}
-}
-
 func (p *Proxy) findProxier(ctx context.Context) error {
 	backend, err := iptables.DetectBackend(ctx, iptables.Mode(p.cfg.IptablesMode), p.cfg.Runner)
 	if err != nil {
 		return err
 	}
 	klog.FromContext(ctx).Info("Using iptables", "program", backend.Program, "because", backend.Reason)
-	p.proxier = iptables.NewProxier(backend)
+	for _, f := range p.families {
+		own := backend
+		if f.six() {
+			if own, err = backend.IPv6(ctx); err != nil {
+				return err
+			}
+		}
+		f.proxier = iptables.NewProxier(own)
+	}
 	return nil
 }
 
@@ -289,6 +283,9 @@ func (p *Proxy) prepareHost(logger klog.Logger) {
 		return err == nil
 	}
 	try("net/ipv4/ip_forward", "pods reach no Service and nothing outside the node")
+	if slices.ContainsFunc(p.families, (*family).six) {
+		try("net/ipv6/conf/all/forwarding", "pods reach no Service and nothing outside the node by IPv6")
+	}
 	p.localhostNodePorts = try("net/ipv4/conf/all/route_localnet", "NodePorts are not reachable at 127.0.0.1")
 	if p.cfg.PlainBridge {
 		p.masqueradeLocal = !try("net/bridge/bridge-nf-call-iptables",
@@ -323,6 +320,9 @@ func cleanUp(ctx context.Context, run iptables.Runner, s *sysctls) error {
 	for _, mode := range []iptables.Mode{iptables.ModeNFT, iptables.ModeLegacy, iptables.ModeAuto} {
 		if backend, err := iptables.DetectBackend(ctx, mode, run); err == nil {
 			errs = append(errs, iptables.CleanUp(ctx, backend))
+			if six, err := backend.IPv6(ctx); err == nil {
+				errs = append(errs, iptables.CleanUp(ctx, six))
+			}
 		}
 	}
 	if len(s.list()) == 0 {
@@ -395,17 +395,26 @@ func eventOf(old, obj any) reconcile.Event {
 func (p *Proxy) serviceChanged(old, obj any) bool {
 	previous, _ := old.(*v1.Service)
 	current, _ := obj.(*v1.Service)
-	return p.services.Update(previous, current)
+	changed := false
+	for _, f := range p.families {
+		changed = f.services.Update(previous, current) || changed
+	}
+	return changed
 }
 
 func (p *Proxy) endpointSliceChanged(old, obj any) bool {
-	if current, ok := obj.(*discovery.EndpointSlice); ok {
-		return p.endpoints.EndpointSliceUpdate(current, false)
+	slice, is := obj.(*discovery.EndpointSlice)
+	if !is {
+		if slice, is = old.(*discovery.EndpointSlice); !is {
+			return false
+		}
+		obj = nil
 	}
-	if previous, ok := old.(*discovery.EndpointSlice); ok {
-		return p.endpoints.EndpointSliceUpdate(previous, true)
+	changed := false
+	for _, f := range p.families {
+		changed = f.endpoints.EndpointSliceUpdate(slice, obj == nil) || changed
 	}
-	return false
+	return changed
 }
 
 // nodeChanged takes the zone; a node that is gone for a moment keeps it.

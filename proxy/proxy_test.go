@@ -35,6 +35,7 @@ func TestConfigIsValidated(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"no client": func(c *Config) { c.Client = nil }, "no node": func(c *Config) { c.NodeName = "" },
 		"unknown mode": func(c *Config) { c.Mode = "ipvs" }, "bad CIDR": func(c *Config) { c.ClusterCIDR = "10.244" },
+		"two of one family": func(c *Config) { c.ClusterCIDR = "10.244.0.0/16,10.245.0.0/16" },
 	} {
 		cfg := good
 		change(&cfg)
@@ -186,7 +187,7 @@ func TestHealthCheckNodePort(t *testing.T) {
 		{nil, 503, 0},
 		{[]tracker.Endpoint{{IP: "a", IsLocal: true, Ready: true}, {IP: "b", Ready: true}, {IP: "c", IsLocal: true}}, 200, 1},
 	} {
-		s.sync(klog.Background(), services, tracker.EndpointsMap{name: test.endpoints})
+		s.sync(klog.Background(), []iptables.Input{{Services: services, Endpoints: tracker.EndpointsMap{name: test.endpoints}}, {Services: services}})
 		response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/", port))
 		if err != nil {
 			t.Fatal(err)
@@ -201,7 +202,7 @@ func TestHealthCheckNodePort(t *testing.T) {
 			t.Errorf("got %d %s, want %d and %v", response.StatusCode, body, test.status, test.local)
 		}
 	}
-	s.sync(klog.Background(), nil, nil)
+	s.sync(klog.Background(), nil)
 	if conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 		conn.Close()
 		t.Error("the port of a Service that is gone is still open")

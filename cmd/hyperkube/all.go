@@ -53,8 +53,8 @@ func (o *allOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.Name, "name", o.Name, "name of the cluster; a second one beside the first needs a name, a data directory, ports and address ranges of its own")
 	flags.StringVar(&o.Runtime, "container-runtime", o.Runtime, "embedded, or simulated: pods that are only bookkeeping, without root")
 	flags.StringVar(&o.RuntimeEndpoint, "container-runtime-endpoint", o.RuntimeEndpoint, "CRI socket of another runtime, unix:///run/containerd/containerd.sock, instead of ours; further nodes (--nodes) keep ours: two kubelets on one runtime would end each other's pods")
-	flags.StringVar(&o.Pods, "cluster-cidr", o.Pods, "address range of pods")
-	flags.StringVar(&o.Service, "service-cluster-ip-range", o.Service, "address range of Services")
+	flags.StringVar(&o.Pods, "cluster-cidr", o.Pods, "address range of pods, or two, of IPv4 and of IPv6, with a comma between: 10.244.0.0/16,fd00:10:244::/56; counts when the data directory is new")
+	flags.StringVar(&o.Service, "service-cluster-ip-range", o.Service, "address range of Services, or two: 10.96.0.0/16,fd00:10:96::/112; counts when the data directory is new")
 	flags.IntVar(&o.Nodes, "nodes", o.Nodes, "how many real nodes: this machine, and further ones in network namespaces of their own (default: as before, or 1)")
 	flags.IntVar(&o.FakeNodes, "fake-nodes", o.FakeNodes, "how many nodes that are only bookkeeping, beside the real ones; their sizes, zones, labels and taints: --fakenodes-arg=cpu=16, and so on (hyperkube fakenodes --help)")
 	flags.StringVar(&o.NodeNetwork, "node-network", o.NodeNetwork, "address range of several nodes")
@@ -73,7 +73,9 @@ func (o *allOptions) Complete(context.Context) error {
 		return err
 	}
 	defaults := pki.DefaultCluster()
-	defaults.Name, defaults.PodCIDR, defaults.ServiceCIDR, defaults.NodeCIDR = o.Name, o.Pods, o.Service, o.NodeNetwork
+	defaults.Name, defaults.NodeCIDR = o.Name, o.NodeNetwork
+	defaults.PodCIDR, defaults.SecondaryPodCIDR, _ = strings.Cut(o.Pods, ",")
+	defaults.ServiceCIDR, defaults.SecondaryServiceCIDR, _ = strings.Cut(o.Service, ",")
 	if o.Ports == "auto" {
 		defaults.AutoPorts, defaults.APIServerPort, defaults.EtcdPort = true, 0, 0
 	}
@@ -98,6 +100,9 @@ func (o *allOptions) Validate() error {
 	}
 	if room := nodeNetwork(o.dir).Room(); o.Nodes < 1 || o.Nodes > room {
 		return fmt.Errorf("--nodes=%d: must be from 1 to %d, for which there are addresses in %s (--node-network)", o.Nodes, room, o.dir.Cluster.NodeCIDR)
+	}
+	if o.Nodes > 1 && o.dir.Cluster.DualStack() {
+		return fmt.Errorf("--nodes=%d: several real nodes reach each other by IPv4 only: start without a second range in --cluster-cidr", o.Nodes)
 	}
 	if o.Nodes > 1 && (o.simulated() || runtime.GOOS != "linux") {
 		return fmt.Errorf("--nodes=%d: several real nodes need real containers on Linux; for simulated ones: --fake-nodes=%d", o.Nodes, o.Nodes)

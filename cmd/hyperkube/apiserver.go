@@ -110,7 +110,7 @@ func (o *apiserverOptions) Complete(ctx context.Context) error {
 		o.SecurePort = o.dir.Cluster.APIServerPort
 	}
 	if o.ServiceRange == "" {
-		o.ServiceRange = o.dir.Cluster.ServiceCIDR
+		o.ServiceRange = o.dir.Cluster.ServiceCIDRs()
 	}
 	var err error
 	if o.AdvertiseAddress == "" {
@@ -121,7 +121,7 @@ func (o *apiserverOptions) Complete(ctx context.Context) error {
 	if err := o.completeEtcd(); err != nil {
 		return err
 	}
-	service, err := o.dir.Cluster.KubernetesServiceAddress()
+	services, err := o.dir.Cluster.KubernetesServiceAddresses()
 	if err != nil {
 		return err
 	}
@@ -129,8 +129,9 @@ func (o *apiserverOptions) Complete(ctx context.Context) error {
 	if err != nil {
 		host = ""
 	}
-	o.cert, err = o.dir.ServingCert("apiserver", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
-		"kubernetes.default.svc."+o.dir.Cluster.ClusterDomain, host, "127.0.0.1", "::1", o.AdvertiseAddress, service, nodeNetwork(o.dir).Gateway().String())
+	names := []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+		"kubernetes.default.svc." + o.dir.Cluster.ClusterDomain, host, "127.0.0.1", "::1", o.AdvertiseAddress, nodeNetwork(o.dir).Gateway().String()}
+	o.cert, err = o.dir.ServingCert("apiserver", append(names, services...)...)
 	if err != nil {
 		return err
 	}

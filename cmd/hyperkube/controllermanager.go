@@ -85,7 +85,7 @@ func (o *controllerManagerOptions) Run(ctx context.Context, env *component.Env) 
 		SigningCert: signingCert, SigningKey: signingKey, SigningDuration: o.ClusterSigningDuration,
 		ServiceAccountKey: serviceAccountKey,
 		Client:            set, RESTConfig: config, Controllers: o.Controllers, RootCA: ca,
-		ClusterCIDR: o.dir.Cluster.PodCIDR, ServiceCIDR: o.dir.Cluster.ServiceCIDR,
+		ClusterCIDR: o.dir.Cluster.PodCIDRs(), ServiceCIDR: o.dir.Cluster.ServiceCIDRs(),
 		NodeMonitorPeriod: o.NodeMonitorPeriod, NodeMonitorGracePeriod: o.NodeMonitorGracePeriod, NodeStartupGracePeriod: o.NodeStartupGracePeriod, NodeCIDRMaskSize: o.NodeCIDRMaskSize,
 		LeaderElect: o.LeaderElect, Identity: o.identity(), LeaseDuration: o.LeaseDuration, RenewDeadline: o.RenewDeadline, RetryPeriod: o.RetryPeriod,
 		Autoscaler: o.Autoscaler, Gate: o.gate(), Metrics: env.Metrics, Health: env.Health,

@@ -33,7 +33,7 @@ func (o *criOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.NodeName, "hostname-override", o.NodeName, "the node's name (default: the host's, in small letters)")
 	flags.StringVar(&o.Socket, "listen", o.Socket, "path of the CRI socket (default: nodes/<name>/cri.sock in --data-dir)")
 	flags.StringVar(&o.CNIConfDir, "cni-conf-dir", o.CNIConfDir, "directory with network configurations (default: one with ours)")
-	flags.StringVar(&o.PodCIDR, "pod-cidr", o.PodCIDR, "the pods' addresses on this node (default: the kubelet tells it)")
+	flags.StringVar(&o.PodCIDR, "pod-cidr", o.PodCIDR, "the pods' addresses on this node, one range or two (default: the kubelet tells it)")
 	flags.StringVar(&o.Registries, "registries", o.Registries, "file with mirrors, CAs and logins of registries, in the shape of k3s' registries.yaml (default: registries.yaml in --data-dir)")
 	flags.StringArrayVar(&o.Mirrors, "registry-mirror", o.Mirrors, "a mirror of a registry: docker.io=https://mirror:5000; may be repeated")
 	flags.StringVar(&o.CNIBinDir, "cni-bin-dir", o.CNIBinDir, "directory with CNI plugins (default: one with ours)")
@@ -69,7 +69,7 @@ func (o *criOptions) config(env *component.Env) cri.Config {
 func criConfig(dir *pki.Dir, node string) cri.Config {
 	return cri.Config{
 		Root: filepath.Join(dir.NodeDir(node), "cri"), Socket: strings.TrimPrefix(criEndpoint(dir, node), "unix://"), NodeName: node,
-		ClusterCIDR: dir.Cluster.PodCIDR, CgroupRoot: cgroupRoot(dir, node), ImagesDir: filepath.Join(dir.Path(), "images"),
+		ClusterCIDR: dir.Cluster.PodCIDRs(), CgroupRoot: cgroupRoot(dir, node), ImagesDir: filepath.Join(dir.Path(), "images"),
 		Registries: filepath.Join(dir.Path(), "registries.yaml"),
 	}
 }

@@ -26,7 +26,7 @@ func nodeAddress(ctx context.Context, services string) (string, error) {
 	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: nil}, netlink.RT_FILTER_DST)
 	if err == nil {
 		for _, route := range routes {
-			if address := addressOfLink(route.LinkIndex); address != "" {
+			if address := addressOfLink(route.LinkIndex, netlink.FAMILY_V4); address != "" {
 				return address, nil
 			}
 		}
@@ -40,7 +40,7 @@ func nodeAddress(ctx context.Context, services string) (string, error) {
 		if kind := link.Type(); link.Attrs().Name != standInLink && (kind == "bridge" || kind == "veth") {
 			continue
 		}
-		if address := addressOfLink(link.Attrs().Index); address != "" {
+		if address := addressOfLink(link.Attrs().Index, netlink.FAMILY_V4); address != "" {
 			return address, nil
 		}
 	}
@@ -48,12 +48,26 @@ func nodeAddress(ctx context.Context, services string) (string, error) {
 	return standInAddress, makeStandIn(services)
 }
 
-func addressOfLink(index int) string {
+// secondAddress is the node's IPv6 address: a global one of the link that has its IPv4 address; "" where there is none.
+func secondAddress(first string) string {
+	have, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return ""
+	}
+	for _, a := range have {
+		if a.IP.String() == first {
+			return addressOfLink(a.LinkIndex, netlink.FAMILY_V6)
+		}
+	}
+	return ""
+}
+
+func addressOfLink(index, family int) string {
 	link, err := netlink.LinkByIndex(index)
 	if err != nil {
 		return ""
 	}
-	addresses, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	addresses, err := netlink.AddrList(link, family)
 	if err != nil {
 		return ""
 	}

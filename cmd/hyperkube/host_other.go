@@ -23,6 +23,8 @@ func nodeAddress(context.Context, string) (string, error) {
 	return "127.0.0.1", nil
 }
 
+func secondAddress(string) string { return "" }
+
 func removeStandIn() error { return nil }
 
 func unmount(string) error { return nil }

@@ -59,7 +59,7 @@ func newKubeletOptions() component.Options {
 func (o *kubeletOptions) AddFlags(flags *pflag.FlagSet) {
 	o.apiClient.AddFlags(flags)
 	flags.StringVar(&o.NodeName, "hostname-override", o.NodeName, "the node's name (default: the host's, in small letters)")
-	flags.StringVar(&o.NodeIP, "node-ip", o.NodeIP, "the node's address (default: found on the host)")
+	flags.StringVar(&o.NodeIP, "node-ip", o.NodeIP, "the node's address, or two, of IPv4 and of IPv6, with a comma between (default: found on the host)")
 	flags.IntVar(&o.Port, "port", o.Port, "port for logs, exec and port-forward; 0: a free one (default 10250)")
 	flags.StringVar(&o.Runtime, "container-runtime", o.Runtime, "remote: a CRI runtime; simulated: pods are only bookkeeping, without root")
 	flags.StringVar(&o.RuntimeEndpoint, "container-runtime-endpoint", o.RuntimeEndpoint, "CRI socket, unix:///… (default: an embedded runtime, brought up if none runs for this node)")
@@ -99,6 +99,9 @@ func (o *kubeletOptions) Complete(ctx context.Context) (err error) {
 		if o.NodeIP, err = nodeAddress(ctx, o.dir.Cluster.ServiceCIDR); err != nil {
 			return err
 		}
+		if second := secondAddress(o.NodeIP); second != "" && o.dir.Cluster.DualStack() {
+			o.NodeIP += "," + second
+		}
 	}
 	if o.Port < 0 {
 		o.Port = kubeletPort
@@ -112,15 +115,20 @@ func (o *kubeletOptions) Complete(ctx context.Context) (err error) {
 	if o.Runtime == "remote" && o.RuntimeEndpoint == "" {
 		o.RuntimeEndpoint, o.bringsUpItsOwn = criEndpoint(o.dir, o.NodeName), true
 	}
-	o.cert, err = o.dir.ServingCert("kubelet-"+o.NodeName+"-serving", o.NodeName, o.NodeIP, "localhost", "127.0.0.1")
+	o.cert, err = o.dir.ServingCert("kubelet-"+o.NodeName+"-serving", append(o.nodeIPs(), o.NodeName, "localhost", "127.0.0.1")...)
 	return err
 }
+
+// nodeIPs are the node's addresses, the main one first.
+func (o *kubeletOptions) nodeIPs() []string { return strings.Split(o.NodeIP, ",") }
 
 func (o *kubeletOptions) nodeDir() string { return o.dir.NodeDir(o.NodeName) }
 
 func (o *kubeletOptions) Validate() error {
-	if net.ParseIP(o.NodeIP) == nil {
-		return fmt.Errorf("--node-ip=%s: must be an IP address", o.NodeIP)
+	for _, ip := range o.nodeIPs() {
+		if net.ParseIP(ip) == nil {
+			return fmt.Errorf("--node-ip=%s: must be an IP address, or two with a comma between", o.NodeIP)
+		}
 	}
 	if o.RuntimeEndpoint != "" && !strings.HasPrefix(o.RuntimeEndpoint, "unix:///") {
 		return fmt.Errorf("--container-runtime-endpoint=%s: must be unix:///PATH", o.RuntimeEndpoint)
@@ -187,7 +195,7 @@ func (o *kubeletOptions) Run(ctx context.Context, env *component.Env) error {
 	if err != nil {
 		return err
 	}
-	return o.serveAndRun(ctx, env, "https://"+net.JoinHostPort(o.NodeIP, fmt.Sprint(o.Port)), node.Run)
+	return o.serveAndRun(ctx, env, "https://"+net.JoinHostPort(o.nodeIPs()[0], fmt.Sprint(o.Port)), node.Run)
 }
 
 // bringUpRuntime starts the embedded runtime in this process if nobody serves its

@@ -25,7 +25,7 @@ func (o *kubeletOptions) rotations(node *kubelet.Config, config *rest.Config) (e
 			return keyErr
 		}
 		node.ServingCertificate, err = certificate.New(certificate.Config{
-			Directory: directory, NodeName: o.NodeName, Hosts: []string{o.NodeName, o.NodeIP}, SeedCert: seedCert, SeedKey: seedKey, CAFile: o.dir.CAFile(),
+			Directory: directory, NodeName: o.NodeName, Hosts: append(o.nodeIPs(), o.NodeName), SeedCert: seedCert, SeedKey: seedKey, CAFile: o.dir.CAFile(),
 		})
 		if err != nil {
 			return err

@@ -84,7 +84,7 @@ func (o *proxyOptions) Run(ctx context.Context, env *component.Env) error {
 		return nil // stopped while waiting
 	}
 	proxier, err := proxy.New(proxy.Config{
-		Client: set, NodeName: o.NodeName, ClusterCIDR: o.dir.Cluster.PodCIDR, Mode: o.Mode, IptablesMode: o.IptablesMode,
+		Client: set, NodeName: o.NodeName, ClusterCIDR: o.dir.Cluster.PodCIDRs(), Mode: o.Mode, IptablesMode: o.IptablesMode,
 		MasqueradeAll: o.MasqueradeAll, StateFile: state, Metrics: env.Metrics, Health: env.Health,
 	})
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package nodeipam gives every node a share of the pods' address range, in
-// spec.podCIDR. The node's CNI gives its pods addresses from it.
+// Package nodeipam gives every node a share of the pods' address range, or of
+// both in a cluster of two families, in spec.podCIDRs. The node's CNI gives its pods addresses from it.
 //
 //	Node ─► nodeKeys: has one? note it as taken : key ─► syncNode ─► PATCH spec.podCIDR
 //
@@ -9,8 +9,7 @@
 // # In Kubernetes
 //
 // pkg/controller/nodeipam/ipam/range_allocator.go (RangeAllocator) and
-// cidrset/cidr_set.go. Left out: several ranges for dual stack, and the cloud
-// allocators. Without the search beginning behind the last share given, a node
+// cidrset/cidr_set.go. Left out: the cloud allocators. Without the search beginning behind the last share given, a node
 // that replaces another within a second would get its addresses, and answers
 // meant for the dead pods.
 package nodeipam

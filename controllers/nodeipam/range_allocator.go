@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,29 +23,38 @@ import (
 
 // Config says which addresses pods get.
 type Config struct {
-	// ClusterCIDR is the range of all pods, "10.244.0.0/16".
+	// ClusterCIDR is the range of all pods, "10.244.0.0/16", or two of different
+	// families with a comma between.
 	ClusterCIDR string
-	// NodeMaskSize is the prefix length of a node's share; default 24 for IPv4, 64
-	// for IPv6.
+	// NodeMaskSize is the prefix length of a node's share of the first range; default
+	// 24 for IPv4, 64 for IPv6, as it always is for the second.
 	NodeMaskSize int
 }
 
-func (c Config) validate() (netip.Prefix, int, error) {
-	cluster, err := netip.ParsePrefix(c.ClusterCIDR)
-	if err != nil {
-		return netip.Prefix{}, 0, fmt.Errorf("cluster CIDR %q: %w; give a range like 10.244.0.0/16", c.ClusterCIDR, err)
-	}
-	size := c.NodeMaskSize
-	if size == 0 {
-		size = 24
-		if cluster.Addr().Is6() {
-			size = 64
+// sets are the cluster's ranges, divided into shares.
+func (c Config) sets() ([]*cidrSet, error) {
+	var sets []*cidrSet
+	for i, text := range strings.Split(c.ClusterCIDR, ",") {
+		cluster, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("cluster CIDR %q: %w; give a range like 10.244.0.0/16", text, err)
 		}
+		size := c.NodeMaskSize
+		if i > 0 || size == 0 {
+			size = 24
+			if cluster.Addr().Is6() {
+				size = 64
+			}
+		}
+		if size < cluster.Bits() || size > cluster.Addr().BitLen() || size-cluster.Bits() > maxShareBits {
+			return nil, fmt.Errorf("node mask size %d does not divide cluster CIDR %s into 1 to %d shares", size, cluster, 1<<maxShareBits)
+		}
+		sets = append(sets, newCIDRSet(cluster.Masked(), size))
 	}
-	if size < cluster.Bits() || size > cluster.Addr().BitLen() || size-cluster.Bits() > maxShareBits {
-		return netip.Prefix{}, 0, fmt.Errorf("node mask size %d does not divide cluster CIDR %s into 1 to %d shares", size, cluster, 1<<maxShareBits)
+	if len(sets) > 2 || len(sets) == 2 && sets[0].cluster.Addr().Is4() == sets[1].cluster.Addr().Is4() {
+		return nil, fmt.Errorf("cluster CIDR %q: two ranges must be of IPv4 and of IPv6", c.ClusterCIDR)
 	}
-	return cluster.Masked(), size, nil
+	return sets, nil
 }
 
 // RangeAllocator gives every node its share of the pods' addresses.
@@ -55,24 +65,24 @@ type RangeAllocator struct {
 	recorder record.EventRecorder
 
 	mu sync.Mutex
-	// set knows which shares are taken. It is built from the nodes, and so complete
-	// only once the informer has listed them: Watch's first list fills it before
-	// the first sync.
-	set *cidrSet
-	// owned is what each node holds, to know what to release when it goes.
-	owned map[string]netip.Prefix
+	// sets know which shares are taken, one a family. They are built from the nodes, and
+	// so complete only once the informer has listed them: Watch's first list fills
+	// them before the first sync.
+	sets []*cidrSet
+	// owned is what each node holds, in the order of sets, to know what to release when it goes.
+	owned map[string][]netip.Prefix
 }
 
 // New makes the controller.
 func New(client kubernetes.Interface, factory informers.SharedInformerFactory, recorder record.EventRecorder, config Config, options reconcile.Options) (*RangeAllocator, error) {
-	cluster, size, err := config.validate()
+	sets, err := config.sets()
 	if err != nil {
 		return nil, err
 	}
 	nodes := factory.Core().V1().Nodes()
 	r := &RangeAllocator{
 		client: client, lister: nodes.Lister(), recorder: recorder,
-		set: newCIDRSet(cluster, size), owned: map[string]netip.Prefix{},
+		sets: sets, owned: map[string][]netip.Prefix{},
 	}
 	r.Loop = reconcile.New("nodeipam", r.syncNode, options)
 	r.Watch(nodes.Informer(), r.nodeKeys)
@@ -106,12 +116,12 @@ func (r *RangeAllocator) syncNode(ctx context.Context, name string) (reconcile.R
 	if node.Spec.PodCIDR != "" || node.DeletionTimestamp != nil {
 		return reconcile.Done, nil
 	}
-	cidr, err := r.allocate(name)
+	cidrs, err := r.allocate(name)
 	if err != nil {
 		r.recorder.Eventf(node, corev1.EventTypeNormal, "CIDRNotAvailable", "Node %s status is now: CIDRNotAvailable", name)
 		return reconcile.Done, err // a node that leaves makes room; until then, again
 	}
-	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"podCIDR": cidr.String(), "podCIDRs": []string{cidr.String()}}})
+	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"podCIDR": cidrs[0], "podCIDRs": cidrs}})
 	if err != nil {
 		return reconcile.Done, err
 	}
@@ -127,18 +137,24 @@ func (r *RangeAllocator) syncNode(ctx context.Context, name string) (reconcile.R
 	return reconcile.Done, err
 }
 
-func (r *RangeAllocator) allocate(node string) (netip.Prefix, error) {
+// allocate gives a node a share of each range, or of none.
+func (r *RangeAllocator) allocate(node string) ([]netip.Prefix, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if cidr, ok := r.owned[node]; ok {
-		return cidr, nil
+	if cidrs, ok := r.owned[node]; ok {
+		return cidrs, nil
 	}
-	cidr, err := r.set.allocateNext()
-	if err != nil {
-		return cidr, err
+	var cidrs []netip.Prefix
+	for _, set := range r.sets {
+		cidr, err := set.allocateNext()
+		if err != nil {
+			r.free(cidrs)
+			return nil, err
+		}
+		cidrs = append(cidrs, cidr)
 	}
-	r.owned[node] = cidr
-	return cidr, nil
+	r.owned[node] = cidrs
+	return cidrs, nil
 }
 
 func (r *RangeAllocator) occupy(node *corev1.Node) {
@@ -148,18 +164,30 @@ func (r *RangeAllocator) occupy(node *corev1.Node) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	var ours []netip.Prefix
 	for _, text := range cidrs {
-		if cidr, err := netip.ParsePrefix(text); err == nil && r.set.occupy(cidr) {
-			r.owned[node.Name] = cidr
+		cidr, err := netip.ParsePrefix(text)
+		if err == nil && slices.ContainsFunc(r.sets, func(set *cidrSet) bool { return set.occupy(cidr) }) {
+			ours = append(ours, cidr)
 		}
+	}
+	if len(ours) > 0 {
+		r.owned[node.Name] = ours
 	}
 }
 
 func (r *RangeAllocator) release(node string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if cidr, ok := r.owned[node]; ok {
-		r.set.release(cidr)
-		delete(r.owned, node)
+	r.free(r.owned[node])
+	delete(r.owned, node)
+}
+
+// free makes shares free again. The caller holds mu.
+func (r *RangeAllocator) free(cidrs []netip.Prefix) {
+	for _, cidr := range cidrs {
+		for _, set := range r.sets {
+			set.release(cidr)
+		}
 	}
 }

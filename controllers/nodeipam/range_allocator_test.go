@@ -77,6 +77,42 @@ func TestSyncNode(t *testing.T) {
 	}
 }
 
+// In a cluster of two families a node gets a share of each, in their order, or none; both are free again when it goes.
+func TestTwoFamilies(t *testing.T) {
+	client := fake.NewClientset()
+	factory := informers.NewSharedInformerFactory(client, 0)
+	nodes := factory.Core().V1().Nodes().Informer().GetIndexer()
+	r, err := New(client, factory, record.NewFakeRecorder(10), Config{ClusterCIDR: "10.244.0.0/16,fd00:10:244::/63"}, reconcile.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	has := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "has"}, Spec: corev1.NodeSpec{PodCIDR: "10.244.0.0/24", PodCIDRs: []string{"10.244.0.0/24", "fd00:10:244::/64"}}}
+	r.nodeKeys(reconcile.Event{New: has})
+	sync := func(name string) (string, error) {
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		if err := client.Tracker().Add(node); err != nil {
+			t.Fatal(err)
+		}
+		_ = nodes.Add(node)
+		_, err := r.syncNode(t.Context(), name)
+		written, getErr := client.CoreV1().Nodes().Get(t.Context(), name, metav1.GetOptions{})
+		if getErr != nil {
+			t.Fatal(getErr)
+		}
+		return fmt.Sprint(written.Spec.PodCIDR, " ", written.Spec.PodCIDRs), err
+	}
+	if got, err := sync("a"); err != nil || got != "10.244.1.0/24 [10.244.1.0/24 fd00:10:244:1::/64]" {
+		t.Errorf("%s %v", got, err)
+	}
+	if got, err := sync("b"); err == nil || got != " []" {
+		t.Errorf("without a share of IPv6: %s %v", got, err)
+	}
+	r.nodeKeys(reconcile.Event{Old: has})
+	if got, err := sync("c"); err != nil || got != "10.244.3.0/24 [10.244.3.0/24 fd00:10:244::/64]" {
+		t.Errorf("after a node has gone, and with the share of b free: %s %v", got, err)
+	}
+}
+
 // What cannot be given is told on the node: no share is left, or the write fails. A share
 // whose write failed stays the node's.
 func TestNodeIsToldOfFailure(t *testing.T) {
@@ -115,8 +151,9 @@ func TestNodeIsToldOfFailure(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	for cidr, ok := range map[string]bool{"10.244.0.0/16": true, "10.244.0.0/25": false, "10.0.0.0/4": false, "nonsense": false, "fd00::/56": true} {
-		if _, _, err := (Config{ClusterCIDR: cidr}).validate(); (err == nil) != ok {
+	for cidr, ok := range map[string]bool{"10.244.0.0/16": true, "10.244.0.0/25": false, "10.0.0.0/4": false, "nonsense": false, "fd00::/56": true,
+		"10.244.0.0/16,fd00::/56": true, "10.244.0.0/16,10.245.0.0/16": false, "10.244.0.0/16,": false} {
+		if _, err := (Config{ClusterCIDR: cidr}).sets(); (err == nil) != ok {
 			t.Errorf("%s: %v", cidr, err)
 		}
 	}

@@ -18,9 +18,13 @@ func (s staleFilter) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
 	})
 }
 
-// CleanStaleEntries removes stale UDP flows and returns how many there were.
-func CleanStaleEntries(expected Expected) (int, error) {
-	removed, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, staleFilter{expected})
+// CleanStaleEntries removes stale UDP flows of IPv4, or of IPv6, and returns how many there were.
+func CleanStaleEntries(expected Expected, six bool) (int, error) {
+	family := netlink.InetFamily(unix.AF_INET)
+	if six {
+		family = unix.AF_INET6
+	}
+	removed, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, staleFilter{expected})
 	if err != nil {
 		return int(removed), fmt.Errorf("removing stale UDP flows: %w", err)
 	}

@@ -3,4 +3,4 @@
 package conntrack
 
 // CleanStaleEntries has nothing to do: there is no conntrack.
-func CleanStaleEntries(Expected) (int, error) { return 0, nil }
+func CleanStaleEntries(Expected, bool) (int, error) { return 0, nil }

@@ -43,7 +43,7 @@ func Exec(ctx context.Context, stdin string, argv ...string) (string, error) {
 }
 
 // Backend is the family of programs to use: "iptables", "iptables-nft" or
-// "iptables-legacy".
+// "iptables-legacy"; for IPv6, "ip6tables" and so on.
 type Backend struct {
 	Program string
 	// Reason is why, for the log and `doctor`.
@@ -72,6 +72,15 @@ func (b *Backend) Save(ctx context.Context) (Saved, error) {
 func (b *Backend) Restore(ctx context.Context, text string) error {
 	_, err := b.run(ctx, text, b.Program+"-restore", "-w", lockWait, "--noflush")
 	return err
+}
+
+// IPv6 is the programs of the same kind for IPv6; an error if they do not run.
+func (b *Backend) IPv6(ctx context.Context) (*Backend, error) {
+	six := &Backend{Program: strings.Replace(b.Program, "iptables", "ip6tables", 1), Reason: b.Reason, run: b.run}
+	if _, err := b.run(ctx, "", six.Program, "--version"); err != nil {
+		return nil, fmt.Errorf("for the pods' IPv6 addresses: %w", err)
+	}
+	return six, nil
 }
 
 // probe is what is known of the host's rules.

@@ -38,6 +38,5 @@
 // pkg/proxy/iptables/proxier.go: syncProxyRules, there one function. Chain names,
 // comments and the order of matches are the same. Left out: writing only the
 // chains of changed Services (at some thousand endpoints a sync would take seconds
-// without), the second address family, and the counters of packets that localhost
-// NodePorts and INVALID drops see.
+// without), and the counters of packets that localhost NodePorts and INVALID drops see.
 package iptables

@@ -21,8 +21,10 @@ type Input struct {
 	// MasqueradeLocal rewrites the source of pods' traffic to endpoints on this node:
 	// for pods on a bridge whose replies would not pass iptables (R52).
 	MasqueradeLocal bool
-	// LocalhostNodePorts lets 127.0.0.1 lead to NodePorts; needs route_localnet.
+	// LocalhostNodePorts lets 127.0.0.1 lead to NodePorts; needs route_localnet. IPv6 has nothing like it.
 	LocalhostNodePorts bool
+	// IPv6: all addresses are of that family.
+	IPv6 bool
 }
 
 // Table is the rules of one table as iptables-restore reads them.
@@ -96,7 +98,10 @@ func ComputeRules(in Input) *Ruleset {
 
 	// Step 3: the rules that must come last
 	notLocalhost := ""
-	if !in.LocalhostNodePorts {
+	switch {
+	case in.IPv6:
+		notLocalhost = "! -d ::1/128"
+	case !in.LocalhostNodePorts:
 		notLocalhost = "! -d 127.0.0.0/8"
 	}
 	r.Nat.add(kubeServicesChain, comment("kubernetes service nodeports; NOTE: this must be the last rule in this chain"),
@@ -138,7 +143,7 @@ func writeForward(r *Ruleset, in Input) {
 		r.Filter.add(kubeForwardChain, comment("traffic from pods"), "-s", in.ClusterCIDR, "-j ACCEPT")
 		r.Filter.add(kubeForwardChain, comment("traffic to pods"), "-d", in.ClusterCIDR, "-j ACCEPT")
 	}
-	if in.LocalhostNodePorts {
+	if in.LocalhostNodePorts && !in.IPv6 {
 		// route_localnet would also let neighbours on the wire reach 127.0.0.1 (CVE-2020-8558).
 		r.Filter.add(kubeletFirewallChain, comment("block incoming localnet connections"), "-d 127.0.0.0/8 ! -s 127.0.0.0/8",
 			"-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP")

@@ -265,3 +265,20 @@ func TestExplainWalksToEndpoints(t *testing.T) {
 		}
 	}
 }
+
+// In IPv6, loopback leads to no NodePort, nothing is said of 127.0.0.1, and addresses with ports stand in brackets.
+func TestRulesOfIPv6(t *testing.T) {
+	web := portName("default/web", "")
+	text := ComputeRules(Input{IPv6: true, ClusterCIDR: "fd00:10:244::/56", LocalhostNodePorts: true,
+		Services:  tracker.ServicePortMap{web: {ClusterIP: "fd00:10:96::9", Port: 80, NodePort: 30080}},
+		Endpoints: tracker.EndpointsMap{web: {{IP: "fd00:10:244::2", Port: 8080, Ready: true}}}}).Text()
+	for _, want := range []string{"! -d ::1/128 -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS", "-d fd00:10:96::9 --dport 80", "--to-destination [fd00:10:244::2]:8080",
+		"-s fd00:10:244::2 -j KUBE-MARK-MASQ", "! -s fd00:10:244::/56 -j KUBE-MARK-MASQ"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "127.0.0") {
+		t.Errorf("an IPv4 address in\n%s", text)
+	}
+}

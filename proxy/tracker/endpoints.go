@@ -35,19 +35,21 @@ type EndpointsMap map[ServicePortName][]Endpoint
 // are the union of its slices: one may be split over several, and move between them.
 type EndpointsChangeTracker struct {
 	nodeName string
+	family   v1.IPFamily
 	// slices holds, per Service and slice name, the endpoints by port.
 	slices map[types.NamespacedName]map[string]EndpointsMap
 }
 
-// NewEndpointsChangeTracker returns an empty tracker; nodeName decides what is local.
-func NewEndpointsChangeTracker(nodeName string) *EndpointsChangeTracker {
-	return &EndpointsChangeTracker{nodeName: nodeName, slices: map[types.NamespacedName]map[string]EndpointsMap{}}
+// NewEndpointsChangeTracker returns an empty tracker of the addresses of one family;
+// nodeName decides what is local.
+func NewEndpointsChangeTracker(nodeName string, family v1.IPFamily) *EndpointsChangeTracker {
+	return &EndpointsChangeTracker{nodeName: nodeName, family: family, slices: map[types.NamespacedName]map[string]EndpointsMap{}}
 }
 
 // EndpointSliceUpdate takes a new or changed slice, or (remove) a deleted one. It
 // tells whether there is anything to sync.
 func (t *EndpointsChangeTracker) EndpointSliceUpdate(slice *discovery.EndpointSlice, remove bool) bool {
-	if slice.AddressType != discovery.AddressTypeIPv4 {
+	if slice.AddressType != discovery.AddressType(t.family) {
 		return false
 	}
 	service, ok := slice.Labels[discovery.LabelServiceName]
@@ -86,7 +88,7 @@ func (t *EndpointsChangeTracker) endpointsOf(service types.NamespacedName, slice
 			name.Protocol = *port.Protocol
 		}
 		for i := range slice.Endpoints {
-			if ep := &slice.Endpoints[i]; len(ep.Addresses) > 0 && isIPv4(ep.Addresses[0]) {
+			if ep := &slice.Endpoints[i]; len(ep.Addresses) > 0 && len(addressesOf(t.family, ep.Addresses[:1])) > 0 {
 				result[name] = append(result[name], t.newEndpoint(ep, int(*port.Port)))
 			}
 		}

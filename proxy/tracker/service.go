@@ -69,18 +69,19 @@ type ServicePortMap map[ServicePortName]*ServicePort
 // ServiceChangeTracker collects changes of Services until the next sync takes them.
 // It belongs to one goroutine's lock, the proxy's.
 type ServiceChangeTracker struct {
-	ports ServicePortMap
+	family v1.IPFamily
+	ports  ServicePortMap
 }
 
-// NewServiceChangeTracker returns an empty tracker.
-func NewServiceChangeTracker() *ServiceChangeTracker {
-	return &ServiceChangeTracker{ports: ServicePortMap{}}
+// NewServiceChangeTracker returns an empty tracker of the addresses of one family.
+func NewServiceChangeTracker(family v1.IPFamily) *ServiceChangeTracker {
+	return &ServiceChangeTracker{family: family, ports: ServicePortMap{}}
 }
 
 // Update takes a change: previous is nil for an addition, current for a deletion.
 // It tells whether there is anything to sync.
 func (t *ServiceChangeTracker) Update(previous, current *v1.Service) bool {
-	before, after := serviceToServiceMap(previous), serviceToServiceMap(current)
+	before, after := t.serviceToServiceMap(previous), t.serviceToServiceMap(current)
 	if equalPorts(before, after) {
 		return false
 	}
@@ -117,16 +118,16 @@ func equalPorts(a, b ServicePortMap) bool {
 }
 
 // serviceToServiceMap is empty for Services the proxy has no part in: headless,
-// ExternalName, or with another proxy named in a label.
-func serviceToServiceMap(service *v1.Service) ServicePortMap {
-	if service == nil || shouldSkipService(service) {
+// ExternalName, with no cluster IP of the family, or with another proxy named in a label.
+func (t *ServiceChangeTracker) serviceToServiceMap(service *v1.Service) ServicePortMap {
+	if service == nil || t.shouldSkipService(service) {
 		return nil
 	}
 	ports := ServicePortMap{}
 	for i := range service.Spec.Ports {
 		port := &service.Spec.Ports[i]
 		name := ServicePortName{types.NamespacedName{Namespace: service.Namespace, Name: service.Name}, port.Name, port.Protocol}
-		ports[name] = newServicePort(service, port)
+		ports[name] = t.newServicePort(service, port)
 	}
 	return ports
 }
@@ -134,34 +135,39 @@ func serviceToServiceMap(service *v1.Service) ServicePortMap {
 // LabelServiceProxyName on a Service says that another proxy serves it.
 const LabelServiceProxyName = "service.kubernetes.io/service-proxy-name"
 
-func shouldSkipService(service *v1.Service) bool {
+func (t *ServiceChangeTracker) shouldSkipService(service *v1.Service) bool {
 	_, other := service.Labels[LabelServiceProxyName]
-	return other || service.Spec.Type == v1.ServiceTypeExternalName || clusterIPv4(service) == ""
+	return other || service.Spec.Type == v1.ServiceTypeExternalName || t.clusterIP(service) == ""
 }
 
-// clusterIPv4 returns the IPv4 cluster IP, or "" for headless and IPv6-only Services.
-func clusterIPv4(service *v1.Service) string {
+// clusterIP returns the cluster IP of the family, or "" for headless Services and those of the other family only.
+func (t *ServiceChangeTracker) clusterIP(service *v1.Service) string {
 	candidates := service.Spec.ClusterIPs
 	if len(candidates) == 0 {
 		candidates = []string{service.Spec.ClusterIP}
 	}
-	for _, ip := range candidates {
-		if isIPv4(ip) {
-			return ip
-		}
+	if ours := addressesOf(t.family, candidates); len(ours) > 0 {
+		return ours[0]
 	}
 	return ""
 }
 
-func isIPv4(s string) bool {
-	ip := net.ParseIP(s)
-	return ip != nil && ip.To4() != nil
+// addressesOf are those addresses that are of a family.
+func addressesOf(family v1.IPFamily, addresses []string) []string {
+	var ours []string
+	for _, text := range addresses {
+		if ip := net.ParseIP(text); ip != nil && (ip.To4() != nil) == (family == v1.IPv4Protocol) {
+			ours = append(ours, text)
+		}
+	}
+	return ours
 }
 
-func newServicePort(service *v1.Service, port *v1.ServicePort) *ServicePort {
+func (t *ServiceChangeTracker) newServicePort(service *v1.Service, port *v1.ServicePort) *ServicePort {
 	spec := &service.Spec
 	info := &ServicePort{
-		ClusterIP: clusterIPv4(service), Port: int(port.Port), Protocol: port.Protocol, NodePort: int(port.NodePort),
+		ClusterIP: t.clusterIP(service), Port: int(port.Port), Protocol: port.Protocol, NodePort: int(port.NodePort),
+		ExternalIPs:         addressesOf(t.family, spec.ExternalIPs),
 		ExternalPolicyLocal: spec.ExternalTrafficPolicy == v1.ServiceExternalTrafficPolicyLocal,
 		InternalPolicyLocal: spec.InternalTrafficPolicy != nil && *spec.InternalTrafficPolicy == v1.ServiceInternalTrafficPolicyLocal,
 	}
@@ -171,23 +177,19 @@ func newServicePort(service *v1.Service, port *v1.ServicePort) *ServicePort {
 			info.AffinitySeconds = int(*c.ClientIP.TimeoutSeconds)
 		}
 	}
-	for _, ip := range spec.ExternalIPs {
-		if isIPv4(ip) {
-			info.ExternalIPs = append(info.ExternalIPs, ip)
-		}
-	}
 	if spec.Type != v1.ServiceTypeLoadBalancer {
 		return info
 	}
 	info.HealthCheckNodePort = int(spec.HealthCheckNodePort)
 	for _, ingress := range service.Status.LoadBalancer.Ingress {
-		if isIPv4(ingress.IP) && (ingress.IPMode == nil || *ingress.IPMode == v1.LoadBalancerIPModeVIP) {
-			info.LoadBalancerIPs = append(info.LoadBalancerIPs, ingress.IP)
+		if ingress.IPMode == nil || *ingress.IPMode == v1.LoadBalancerIPModeVIP {
+			info.LoadBalancerIPs = append(info.LoadBalancerIPs, addressesOf(t.family, []string{ingress.IP})...)
 		}
 	}
 	for _, cidr := range spec.LoadBalancerSourceRanges {
-		if ip, _, err := net.ParseCIDR(strings.TrimSpace(cidr)); err == nil && ip.To4() != nil {
-			info.SourceRanges = append(info.SourceRanges, strings.TrimSpace(cidr))
+		text := strings.TrimSpace(cidr)
+		if ip, _, err := net.ParseCIDR(text); err == nil && len(addressesOf(t.family, []string{ip.String()})) > 0 {
+			info.SourceRanges = append(info.SourceRanges, text)
 		}
 	}
 	return info

@@ -1,6 +1,7 @@
 package tracker
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -25,7 +26,7 @@ func TestServicesTheProxyHasNoPartIn(t *testing.T) {
 		"IPv6 only":     func(s *v1.Service) { s.Spec.ClusterIPs = []string{"fd00::1"} },
 		"another proxy": func(s *v1.Service) { s.Labels = map[string]string{LabelServiceProxyName: "x"} },
 	} {
-		tracker := NewServiceChangeTracker()
+		tracker := NewServiceChangeTracker(v1.IPv4Protocol)
 		if tracker.Update(nil, makeService(change)) || len(tracker.Ports()) != 0 {
 			t.Errorf("%s: tracked", name)
 		}
@@ -33,7 +34,7 @@ func TestServicesTheProxyHasNoPartIn(t *testing.T) {
 }
 
 func TestOnlyChangesThatMatterCauseASync(t *testing.T) {
-	tracker := NewServiceChangeTracker()
+	tracker := NewServiceChangeTracker(v1.IPv4Protocol)
 	first := makeService(nil)
 	if !tracker.Update(nil, first) {
 		t.Error("an addition does not matter")
@@ -53,7 +54,7 @@ func TestOnlyChangesThatMatterCauseASync(t *testing.T) {
 
 func TestServicePort(t *testing.T) {
 	local, proxied := v1.ServiceInternalTrafficPolicyLocal, v1.LoadBalancerIPModeProxy
-	tracker := NewServiceChangeTracker()
+	tracker := NewServiceChangeTracker(v1.IPv4Protocol)
 	tracker.Update(nil, makeService(func(s *v1.Service) {
 		s.Spec.Type, s.Spec.Ports[0].NodePort, s.Spec.HealthCheckNodePort = v1.ServiceTypeLoadBalancer, 30080, 31000
 		s.Spec.ExternalIPs = []string{"1.2.3.4", "fd00::1"}
@@ -95,7 +96,7 @@ func addresses(tracker *EndpointsChangeTracker) string {
 }
 
 func TestSlicesAreUnited(t *testing.T) {
-	tracker := NewEndpointsChangeTracker("here")
+	tracker := NewEndpointsChangeTracker("here", v1.IPv4Protocol)
 	tracker.EndpointSliceUpdate(makeSlice("b", endpoint("10.0.0.2", true), endpoint("10.0.0.1", false)), false)
 	// 10.0.0.1 moves: for a moment both slices have it.
 	tracker.EndpointSliceUpdate(makeSlice("a", endpoint("10.0.0.1", true)), false)
@@ -157,6 +158,42 @@ func TestCategorizeEndpoints(t *testing.T) {
 		cluster, local, hasAny := CategorizeEndpoints(test.endpoints, &test.port, "z1")
 		if join(cluster) != test.cluster || join(local) != test.local || hasAny != test.hasAny {
 			t.Errorf("%s: cluster %q, local %q, any %v", name, join(cluster), join(local), hasAny)
+		}
+	}
+}
+
+// Each family's tracker takes its own addresses of a Service of two, and none of a Service of the other.
+func TestFamilies(t *testing.T) {
+	both := &v1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "both"}, Spec: v1.ServiceSpec{
+		Type: v1.ServiceTypeLoadBalancer, ClusterIP: "10.96.0.5", ClusterIPs: []string{"10.96.0.5", "fd00::5"}, ExternalIPs: []string{"192.0.2.5", "2001:db8::5"},
+		LoadBalancerSourceRanges: []string{"198.51.100.0/24", "2001:db8:1::/48"}, Ports: []v1.ServicePort{{Port: 80, Protocol: v1.ProtocolTCP}}},
+		Status: v1.ServiceStatus{LoadBalancer: v1.LoadBalancerStatus{Ingress: []v1.LoadBalancerIngress{{IP: "192.0.2.6"}, {IP: "2001:db8::6"}}}}}
+	four := both.DeepCopy()
+	four.Name, four.Spec.ClusterIPs = "four", []string{"10.96.0.6"}
+	slice := func(kind discovery.AddressType, address string) *discovery.EndpointSlice {
+		port, protocol := int32(8080), v1.ProtocolTCP
+		return &discovery.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: string(kind), Labels: map[string]string{discovery.LabelServiceName: "both"}},
+			AddressType: kind, Endpoints: []discovery.Endpoint{{Addresses: []string{address}}}, Ports: []discovery.EndpointPort{{Port: &port, Protocol: &protocol}}}
+	}
+	for family, want := range map[v1.IPFamily]string{
+		v1.IPv4Protocol: "10.96.0.5 [192.0.2.5] [192.0.2.6] [198.51.100.0/24] 10.244.0.2:8080",
+		v1.IPv6Protocol: "fd00::5 [2001:db8::5] [2001:db8::6] [2001:db8:1::/48] [fd00::2]:8080",
+	} {
+		services, endpoints := NewServiceChangeTracker(family), NewEndpointsChangeTracker("here", family)
+		if services.Update(nil, four) != (family == v1.IPv4Protocol) {
+			t.Errorf("%s: a Service of IPv4 only", family)
+		}
+		services.Update(four, nil)
+		services.Update(nil, both)
+		for _, s := range []*discovery.EndpointSlice{slice(discovery.AddressTypeIPv4, "10.244.0.2"), slice(discovery.AddressTypeIPv6, "fd00::2")} {
+			endpoints.EndpointSliceUpdate(s, false)
+		}
+		got := ""
+		for name, p := range services.Ports() {
+			got += fmt.Sprint(p.ClusterIP, " ", p.ExternalIPs, " ", p.LoadBalancerIPs, " ", p.SourceRanges, " ", endpoints.Endpoints()[name][0])
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", family, got, want)
 		}
 	}
 }
