@@ -10,6 +10,8 @@ WHAT ?= ./...
 DATA_DIR ?= /var/lib/hyperkube
 SMALL := -ldflags='-s -w'
 EMBEDDED := cri/embedded/bin
+# `kubectl version` compares its own version with the server's, and has it from the linker only.
+KUBECTL_VERSION = -X k8s.io/component-base/version.gitVersion=$(shell $(GO) list -m -f '{{.Version}}' k8s.io/kubectl | sed 's/^v0/v1/')
 
 .PHONY: help run build test unit e2e verify bench generate debug clean host-tools
 
@@ -25,7 +27,7 @@ build: ## build bin/hyperkube, one static file
 	@mkdir -p bin $(EMBEDDED)
 	@for p in podparent box; do $(GO) build $(SMALL) -o bin/$$p ./cmd/$$p; gzip -9 -n -c bin/$$p > bin/$$p.gz; cmp -s bin/$$p.gz $(EMBEDDED)/$$p.gz || cp bin/$$p.gz $(EMBEDDED)/$$p.gz; done
 	$(GO) run ./test/pack
-	$(GO) build $(SMALL) -o bin/hyperkube ./cmd/hyperkube
+	$(GO) build -ldflags="-s -w $(KUBECTL_VERSION)" -o bin/hyperkube ./cmd/hyperkube
 	@ls -l bin/hyperkube | awk '{printf "bin/hyperkube: %.1f MiB\n", $$5/1048576}'
 
 # iptables is the one program that hyperkube needs from the host.

@@ -303,3 +303,14 @@ func TestNoRoot(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
+
+// Our kubectl knows its own version, and that it is the server's: else it warns, or fails.
+func TestKubectlVersion(t *testing.T) {
+	c := shared(t)
+	out := c.kubectl(t, "version")
+	for _, want := range []string{"Client Version: v1.37.", "Server Version: v1.37."} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+}
