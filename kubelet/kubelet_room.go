@@ -14,6 +14,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/klog/v2"
 
+	"hyperkube/kubelet/cm"
 	"hyperkube/kubelet/eviction"
 	"hyperkube/kubelet/images"
 	"hyperkube/kubelet/kuberuntime"
@@ -26,6 +27,8 @@ import (
 type Room struct {
 	// KubeReserved and SystemReserved are for the node's own: not allocatable.
 	KubeReserved, SystemReserved v1.ResourceList
+	// NoEnforcement leaves all pods together without a limit: what is reserved then only counts when pods are let in.
+	NoEnforcement bool
 	// Thresholds are what has to be left; default hard: eviction.DefaultHard.
 	Thresholds eviction.Thresholds
 	// PressureTransitionPeriod is how long a pressure outlasts its cause; default 5 min.
@@ -85,6 +88,27 @@ func (r *Room) allocatable(capacity v1.ResourceList) v1.ResourceList {
 		}
 	}
 	return result
+}
+
+// podsLimits are what all pods together may use: capacity without what is reserved. Hard thresholds are not taken off, since
+// eviction has to come before the kernel's killer. It is pure.
+func (r *Room) podsLimits(capacity v1.ResourceList) cm.Limits {
+	if r.NoEnforcement {
+		return cm.Limits{CPUShares: 1024, Memory: -1}
+	}
+	left := func(name v1.ResourceName) resource.Quantity {
+		quantity := capacity[name].DeepCopy()
+		for _, reserved := range []v1.ResourceList{r.KubeReserved, r.SystemReserved} {
+			quantity.Sub(reserved[name])
+		}
+		return quantity
+	}
+	cpu, memory := left(v1.ResourceCPU), left(v1.ResourceMemory)
+	limits := cm.Limits{CPUShares: uint64(kuberuntime.MilliCPUToShares(cpu.MilliValue())), Memory: memory.Value()}
+	if limits.Memory <= 0 { // more is reserved than there is: no pod will be let in
+		limits.Memory = -1
+	}
+	return limits
 }
 
 // Times of the keepers.

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	apipod "hyperkube/api/core/pod"
+	"hyperkube/kubelet/cm"
 	"hyperkube/kubelet/eviction"
 	"hyperkube/kubelet/images"
 	"hyperkube/kubelet/nodeshutdown"
@@ -62,6 +63,24 @@ func TestAllocatable(t *testing.T) {
 	for _, room := range []Room{{ContainerLogMaxFiles: 1}, {Thresholds: eviction.Thresholds{Hard: map[string]string{"x": "1"}}}, {Images: images.GCPolicy{HighThresholdPercent: 50, LowThresholdPercent: 60}}} {
 		if err := room.validate(); err == nil {
 			t.Errorf("%+v was accepted", room)
+		}
+	}
+}
+
+// enforceNodeAllocatable: what all pods together may use, at the cgroup above theirs.
+func TestPodsLimits(t *testing.T) {
+	capacity := quantities("cpu", "4", "memory", "4Gi")
+	for _, c := range []struct {
+		room Room
+		want cm.Limits
+	}{
+		{Room{}, cm.Limits{CPUShares: 4096, Memory: 4 << 30}},
+		{Room{KubeReserved: quantities("cpu", "500m", "memory", "1Gi"), SystemReserved: quantities("cpu", "500m")}, cm.Limits{CPUShares: 3072, Memory: 3 << 30}},
+		{Room{SystemReserved: quantities("memory", "5Gi")}, cm.Limits{CPUShares: 4096, Memory: -1}},
+		{Room{NoEnforcement: true, SystemReserved: quantities("memory", "1Gi")}, cm.Limits{CPUShares: 1024, Memory: -1}},
+	} {
+		if got := c.room.podsLimits(capacity); got != c.want {
+			t.Errorf("%+v: %+v, want %+v", c.room, got, c.want)
 		}
 	}
 }

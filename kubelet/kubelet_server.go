@@ -229,6 +229,10 @@ func (kl *Kubelet) Configz() any {
 	if kl.Pulls.AtATime > 0 {
 		parallel = &kl.Pulls.AtATime
 	}
+	enforce := []string{"pods"}
+	if room.NoEnforcement {
+		enforce = []string{"none"}
+	}
 	shutdown := []map[string]any{}
 	for _, group := range kl.Shutdown {
 		shutdown = append(shutdown, map[string]any{"priority": group.Priority, "shutdownGracePeriodSeconds": int(group.Period.Seconds())})
@@ -254,8 +258,8 @@ func (kl *Kubelet) Configz() any {
 		"eventRecordQPS": kl.EventQPS, "eventBurst": kl.EventBurst, "seccompDefault": kl.SeccompDefault, "allowedUnsafeSysctls": kl.AllowedUnsafeSysctls,
 		"crashLoopBackOff": map[string]any{"maxContainerRestartPeriod": kl.MaxContainerRestartPeriod.String()},
 		"userNamespaces":   map[string]any{"idsPerPod": kl.UserNamespaceIDs}, "podCIDR": kl.PodCIDR,
-		"shutdownGracePeriodByPodPriority": shutdown,
-		"kubeReserved":                     room.KubeReserved, "systemReserved": room.SystemReserved, "registerWithTaints": kl.RegisterWithTaints,
+		"shutdownGracePeriodByPodPriority": shutdown, "enforceNodeAllocatable": enforce,
+		"kubeReserved": room.KubeReserved, "systemReserved": room.SystemReserved, "registerWithTaints": kl.RegisterWithTaints,
 	}
 }
 

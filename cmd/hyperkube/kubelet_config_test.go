@@ -38,6 +38,7 @@ nodeStatusUpdateFrequency: 5s
 nodeStatusReportFrequency: 6s
 nodeLeaseDurationSeconds: 7
 kubeReserved: {cpu: 100m}
+enforceNodeAllocatable: [none]
 systemReserved: {memory: 1Mi}
 evictionHard: {memory.available: 1Mi}
 evictionSoft: {memory.available: 2Mi}
@@ -100,7 +101,7 @@ func TestConfigurationFileOfTheKubelet(t *testing.T) {
 		t.Errorf("the options: %+v", o)
 	}
 	room, err := o.Room.room()
-	if err != nil || room.Images.HighThresholdPercent != 60 || room.Thresholds.Hard["memory.available"] != "1Mi" || room.ContainerLogMaxSize != 1<<20 || room.KubeReserved.Cpu().MilliValue() != 100 {
+	if err != nil || room.Images.HighThresholdPercent != 60 || room.Thresholds.Hard["memory.available"] != "1Mi" || room.ContainerLogMaxSize != 1<<20 || room.KubeReserved.Cpu().MilliValue() != 100 || !room.NoEnforcement {
 		t.Errorf("%v, the room: %+v", err, room)
 	}
 	if periods, err := o.Shutdown.gracePeriods(); err != nil || len(periods) != 2 || periods[0].Period != 18*time.Second {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -27,11 +28,13 @@ type roomOptions struct {
 	imageMinAge, imageMaxAge     time.Duration
 	logMaxSize                   string
 	logMaxFiles                  int
+	enforce                      []string
 }
 
 func (o *roomOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringToStringVar(&o.kubeReserved, "kube-reserved", nil, "kept from pods for Kubernetes' own: cpu=200m,memory=256Mi,ephemeral-storage=1Gi")
 	flags.StringToStringVar(&o.systemReserved, "system-reserved", nil, "kept from pods for the rest of the machine: cpu=200m,memory=256Mi,…")
+	flags.StringSliceVar(&o.enforce, "enforce-node-allocatable", []string{"pods"}, "pods: all pods together may use what is not reserved; none: they have no common limit")
 	flags.StringSliceVar(&o.hard, "eviction-hard", nil, "when less is left, pods are evicted at once: memory.available<100Mi,nodefs.available<10%,… (default "+defaultHard()+")")
 	flags.StringSliceVar(&o.soft, "eviction-soft", nil, "when less is left for a while, pods are evicted: memory.available<500Mi,…")
 	flags.StringToStringVar(&o.softGrace, "eviction-soft-grace-period", nil, "for how long: memory.available=1m30s,…")
@@ -52,6 +55,9 @@ func (o *roomOptions) room() (kubelet.Room, error) {
 		Images:     images.GCPolicy{HighThresholdPercent: o.imageHigh, LowThresholdPercent: o.imageLow, MinAge: o.imageMinAge, MaxAge: o.imageMaxAge},
 		Thresholds: eviction.Thresholds{SoftGracePeriod: o.softGrace, MinimumReclaim: o.minReclaim}}
 	var err error
+	if room.NoEnforcement, err = o.notEnforced(); err != nil {
+		return room, err
+	}
 	if room.KubeReserved, err = resourceList("--kube-reserved", o.kubeReserved); err != nil {
 		return room, err
 	}
@@ -70,6 +76,24 @@ func (o *roomOptions) room() (kubelet.Room, error) {
 	}
 	room.ContainerLogMaxSize = size.Value()
 	return room, nil
+}
+
+// notEnforced: what is reserved has no cgroup here that could be limited to it, so that only the pods' remains.
+func (o *roomOptions) notEnforced() (bool, error) {
+	for _, word := range o.enforce {
+		switch word {
+		case "pods":
+		case "none":
+			if len(o.enforce) > 1 {
+				return false, errors.New(`--enforce-node-allocatable: may not contain additional enforcements when "none" is specified`)
+			}
+		case "system-reserved", "kube-reserved", "system-reserved-compressible", "kube-reserved-compressible":
+			return false, fmt.Errorf("--enforce-node-allocatable: %s: only pods are limited here; leave it out, and give the daemons' cgroups limits of their own", word)
+		default:
+			return false, fmt.Errorf("--enforce-node-allocatable: %q: must be pods or none", word)
+		}
+	}
+	return !slices.Contains(o.enforce, "pods"), nil
 }
 
 func resourceList(flag string, words map[string]string) (v1.ResourceList, error) {

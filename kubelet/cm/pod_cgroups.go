@@ -1,5 +1,6 @@
 // Package cm makes the control groups that pods live in:
 //
+//	ROOT/kubepods                        all pods: what the node does not reserve
 //	ROOT/kubepods/pod<uid>               Guaranteed
 //	ROOT/kubepods/burstable/pod<uid>     Burstable
 //	ROOT/kubepods/besteffort/pod<uid>    BestEffort
@@ -37,6 +38,8 @@ type PodCgroups interface {
 	// Shrink sets the limits as they should be, once the containers have no more than that.
 	Shrink(pod *v1.Pod) error
 	Destroy(uid types.UID) error
+	// EnforceNodeAllocatable limits all pods together.
+	EnforceNodeAllocatable(limits Limits)
 	// RemoveOrphans removes the cgroups of pods that are gone.
 	RemoveOrphans(gone func(types.UID) bool)
 	// RemoveRoot removes what is left when no pod is.
@@ -49,12 +52,12 @@ func NewPodCgroups(logger klog.Logger, root string, podPids int64) PodCgroups {
 	if root == "" {
 		return none{}
 	}
-	tree, err := openTree(podPids)
+	tree, err := openTree()
 	if err != nil {
 		logger.Info("Pods run without resource limits: cgroups cannot be used", "cause", err.Error())
 		return none{}
 	}
-	return &podCgroups{logger: logger, root: path.Join("/", root, "kubepods"), tree: tree, applied: map[string]Limits{}}
+	return &podCgroups{logger: logger, root: path.Join("/", root, "kubepods"), tree: tree, podPids: podPids, applied: map[string]Limits{}}
 }
 
 // Limits are a cgroup's; zero means none.
@@ -62,6 +65,7 @@ type Limits struct {
 	CPUShares uint64
 	CPUQuota  int64 // microseconds of each 100,000
 	Memory    int64 // bytes
+	Pids      int64 // processes and threads
 }
 
 // tree is the kernel's cgroup file system.
@@ -79,6 +83,8 @@ type podCgroups struct {
 	logger klog.Logger
 	root   string
 	tree   tree
+	// podPids is how many processes and threads a pod may have; -1: any number.
+	podPids int64
 
 	mu     sync.Mutex
 	failed bool // limits could not be set once; said, and not tried again
@@ -107,7 +113,7 @@ func (c *podCgroups) EnsureExists(pod *v1.Pod) error {
 	if c.failed {
 		return nil
 	}
-	group, wanted := c.path(pod), podLimits(pod)
+	group, wanted := c.path(pod), c.podLimits(pod)
 	existed := c.tree.exists(group)
 	if applied, known := c.applied[group]; known && existed {
 		wanted = larger(applied, wanted)
@@ -129,11 +135,29 @@ func (c *podCgroups) EnsureExists(pod *v1.Pod) error {
 func (c *podCgroups) Shrink(pod *v1.Pod) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	group, wanted := c.path(pod), podLimits(pod)
+	group, wanted := c.path(pod), c.podLimits(pod)
 	if c.failed || !c.tree.exists(group) || c.applied[group] == wanted {
 		return nil
 	}
 	return c.set(group, wanted)
+}
+
+func (c *podCgroups) podLimits(pod *v1.Pod) Limits {
+	limits := podLimits(pod)
+	limits.Pids = c.podPids
+	return limits
+}
+
+// EnforceNodeAllocatable see PodCgroups. Pods that use more already have until the next time to give way.
+func (c *podCgroups) EnforceNodeAllocatable(limits Limits) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failed || c.applied[c.root] == limits && c.tree.exists(c.root) {
+		return
+	}
+	if err := c.set(c.root, limits); err != nil {
+		c.logger.V(2).Info("Limiting all pods together", "cgroup", c.root, "err", err)
+	}
 }
 
 // set applies limits, and says so where one was taken away: zero alone would leave it.
@@ -160,7 +184,7 @@ func larger(a, b Limits) Limits {
 		}
 		return max(x, y)
 	}
-	return Limits{CPUShares: max(a.CPUShares, b.CPUShares), CPUQuota: more(a.CPUQuota, b.CPUQuota), Memory: more(a.Memory, b.Memory)}
+	return Limits{CPUShares: max(a.CPUShares, b.CPUShares), CPUQuota: more(a.CPUQuota, b.CPUQuota), Memory: more(a.Memory, b.Memory), Pids: b.Pids}
 }
 
 // podLimits are the sums of the pod's containers. A limit counts for the pod only
@@ -233,3 +257,4 @@ func (none) Shrink(*v1.Pod) error               { return nil }
 func (none) Destroy(types.UID) error            { return nil }
 func (none) RemoveOrphans(func(types.UID) bool) {}
 func (none) RemoveRoot()                        {}
+func (none) EnforceNodeAllocatable(Limits)      {}

@@ -77,14 +77,14 @@ func TestPodCgroups(t *testing.T) {
 // that has more than its parent is refused by the kernel (KEP-1287).
 func TestResizeOfAPodCgroup(t *testing.T) {
 	tree := fakeTree{}
-	c := &podCgroups{logger: klog.Background(), root: "/r", tree: tree, applied: map[string]Limits{}}
+	c := &podCgroups{logger: klog.Background(), root: "/r", tree: tree, podPids: 30, applied: map[string]Limits{}}
 	steps := []struct {
 		pod           *v1.Pod
 		before, after Limits
 	}{
-		{podOf("g", "500m/64Mi", "500m/64Mi"), Limits{512, 50000, 64 << 20}, Limits{512, 50000, 64 << 20}},
-		{podOf("g", "1/32Mi", "1/32Mi"), Limits{1024, 100000, 64 << 20}, Limits{1024, 100000, 32 << 20}},
-		{podOf("g", "250m/32Mi", "250m/32Mi"), Limits{1024, 100000, 32 << 20}, Limits{256, 25000, 32 << 20}},
+		{podOf("g", "500m/64Mi", "500m/64Mi"), Limits{512, 50000, 64 << 20, 30}, Limits{512, 50000, 64 << 20, 30}},
+		{podOf("g", "1/32Mi", "1/32Mi"), Limits{1024, 100000, 64 << 20, 30}, Limits{1024, 100000, 32 << 20, 30}},
+		{podOf("g", "250m/32Mi", "250m/32Mi"), Limits{1024, 100000, 32 << 20, 30}, Limits{256, 25000, 32 << 20, 30}},
 	}
 	for i, step := range steps {
 		if err := c.EnsureExists(step.pod); err != nil || tree["/r/podg"] != step.before {
@@ -97,7 +97,26 @@ func TestResizeOfAPodCgroup(t *testing.T) {
 	// A limit that is taken away has to be written: zero means "as it was" to the kernel's library.
 	unlimited := podOf("g", "250m/32Mi", "")
 	unlimited.Status.QOSClass = v1.PodQOSGuaranteed // it never changes
-	if err := c.EnsureExists(unlimited); err != nil || tree["/r/podg"] != (Limits{256, -1, -1}) {
+	if err := c.EnsureExists(unlimited); err != nil || tree["/r/podg"] != (Limits{256, -1, -1, 30}) {
 		t.Errorf("without limits: %+v (%v)", tree["/r/podg"], err)
+	}
+}
+
+// All pods together have what the node gives them, whatever a pod may have.
+func TestEnforceNodeAllocatable(t *testing.T) {
+	tree := fakeTree{}
+	c := &podCgroups{logger: klog.Background(), root: "/r", tree: tree, podPids: 30, applied: map[string]Limits{}}
+	for i, step := range []struct{ wanted, written Limits }{
+		{Limits{CPUShares: 2048, Memory: 1 << 30}, Limits{CPUShares: 2048, Memory: 1 << 30}},
+		{Limits{CPUShares: 1024, Memory: 2 << 30}, Limits{CPUShares: 1024, Memory: 2 << 30}},
+		{Limits{CPUShares: 1024, Memory: -1}, Limits{CPUShares: 1024, Memory: -1}},
+	} {
+		if c.EnforceNodeAllocatable(step.wanted); tree["/r"] != step.written {
+			t.Errorf("step %d: %+v, want %+v", i, tree["/r"], step.written)
+		}
+	}
+	delete(tree, "/r") // the runtime, or a person, has removed it
+	if c.EnforceNodeAllocatable(Limits{CPUShares: 1024, Memory: -1}); len(tree) != 1 {
+		t.Error("it was not made again")
 	}
 }

@@ -10,19 +10,19 @@ import (
 )
 
 // kernelTree is cgroup v1 or v2, whichever the host has.
-type kernelTree struct{ podPids int64 }
+type kernelTree struct{}
 
-func openTree(podPids int64) (tree, error) {
+func openTree() (tree, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("not root")
 	}
 	if cgroups.IsCgroup2UnifiedMode() {
-		return kernelTree{podPids}, nil
+		return kernelTree{}, nil
 	}
 	if _, err := cgroups.GetAllSubsystems(); err != nil {
 		return nil, err
 	}
-	return kernelTree{podPids}, nil
+	return kernelTree{}, nil
 }
 
 func open(path string, limits Limits) (cgroups.Manager, *cgroups.Resources, error) {
@@ -42,12 +42,14 @@ func (kernelTree) exists(path string) bool {
 	return err == nil && m.Exists()
 }
 
-func (k kernelTree) ensure(path string, limits Limits) error {
+func (kernelTree) ensure(path string, limits Limits) error {
 	m, resources, err := open(path, limits)
 	if err != nil {
 		return err
 	}
-	resources.PidsLimit = &k.podPids
+	if limits.Pids != 0 {
+		resources.PidsLimit = &limits.Pids
+	}
 	if !m.Exists() {
 		if err := m.Apply(-1); err != nil {
 			return err

@@ -25,7 +25,7 @@ var flags = map[string]string{
 	"maxPods": "max-pods", "podPidsLimit": "pod-max-pids", "userNamespaces.idsPerPod": "user-namespaces-ids-per-pod",
 	"registerWithTaints": "register-with-taints", "nodeStatusUpdateFrequency": "node-status-update-frequency",
 	"nodeStatusReportFrequency": "node-status-report-frequency", "nodeLeaseDurationSeconds": "node-lease-duration-seconds",
-	"kubeReserved": "kube-reserved", "systemReserved": "system-reserved",
+	"enforceNodeAllocatable": "enforce-node-allocatable", "kubeReserved": "kube-reserved", "systemReserved": "system-reserved",
 	"evictionHard": "eviction-hard", "evictionSoft": "eviction-soft", "evictionSoftGracePeriod": "eviction-soft-grace-period",
 	"evictionMinimumReclaim": "eviction-minimum-reclaim", "evictionPressureTransitionPeriod": "eviction-pressure-transition-period",
 	"evictionMaxPodGracePeriod": "eviction-max-pod-grace-period",
@@ -43,16 +43,15 @@ var flags = map[string]string{
 
 // reasons say why a field does nothing here; the others have no counterpart.
 var reasons = map[string]string{
-	"readOnlyPort":           "there is no port without authentication",
-	"cgroupDriver":           "the runtime says which it is",
-	"cgroupRoot":             "each cluster has a root of its own",
-	"enforceNodeAllocatable": "pods have limits, what is above them has none; what is reserved is kept by scheduling and eviction",
-	"featureGates":           "there are none",
-	"kubeAPIQPS":             "the client has no limit; the apiserver's priority and fairness does the limiting",
-	"kubeAPIBurst":           "the client has no limit; the apiserver's priority and fairness does the limiting",
-	"logging":                "the flag --log-level says it",
-	"healthzPort":            "/healthz is on the kubelet's own port",
-	"imageServiceEndpoint":   "images are the container runtime's",
+	"readOnlyPort":         "there is no port without authentication",
+	"cgroupDriver":         "the runtime says which it is",
+	"cgroupRoot":           "each cluster has a root of its own",
+	"featureGates":         "there are none",
+	"kubeAPIQPS":           "the client has no limit; the apiserver's priority and fairness does the limiting",
+	"kubeAPIBurst":         "the client has no limit; the apiserver's priority and fairness does the limiting",
+	"logging":              "the flag --log-level says it",
+	"healthzPort":          "/healthz is on the kubelet's own port",
+	"imageServiceEndpoint": "images are the container runtime's",
 	// This one has been dealt with when the defaults were set.
 	"mergeDefaultEvictionSettings": "",
 }
