@@ -106,7 +106,7 @@ func New(cfg Config) (*Chain, error) {
 		namespacelifecycle.New(cfg.Namespaces, cfg.LiveNamespaces, cfg.Clock),
 		limitranger.New(cfg.LimitRanges),
 		serviceaccount.New(cfg.ServiceAccounts, cfg.Clock),
-		noderestriction.New(cfg.Pods, cfg.Nodes),
+		noderestriction.New(cfg.Pods, cfg.Nodes, cfg.ServiceAccounts),
 		nodetaint.New(),
 		podSecurity,
 		priority.New(cfg.PriorityClasses),

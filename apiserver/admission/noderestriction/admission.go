@@ -11,7 +11,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -22,6 +24,7 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -34,13 +37,14 @@ import (
 )
 
 type restriction struct {
-	pods  lister.Lister[*corev1.Pod]
-	nodes lister.Lister[*corev1.Node]
+	pods     lister.Lister[*corev1.Pod]
+	nodes    lister.Lister[*corev1.Node]
+	accounts lister.Lister[*corev1.ServiceAccount]
 }
 
 // New makes the plugin; the listers are confirmed ones.
-func New(pods lister.Lister[*corev1.Pod], nodes lister.Lister[*corev1.Node]) plugin.Plugin {
-	r := &restriction{pods, nodes}
+func New(pods lister.Lister[*corev1.Pod], nodes lister.Lister[*corev1.Node], accounts lister.Lister[*corev1.ServiceAccount]) plugin.Plugin {
+	r := &restriction{pods, nodes, accounts}
 	return plugin.Plugin{
 		Name:       "NodeRestriction",
 		Operations: []request.Operation{request.Create, request.Update, request.Delete},
@@ -54,7 +58,7 @@ func (r *restriction) admit(_ context.Context, a *request.AdmissionAttributes) e
 		return nil
 	}
 	err := r.check(nodeName, a)
-	if err == nil || apierrors.IsNotFound(err) {
+	if _, isStatus := err.(apierrors.APIStatus); err == nil || isStatus {
 		return err
 	}
 	return plugin.Forbidden(a, err)
@@ -367,8 +371,11 @@ func admitCSR(nodeName string, a *request.AdmissionAttributes) error {
 // admitPodCertificateRequest: a kubelet asks for certificates of pods of its node only, as what they are, and only of
 // signers that they name. Otherwise whoever holds one node could be every pod.
 func (r *restriction) admitPodCertificateRequest(nodeName string, a *request.AdmissionAttributes) error {
-	if a.Operation != request.Create {
+	switch {
+	case a.Operation != request.Create:
 		return fmt.Errorf("unexpected operation %v", a.Operation)
+	case a.Subresource != "":
+		return fmt.Errorf("unexpected subresource %v", a.Subresource)
 	}
 	asked, ok := a.Object.(*certificatesv1.PodCertificateRequest)
 	if !ok {
@@ -378,31 +385,54 @@ func (r *restriction) admitPodCertificateRequest(nodeName string, a *request.Adm
 	if string(spec.NodeName) != nodeName {
 		return fmt.Errorf("PodCertificateRequest.Spec.NodeName=%q, which is not the requesting node %q", spec.NodeName, nodeName)
 	}
+	podKey := a.Namespace + "/" + spec.PodName
 	node, err := r.nodes.Get("", nodeName)
 	if err != nil {
-		return fmt.Errorf("while retrieving node named in the PodCertificateRequest: %w", err)
+		return retrieving("node", nodeName, nodeName, err)
 	}
 	if spec.NodeUID != node.UID {
-		return fmt.Errorf("PodCertificateRequest for pod %s/%s contains node UID %q which differs from node %s, %q", a.Namespace, spec.PodName, spec.NodeUID, nodeName, node.UID)
+		return unsure("PodCertificateRequest for pod %q names node UID %q, inconsistent with the running node (%q)", podKey, spec.NodeUID, node.UID)
 	}
 	pod, err := r.pods.Get(a.Namespace, spec.PodName)
 	if err != nil {
-		return fmt.Errorf("while retrieving pod named in the PodCertificateRequest: %w", err)
+		return retrieving("pod", podKey, spec.PodName, err)
 	}
 	_, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]
 	switch {
-	case mirror:
-		return errors.New("pod is a mirror pod")
 	case spec.PodUID != pod.UID:
-		return fmt.Errorf("PodCertificateRequest for pod %s/%s contains pod UID %q which differs from running pod %q", a.Namespace, spec.PodName, spec.PodUID, pod.UID)
+		return unsure("PodCertificateRequest for pod %q contains pod UID (%q) which differs from running pod %q", podKey, spec.PodUID, pod.UID)
 	case pod.Spec.NodeName != nodeName:
-		return fmt.Errorf("pod %q is not running on node %q", pod.Name, nodeName)
+		return fmt.Errorf("pod %q is not running on node %q named in the PodCertificateRequest", podKey, nodeName)
+	case mirror:
+		return fmt.Errorf("pod %q is a mirror pod", podKey)
 	case spec.ServiceAccountName != pod.Spec.ServiceAccountName:
-		return fmt.Errorf("PodCertificateRequest for pod %s/%s contains serviceAccountName %q, but the pod runs as %q", a.Namespace, spec.PodName, spec.ServiceAccountName, pod.Spec.ServiceAccountName)
-	case !mountsCertificateOf(pod, spec.SignerName):
-		return fmt.Errorf("pod %q has no podCertificate projected volume source of signer %q", pod.Name, spec.SignerName)
+		return fmt.Errorf("PodCertificateRequest for pod %q contains serviceAccountName (%q) that differs from running pod (%q)", podKey, spec.ServiceAccountName, pod.Spec.ServiceAccountName)
+	}
+	account, err := r.accounts.Get(a.Namespace, spec.ServiceAccountName)
+	if err != nil {
+		return retrieving("service account", a.Namespace+"/"+spec.ServiceAccountName, spec.ServiceAccountName, err)
+	}
+	if spec.ServiceAccountUID != account.UID {
+		return unsure("PodCertificateRequest for pod %q names service account UID %q, which differs from the running service account (%q)", podKey, spec.ServiceAccountUID, account.UID)
+	}
+	if !mountsCertificateOf(pod, spec.SignerName) {
+		return fmt.Errorf("pod %q has no podCertificate projected volume source of signer %q", podKey, spec.SignerName)
 	}
 	return nil
+}
+
+// unsure is an error of which another try may know better, as what the kubelet has seen may be newer than what is cached
+// here: no refusal for good, as Forbidden would be.
+func unsure(format string, args ...any) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: fmt.Sprintf(format, args...)}}
+}
+
+// retrieving is why what a request names could not be looked at; that it is not there may only be not yet.
+func retrieving(what, key, name string, err error) error {
+	if apierrors.IsNotFound(err) {
+		return unsure("while retrieving %s %q named in the PodCertificateRequest: %s %q not found", what, key, strings.ReplaceAll(what, " ", ""), name)
+	}
+	return fmt.Errorf("while retrieving %s %q named in the PodCertificateRequest: %w", what, key, err)
 }
 
 func mountsCertificateOf(pod *corev1.Pod, signer string) bool {

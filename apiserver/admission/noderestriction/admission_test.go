@@ -82,7 +82,7 @@ func withCertificate(p *corev1.Pod) {
 // certified asks for a certificate of the pod that has such a volume.
 func certified(change ...func(*certificatesv1.PodCertificateRequestSpec)) *certificatesv1.PodCertificateRequest {
 	r := &certificatesv1.PodCertificateRequest{Spec: certificatesv1.PodCertificateRequestSpec{
-		SignerName: "example.com/s", PodName: "certified", PodUID: "uid-of-pod", ServiceAccountName: "sa", NodeName: "n1", NodeUID: "node-uid",
+		SignerName: "example.com/s", PodName: "certified", PodUID: "uid-of-pod", ServiceAccountName: "sa", ServiceAccountUID: "sa-uid", NodeName: "n1", NodeUID: "node-uid",
 	}}
 	for _, c := range change {
 		c(&r.Spec)
@@ -100,7 +100,8 @@ type write struct {
 
 func TestAdmit(t *testing.T) {
 	p := New(lister.Slice(schema.GroupResource{Resource: "pods"}, pod("n1", "mine"), pod("n2", "other"), pod("n1", "certified", withCertificate), pod("n1", "mirror", mirror, withCertificate)),
-		lister.Slice(schema.GroupResource{Resource: "nodes"}, newNode("n1")))
+		lister.Slice(schema.GroupResource{Resource: "nodes"}, newNode("n1")),
+		lister.Slice(schema.GroupResource{Resource: "serviceaccounts"}, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "sa", UID: "sa-uid"}}))
 	running := func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning }
 	for name, w := range map[string]write{
 		"mirror pod":                    {request.Create, "pods", "", pod("n1", "m", mirror), nil, ""},
@@ -147,14 +148,15 @@ func TestAdmit(t *testing.T) {
 		"another signer":                {request.Create, "certificates.k8s.io/certificatesigningrequests", "", signingRequest(t, "example.com/a", "jane"), nil, ""},
 		"no request":                    {request.Create, "certificates.k8s.io/certificatesigningrequests", "", &certificatesv1.CertificateSigningRequest{Spec: certificatesv1.CertificateSigningRequestSpec{SignerName: certificatesv1.KubeletServingSignerName}}, nil, "unable to parse csr"},
 		"a pod's certificate":           {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(), nil, ""},
-		"of another node":               {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.NodeName = "n2" }), nil, `which is not the requesting node "n1"`},
-		"of a node's former life":       {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.NodeUID = "before" }), nil, "contains node UID"},
-		"of another's pod":              {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.PodName = "other" }), nil, "is not running on node"},
-		"of no pod":                     {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.PodName = "none" }), nil, "while retrieving pod named in the PodCertificateRequest"},
-		"of a pod's former life":        {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.PodUID = "before" }), nil, "differs from running pod"},
-		"of another account":            {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.ServiceAccountName = "admin" }), nil, "contains serviceAccountName"},
+		"of another node":               {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.NodeName = "n2" }), nil, `PodCertificateRequest.Spec.NodeName="n2", which is not the requesting node "n1"`},
+		"of a node's former life":       {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.NodeUID = "before" }), nil, `PodCertificateRequest for pod "ns/certified" names node UID "before", inconsistent with the running node ("node-uid")`},
+		"of another's pod":              {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.PodName = "other" }), nil, `pod "ns/other" is not running on node "n1" named in the PodCertificateRequest`},
+		"of no pod":                     {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.PodName = "none" }), nil, `while retrieving pod "ns/none" named in the PodCertificateRequest: pod "none" not found`},
+		"of a pod's former life":        {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.PodUID = "before" }), nil, `PodCertificateRequest for pod "ns/certified" contains pod UID ("before") which differs from running pod "uid-of-pod"`},
+		"of another account":            {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.ServiceAccountName = "admin" }), nil, `PodCertificateRequest for pod "ns/certified" contains serviceAccountName ("admin") that differs from running pod ("sa")`},
+		"of an account's former life":   {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.ServiceAccountUID = "before" }), nil, `PodCertificateRequest for pod "ns/certified" names service account UID "before", which differs from the running service account ("sa-uid")`},
 		"of a signer it does not name":  {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.SignerName = "example.com/t" }), nil, "has no podCertificate projected volume source of signer"},
-		"of a mirror pod":               {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.PodName = "mirror" }), nil, "pod is a mirror pod"},
+		"of a mirror pod":               {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.PodName = "mirror" }), nil, `pod "ns/mirror" is a mirror pod`},
 		"other kinds":                   {request.Create, "events", "", &corev1.Event{}, nil, ""},
 	} {
 		err := p.Admit(t.Context(), attributes(w, &request.User{Name: "system:node:n1", Groups: []string{"system:nodes"}}))
