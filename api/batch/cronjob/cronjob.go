@@ -25,6 +25,7 @@ const maxNameLength = 52
 // SetDefaults fills what the writer left out.
 func SetDefaults(c *batchv1.CronJob) {
 	spec := &c.Spec
+	spec.JobTemplate.Spec.Scheduling = nil // as in a job
 	pod.SetDefaultsPodTemplate(&spec.JobTemplate.Spec.Template)
 	if spec.ConcurrencyPolicy == "" {
 		spec.ConcurrencyPolicy = batchv1.AllowConcurrent

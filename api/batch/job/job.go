@@ -20,6 +20,7 @@ import (
 // SetDefaults fills what the writer of a job left out.
 func SetDefaults(j *batchv1.Job) {
 	spec := &j.Spec
+	spec.Scheduling = nil // WorkloadWithJob is a gate that v1.37 has off: nobody can have it yet
 	pod.SetDefaultsPodTemplate(&spec.Template)
 	if spec.Completions == nil && spec.Parallelism == nil {
 		spec.Completions = ptr.To[int32](1)

@@ -23,6 +23,7 @@ import (
 // SetDefaults lets pods have all of a node that says nothing else, and keeps the
 // single pod CIDR and the list of them in step.
 func SetDefaults(node *v1.Node) {
+	node.Spec.PodPreemptionPolicy = nil // InPlacePodVerticalScalingSchedulerPreemption is a gate that v1.37 has off: nobody can have it yet
 	if node.Status.Allocatable == nil && node.Status.Capacity != nil {
 		node.Status.Allocatable = node.Status.Capacity.DeepCopy()
 	}

@@ -38,8 +38,9 @@ func SetDefaultsPodTemplate(template *v1.PodTemplateSpec) {
 	SetDefaultsPodSpec(&template.Spec)
 }
 
-// SetDefaultsPodSpec fills the fields that pods and templates share.
+// SetDefaultsPodSpec fills the fields that pods and templates share, and takes out those that nobody can have yet.
 func SetDefaultsPodSpec(spec *v1.PodSpec) {
+	dropDisabledFields(spec)
 	setDefault(&spec.DNSPolicy, v1.DNSClusterFirst)
 	setDefault(&spec.RestartPolicy, v1.RestartPolicyAlways)
 	setDefault(&spec.SchedulerName, v1.DefaultSchedulerName)

@@ -43,6 +43,6 @@
 // pkg/api/v1/pod/util.go. There are no internal types here: defaults and
 // validation work on k8s.io/api/core/v1 itself. Left out: Windows options beyond
 // their shape, the in-tree volume plugins that upstream has removed (their fields
-// are accepted and kept), and the feature gates, each of which is on here if it
-// is generally available.
+// are accepted and kept), and the feature gates: what v1.37 has on by
+// default is on here, and the fields of what it has off are dropped.
 package pod
