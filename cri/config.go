@@ -27,6 +27,8 @@ type Config struct {
 	CNIConfDir string
 	// CNIBinDir holds CNI plugins. Default: Root/cni/bin.
 	CNIBinDir string
+	// CDISpecDirs are where devices are described, the last first in rank. Default: /etc/cdi, /var/run/cdi.
+	CDISpecDirs []string
 	// PodCIDR is the node's share of the pods' addresses. Empty: the kubelet tells
 	// it (UpdateRuntimeConfig), and until then the network is not ready.
 	PodCIDR string
@@ -63,6 +65,9 @@ func (c *Config) complete() {
 	setDefault(&c.Socket, filepath.Join(c.Root, "cri.sock"))
 	setDefault(&c.CNIConfDir, filepath.Join(c.Root, "cni", "net.d"))
 	setDefault(&c.CNIBinDir, filepath.Join(c.Root, "cni", "bin"))
+	if c.CDISpecDirs == nil {
+		c.CDISpecDirs = []string{"/etc/cdi", "/var/run/cdi"}
+	}
 	setDefault(&c.CgroupRoot, "hyperkube/"+c.NodeName)
 	c.CgroupRoot = "/" + strings.Trim(c.CgroupRoot, "/")
 }

@@ -42,8 +42,9 @@ func (c *CRI) CreateContainer(ctx context.Context, req *runtimeapi.CreateContain
 	if config.GetMetadata().GetName() == "" {
 		return nil, status.Error(codes.InvalidArgument, "the container has no name")
 	}
-	if len(config.CDIDevices) > 0 {
-		return nil, status.Errorf(codes.Unimplemented, "CDI device %s: this runtime reads no CDI specifications; name the device's node, or use containerd or CRI-O", config.CDIDevices[0].GetName())
+	effective, err := c.injectCDI(config)
+	if err != nil {
+		return nil, err
 	}
 	if err := s.checkContainerUsers(config.GetLinux().GetSecurityContext().GetNamespaceOptions()); err != nil {
 		return nil, err
@@ -60,7 +61,7 @@ func (c *CRI) CreateContainer(ctx context.Context, req *runtimeapi.CreateContain
 	k.rec = containerRecord{Config: config, CreatedAt: time.Now().UnixNano(), ImageID: img.ID, ImageRef: imageRef(img),
 		Signal: stopSignal(config, img), Cgroup: filepath.Join(s.rec.Cgroup, k.id)}
 	k.status.ID = k.id
-	if err := c.makeContainer(k, &specBuilder{c: c, s: s, k: k, config: config, image: img}); err != nil {
+	if err := c.makeContainer(k, &specBuilder{c: c, s: s, k: k, config: effective, image: img}); err != nil {
 		c.cgroups.Remove(k.rec.Cgroup)
 		os.RemoveAll(k.dir)
 		return nil, fmt.Errorf("creating container %s: %w", config.Metadata.Name, err)

@@ -62,8 +62,8 @@ func TestWhatIsNotThereIsRefused(t *testing.T) {
 	c.Metadata, c.Image = &runtimeapi.ContainerMetadata{Name: "d"}, &runtimeapi.ImageSpec{Image: "hyperkube.local/demo"}
 	c.CDIDevices = []*runtimeapi.CDIDevice{{Name: "vendor.com/gpu=0"}}
 	_, err = n.CreateContainer(ctx, &runtimeapi.CreateContainerRequest{PodSandboxId: pod, Config: c, SandboxConfig: config})
-	if status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), "vendor.com/gpu=0") {
-		t.Errorf("a CDI device: %v", err)
+	if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "unresolvable CDI devices vendor.com/gpu=0") {
+		t.Errorf("a CDI device that no file describes: %v", err)
 	}
 	c.CDIDevices = nil
 	c.Mounts = []*runtimeapi.Mount{{HostPath: n.cfg.Root, ContainerPath: "/x", RecursiveReadOnly: true}}

@@ -74,9 +74,11 @@ func TestDualStack(t *testing.T) {
 	}
 	t.Cleanup(func() { netlink.AddrDel(uplink, address) })
 	// As a host with IPv6 has. Without any route to them, the kernel refuses Services' addresses before a rule could turn them.
-	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: uplink.Attrs().Index, Gw: net.ParseIP("2001:db8::1")}); err != nil {
+	out := &netlink.Route{LinkIndex: uplink.Attrs().Index, Gw: net.ParseIP("2001:db8::1")}
+	if err := netlink.RouteAdd(out); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { netlink.RouteDel(out) })
 	before := host(t)
 	c := startOwn(t, "--cluster-cidr=10.244.0.0/16,fd00:10:244::/56", "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112")
 	if got := c.kubectl(t, "get", "node", "-o", `jsonpath={.items[0].spec.podCIDRs} {.items[0].status.addresses[?(@.type=="InternalIP")].address}`); got != `["10.244.0.0/24","fd00:10:244::/64"] 192.0.2.10 2001:db8::10` {
