@@ -75,6 +75,9 @@ type Config struct {
 	Port    int
 	// CertFile and KeyFile are the server's; default: a self-signed pair in memory.
 	CertFile, KeyFile string
+	// TLSMinVersion and TLSCipherSuites are the server's; default 1.2, and Go's choice.
+	TLSMinVersion   uint16
+	TLSCipherSuites []uint16
 	// ServingCertificate, if given, takes their place and renews itself; ClientCertificate is
 	// what Client shows to the apiserver.
 	ServingCertificate, ClientCertificate *certificate.Rotation

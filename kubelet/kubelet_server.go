@@ -3,10 +3,12 @@ package kubelet
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"sort"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,6 +33,7 @@ func (kl *Kubelet) startServer(ctx context.Context, group *sync.WaitGroup) error
 	}
 	config := server.Config{
 		Address: kl.Address, Port: kl.Port, CertFile: kl.CertFile, KeyFile: kl.KeyFile, ClientCAFile: kl.ClientCAFile,
+		MinVersion: kl.TLSMinVersion, CipherSuites: kl.TLSCipherSuites,
 		AllowAnonymous: kl.AllowAnonymous, Access: kl.Access, Client: kl.Client, Host: kl, LogsDir: kl.dirs.logs, NodeName: kl.NodeName,
 	}
 	if kl.ServingCertificate != nil {
@@ -233,6 +236,10 @@ func (kl *Kubelet) Configz() any {
 	if room.NoEnforcement {
 		enforce = []string{"none"}
 	}
+	var ciphers []string
+	for _, id := range kl.TLSCipherSuites {
+		ciphers = append(ciphers, tls.CipherSuiteName(id))
+	}
 	shutdown := []map[string]any{}
 	for _, group := range kl.Shutdown {
 		shutdown = append(shutdown, map[string]any{"priority": group.Priority, "shutdownGracePeriodSeconds": int(group.Period.Seconds())})
@@ -250,6 +257,7 @@ func (kl *Kubelet) Configz() any {
 		"imageMinimumGCAge": room.Images.MinAge.String(), "imageMaximumGCAge": room.Images.MaxAge.String(),
 		"containerLogMaxSize": strconv.FormatInt(room.ContainerLogMaxSize, 10), "containerLogMaxFiles": room.ContainerLogMaxFiles,
 		"address": cmp.Or(kl.Address, "0.0.0.0"), "tlsCertFile": kl.CertFile, "tlsPrivateKeyFile": kl.KeyFile,
+		"tlsMinVersion": "Version" + strings.NewReplacer(" ", "", ".", "").Replace(tls.VersionName(cmp.Or(kl.TLSMinVersion, tls.VersionTLS12))), "tlsCipherSuites": ciphers,
 		"authentication": map[string]any{"anonymous": map[string]any{"enabled": kl.Access.Anonymous || kl.AllowAnonymous}, "x509": map[string]any{"clientCAFile": kl.ClientCAFile},
 			"webhook": map[string]any{"enabled": !kl.Access.NoTokens, "cacheTTL": kl.Access.TokenTTL.String()}},
 		"authorization":      map[string]any{"mode": mode, "webhook": map[string]any{"cacheAuthorizedTTL": kl.Access.AllowedTTL.String(), "cacheUnauthorizedTTL": kl.Access.DeniedTTL.String()}},

@@ -2,10 +2,12 @@ package main
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,6 +75,8 @@ func (o *fileOptions) tell(log klog.Logger) {
 // tuningOptions are flags that few need; most are better said in a file. Where upstream has no flag they are named like the field.
 type tuningOptions struct {
 	address, clientCA, tlsCert, tlsKey string
+	minVersion                         string
+	ciphers                            []string
 	anonymous, tokens                  bool
 	mode                               string
 	tokenTTL, allowedTTL, deniedTTL    time.Duration
@@ -92,6 +96,8 @@ func (o *tuningOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.address, "address", "", "address that the kubelet's server listens on (default: all)")
 	flags.StringVar(&o.tlsCert, "tls-cert-file", "", "certificate of the kubelet's server (default: one of the cluster's)")
 	flags.StringVar(&o.tlsKey, "tls-private-key-file", "", "its key")
+	flags.StringVar(&o.minVersion, "tls-min-version", "VersionTLS12", "the oldest TLS that the server speaks: VersionTLS12, VersionTLS13")
+	flags.StringSliceVar(&o.ciphers, "tls-cipher-suites", nil, "its cipher suites of TLS 1.2 (default: Go's choice)")
 	flags.StringVar(&o.clientCA, "client-ca-file", "", "authorities whose client certificates the server believes (default: the cluster's)")
 	flags.BoolVar(&o.anonymous, "anonymous-auth", false, "let in who shows neither certificate nor token, as system:anonymous")
 	flags.BoolVar(&o.tokens, "authentication-token-webhook", true, "let the apiserver review tokens")
@@ -118,6 +124,12 @@ func (o *tuningOptions) AddFlags(flags *pflag.FlagSet) {
 }
 
 func (o *tuningOptions) validate() error {
+	if _, err := tlsVersion(o.minVersion); err != nil {
+		return err
+	}
+	if _, err := tlsCiphers(o.ciphers); err != nil {
+		return err
+	}
 	switch {
 	case o.address != "" && net.ParseIP(o.address) == nil:
 		return fmt.Errorf("--address=%s: must be an IP address", o.address)
@@ -140,6 +152,28 @@ func (o *tuningOptions) validate() error {
 	return o.checkSwap("/proc/swaps")
 }
 
+// tlsVersion takes the names of Go's constants, as upstream does.
+func tlsVersion(name string) (uint16, error) {
+	version, ok := map[string]uint16{"VersionTLS10": tls.VersionTLS10, "VersionTLS11": tls.VersionTLS11, "VersionTLS12": tls.VersionTLS12, "VersionTLS13": tls.VersionTLS13}[name]
+	if !ok {
+		return 0, fmt.Errorf("--tls-min-version=%s: must be VersionTLS10, VersionTLS11, VersionTLS12 or VersionTLS13", name)
+	}
+	return version, nil
+}
+
+// tlsCiphers takes the names of the standard, insecure ones too.
+func tlsCiphers(names []string) (suites []uint16, err error) {
+	known := slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites())
+	for _, name := range names {
+		i := slices.IndexFunc(known, func(s *tls.CipherSuite) bool { return s.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("--tls-cipher-suites: Cipher suite %s not supported or doesn't exist", name)
+		}
+		suites = append(suites, known[i].ID)
+	}
+	return suites, nil
+}
+
 // checkSwap refuses a machine that swaps, if that is wished: memory limits mean something else there.
 func (o *tuningOptions) checkSwap(path string) error {
 	if !o.failSwapOn {
@@ -160,6 +194,8 @@ func (o *tuningOptions) tune(c *kubelet.Config) {
 	c.Address, c.ClientCAFile, c.PodCIDR = o.address, cmp.Or(o.clientCA, c.ClientCAFile), cmp.Or(o.podCIDR, c.PodCIDR)
 	c.CertFile, c.KeyFile = cmp.Or(o.tlsCert, c.CertFile), cmp.Or(o.tlsKey, c.KeyFile)
 	c.Access = server.Access{Anonymous: o.anonymous, NoTokens: !o.tokens, AlwaysAllow: o.mode == "AlwaysAllow", TokenTTL: o.tokenTTL, AllowedTTL: o.allowedTTL, DeniedTTL: o.deniedTTL}
+	c.TLSMinVersion, _ = tlsVersion(o.minVersion) // validate has seen both
+	c.TLSCipherSuites, _ = tlsCiphers(o.ciphers)
 	if len(o.clusterDNS) > 0 {
 		c.ClusterDNS = o.clusterDNS
 	}

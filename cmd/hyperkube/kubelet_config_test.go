@@ -1,9 +1,11 @@
 package main
 
 import (
+	"crypto/tls"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +21,8 @@ address: 127.0.0.1
 port: 10255
 tlsCertFile: /tls.crt
 tlsPrivateKeyFile: /tls.key
+tlsMinVersion: VersionTLS13
+tlsCipherSuites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]
 authentication: {anonymous: {enabled: true}, x509: {clientCAFile: /ca.crt}, webhook: {enabled: false, cacheTTL: 1s}}
 authorization: {mode: AlwaysAllow, webhook: {cacheAuthorizedTTL: 2s, cacheUnauthorizedTTL: 3s}}
 rotateCertificates: true
@@ -89,6 +93,9 @@ func TestConfigurationFileOfTheKubelet(t *testing.T) {
 	o := fromFile(t, everyField)
 	config := kubelet.Config{ClusterDNS: []string{"10.0.0.10"}, ClusterDomain: "cluster.local"}
 	o.Tuning.tune(&config)
+	if config.TLSMinVersion != tls.VersionTLS13 || !slices.Equal(config.TLSCipherSuites, []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}) {
+		t.Errorf("TLS %x, %x", config.TLSMinVersion, config.TLSCipherSuites)
+	}
 	if config.Address != "127.0.0.1" || config.CertFile != "/tls.crt" || config.ClientCAFile != "/ca.crt" || !config.Access.Anonymous || !config.Access.NoTokens || !config.Access.AlwaysAllow ||
 		config.Access.TokenTTL != time.Second || config.Access.AllowedTTL != 2*time.Second || config.Access.DeniedTTL != 3*time.Second {
 		t.Errorf("the server: %+v", config)
@@ -144,5 +151,19 @@ func TestSwapIsRefusedOnRequest(t *testing.T) {
 	}
 	if err := (&tuningOptions{failSwapOn: true}).checkSwap(path + "none"); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWrongTuning(t *testing.T) {
+	for _, arg := range []string{"--tls-min-version=1.2", "--tls-cipher-suites=ROT13", "--authorization-mode=ABAC", "--address=here", "--cluster-dns=dns", "--tls-cert-file=/x", "--registry-qps=-1",
+		"--max-container-restart-period=1h"} {
+		o := newKubeletOptions().(*kubeletOptions)
+		if err := component.Parse("kubelet", o, []string{arg}, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		flag, _, _ := strings.Cut(arg, "=")
+		if err := o.Tuning.validate(); err == nil || !strings.Contains(err.Error(), flag) {
+			t.Errorf("%s: %v", arg, err)
+		}
 	}
 }

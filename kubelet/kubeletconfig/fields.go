@@ -15,6 +15,7 @@ import (
 // flags are the fields that act here, with the flags that they are.
 var flags = map[string]string{
 	"address": "address", "port": "port", "tlsCertFile": "tls-cert-file", "tlsPrivateKeyFile": "tls-private-key-file",
+	"tlsMinVersion": "tls-min-version", "tlsCipherSuites": "tls-cipher-suites",
 	"authentication.anonymous.enabled": "anonymous-auth", "authentication.x509.clientCAFile": "client-ca-file",
 	"authentication.webhook.enabled": "authentication-token-webhook", "authentication.webhook.cacheTTL": "authentication-token-webhook-cache-ttl",
 	"authorization.mode": "authorization-mode", "authorization.webhook.cacheAuthorizedTTL": "authorization-webhook-cache-authorized-ttl",

@@ -15,6 +15,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -91,6 +92,9 @@ type Config struct {
 	CertFile, KeyFile string
 	// GetCertificate, if given, takes their place.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// MinVersion and CipherSuites of TLS; default 1.2, and Go's choice.
+	MinVersion     uint16
+	CipherSuites   []uint16
 	ClientCAFile   string
 	AllowAnonymous bool
 	Access         Access
@@ -148,7 +152,7 @@ func (s *Server) Serve(ctx context.Context) {
 }
 
 func (s *Server) tlsConfig() (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert}
+	config := &tls.Config{MinVersion: cmp.Or(s.MinVersion, tls.VersionTLS12), CipherSuites: s.CipherSuites, ClientAuth: tls.RequestClientCert}
 	if s.GetCertificate != nil {
 		config.GetCertificate = s.GetCertificate
 		return config, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -133,6 +134,23 @@ func TestWhoMayCall(t *testing.T) {
 		if code, body := get(t, "GET", base+c.path, c.token); code != c.want {
 			t.Errorf("%q on %s: %d %s, want %d", c.token, c.path, code, body, c.want)
 		}
+	}
+}
+
+// tlsMinVersion.
+func TestTLSVersion(t *testing.T) {
+	for least, spoken := range map[uint16]bool{0: true, tls.VersionTLS13: false} {
+		config, err := (&Server{Config: Config{MinVersion: least}}).tlsConfig()
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, server := net.Pipe()
+		go tls.Server(server, config).Handshake()
+		err = tls.Client(client, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}).Handshake() //nolint:gosec
+		if (err == nil) != spoken {
+			t.Errorf("at least %#x: a client of TLS 1.2 gets %v", least, err)
+		}
+		client.Close()
 	}
 }
 
