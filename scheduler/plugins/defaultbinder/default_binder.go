@@ -24,7 +24,7 @@ const maxBindings = 64
 // DefaultBinder is a Bind plugin.
 type DefaultBinder struct {
 	handle framework.Handle
-	turns  chan struct{}
+	turns  chan struct{} // one a Binding under way
 }
 
 // New returns the plugin.
