@@ -49,14 +49,24 @@ func host(t *testing.T) map[string][]string {
 	for _, hierarchy := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified"} {
 		dirs, _ := filepath.Glob(hierarchy + "/*hyperkube*")
 		for _, dir := range dirs {
-			// The tests of package cri may run at the same time, in trees of such names.
-			if !strings.Contains(dir, "-test-") {
+			if ofThisRun(dir) {
 				found["cgroups"] = append(found["cgroups"], dir)
 			}
 		}
 	}
 	found["processes"] = processes(t)
 	return found
+}
+
+// ofThisRun tells a cluster's tree of cgroups from those of others on the machine: it has a
+// folder a node, and this run's nodes are called after its host (main_test.go); or it has none, and should not be there.
+func ofThisRun(tree string) bool {
+	if strings.Contains(tree, "-test-") { // package cri's, without nodes
+		return false
+	}
+	nodes, _ := filepath.Glob(tree + "/*/cgroup.procs")
+	name, _ := os.Hostname()
+	return len(nodes) == 0 || slices.ContainsFunc(nodes, func(file string) bool { return filepath.Base(filepath.Dir(file)) == name })
 }
 
 // builtin reports lines that a table has as soon as anyone has looked at it.
