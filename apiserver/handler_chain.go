@@ -124,9 +124,9 @@ func isLongRunning(info *request.Info, r *http.Request) bool {
 
 func (s *Server) withTimeout(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithCancel(r.Context())
-		defer cancel()
-		if isLongRunning(request.InfoFrom(ctx), r) {
+		if isLongRunning(request.InfoFrom(r.Context()), r) {
+			ctx, cancel := context.WithCancel(r.Context())
+			defer cancel()
 			// They would otherwise outlast the stop: a watch ends only when somebody ends it.
 			end := make(chan struct{})
 			defer close(end)
@@ -151,8 +151,8 @@ func (s *Server) withTimeout(next http.Handler) http.Handler {
 				timeout = asked
 			}
 		}
-		ctx, cancelTimeout := context.WithTimeout(ctx, timeout)
-		defer cancelTimeout()
+		ctx, cancel := context.WithTimeout(r.Context(), timeout)
+		defer cancel()
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }

@@ -102,8 +102,11 @@ func WarningsForClaimSpec(spec *v1.PersistentVolumeClaimSpec, path *field.Path) 
 		warnFraction(spec.Resources.Limits, v1.ResourceStorage, path.Child("resources", "limits"))...)
 }
 
-func warnFraction(list v1.ResourceList, name v1.ResourceName, path *field.Path) []string {
+func warnFraction(list v1.ResourceList, name v1.ResourceName, path *field.Path, below ...string) []string {
 	if value, ok := list[name]; ok && value.MilliValue()%1000 != 0 {
+		for _, step := range below { // only now: nearly always there is nothing to warn of
+			path = path.Child(step)
+		}
 		return []string{fmt.Sprintf("%s: fractional byte value %q is invalid, must be an integer", path.Key(string(name)), value.String())}
 	}
 	return nil

@@ -32,13 +32,13 @@ func warnings(spec *v1.PodSpec, meta *metav1.ObjectMeta, root *field.Path) []str
 	}
 	all = append(all, warnOverlaps(spec.Volumes)...)
 	all = append(all, warnNames(spec, path)...)
-	all = append(all, warnFraction(spec.Overhead, v1.ResourceMemory, path.Child("overhead"))...)
-	all = append(all, warnFraction(spec.Overhead, v1.ResourceEphemeralStorage, path.Child("overhead"))...)
+	all = append(all, warnFraction(spec.Overhead, v1.ResourceMemory, path, "overhead")...)
+	all = append(all, warnFraction(spec.Overhead, v1.ResourceEphemeralStorage, path, "overhead")...)
 	all = append(all, warnProfiles(spec, meta, root)...)
 	VisitContainersWithPath(spec, path, AllContainers, func(c *v1.Container, _ ContainerType, at *field.Path) bool {
 		for _, name := range []v1.ResourceName{v1.ResourceMemory, v1.ResourceEphemeralStorage} {
-			all = append(all, warnFraction(c.Resources.Limits, name, at.Child("resources", "limits"))...)
-			all = append(all, warnFraction(c.Resources.Requests, name, at.Child("resources", "requests"))...)
+			all = append(all, warnFraction(c.Resources.Limits, name, at, "resources", "limits")...)
+			all = append(all, warnFraction(c.Resources.Requests, name, at, "resources", "requests")...)
 		}
 		all = append(all, warnEnv(c.Env, at.Child("env"))...)
 		return true

@@ -42,13 +42,17 @@ func warnOverlaps(volumes []v1.Volume) []string {
 	for i := range volumes {
 		v := &volumes[i]
 		if v.ConfigMap != nil {
-			all = append(all, overlaps(itemPaths(v.ConfigMap.Items), fmt.Sprintf("volume %q (ConfigMap %q): overlapping paths", v.Name, v.ConfigMap.Name))...)
+			all = append(all, overlaps(itemPaths(v.ConfigMap.Items), func() string {
+				return fmt.Sprintf("volume %q (ConfigMap %q): overlapping paths", v.Name, v.ConfigMap.Name)
+			})...)
 		}
 		if v.Secret != nil {
-			all = append(all, overlaps(itemPaths(v.Secret.Items), fmt.Sprintf("volume %q (Secret %q): overlapping paths", v.Name, v.Secret.SecretName))...)
+			all = append(all, overlaps(itemPaths(v.Secret.Items), func() string {
+				return fmt.Sprintf("volume %q (Secret %q): overlapping paths", v.Name, v.Secret.SecretName)
+			})...)
 		}
 		if v.DownwardAPI != nil {
-			all = append(all, overlaps(downwardPaths(v.DownwardAPI.Items), fmt.Sprintf("volume %q (DownwardAPI): overlapping paths", v.Name))...)
+			all = append(all, overlaps(downwardPaths(v.DownwardAPI.Items), func() string { return fmt.Sprintf("volume %q (DownwardAPI): overlapping paths", v.Name) })...)
 		}
 		if v.Projected != nil {
 			all = append(all, projectedOverlaps(v)...)
@@ -66,7 +70,7 @@ func projectedOverlaps(v *v1.Volume) []string {
 			continue
 		}
 		paths, name := projectedPaths(&source)
-		text := fmt.Sprintf("volume %q (Projected %s): overlapping paths", v.Name, name)
+		text := func() string { return fmt.Sprintf("volume %q (Projected %s): overlapping paths", v.Name, name) }
 		all = append(all, overlaps(paths, text)...)
 		slices.Sort(paths)
 		paths = slices.Compact(paths)
@@ -121,12 +125,12 @@ func downwardPaths(items []v1.DownwardAPIVolumeFile) []string {
 }
 
 // overlaps are the paths that collide with one before them, each with the first such.
-func overlaps(paths []string, text string) []string {
+func overlaps(paths []string, text func() string) []string {
 	var all, before []string
 	for _, path := range paths {
 		path = strings.TrimRight(path, "/")
 		if i := slices.IndexFunc(before, func(other string) bool { return collide(path, other) }); i >= 0 {
-			all = append(all, fmt.Sprintf("%s: %q with %q", text, path, before[i]))
+			all = append(all, fmt.Sprintf("%s: %q with %q", text(), path, before[i]))
 		}
 		before = append(before, path)
 	}
