@@ -248,3 +248,23 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 		t.Errorf("%d goroutines, before %d:\n%s", runtime.NumGoroutine(), before, buffer[:runtime.Stack(buffer, true)])
 	}
 }
+
+// Where the kernel does without IPv6, its programs fail: cleaning up does without them, and who asks for that family is told.
+func TestWithoutIPv6(t *testing.T) {
+	runner := func(_ context.Context, _ string, argv ...string) (string, error) {
+		if strings.HasPrefix(argv[0], "ip6tables") {
+			return "", errors.New("no IPv6 here")
+		}
+		return "", nil
+	}
+	if err := CleanUp(t.Context(), Config{Runner: runner, SysctlRoot: sysctlDir(t)}); err != nil {
+		t.Error(err)
+	}
+	p, err := New(Config{Client: fake.NewClientset(), NodeName: "n", ClusterCIDR: "10.244.0.0/16,fd00::/56", Runner: runner, SysctlRoot: sysctlDir(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "for the pods' IPv6 addresses: no IPv6 here") {
+		t.Errorf("asked for both families: %v", err)
+	}
+}

@@ -293,6 +293,32 @@ func TestHostPortRulesComeAndGoWithThePod(t *testing.T) {
 	}
 }
 
+// Where the kernel does without IPv6, its programs fail: a pod's ports go all the same, and so does all the rest.
+func TestWithoutIPv6(t *testing.T) {
+	if _, err := exec.LookPath("iptables"); err != nil {
+		t.Skip("no iptables")
+	}
+	dir := t.TempDir()
+	for _, program := range []string{"ip6tables", "ip6tables-save", "ip6tables-nft-save", "ip6tables-legacy-save"} {
+		if err := os.WriteFile(filepath.Join(dir, program), []byte("#!/bin/sh\necho no IPv6 here >&2\nexit 3\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := newNetwork(t, "10.9.3.0/24") // cleaned up at the end, by programs that work and, before that, by those
+	path := os.Getenv("PATH")
+	t.Setenv("PATH", dir+":"+path)
+	pod := &Pod{ID: "p", NetNS: namespace(t), Ports: []PortMapping{{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}}}
+	if _, err := n.Add(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Del(t.Context(), pod); err != nil {
+		t.Error(err)
+	}
+	if err := n.CleanUp(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // What a plugin could not do is undone, and its error is the caller's.
 func TestFailedAddLeavesNothing(t *testing.T) {
 	n := newNetwork(t, "10.9.3.0/24")

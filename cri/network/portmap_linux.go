@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os/exec"
 	"strings"
 
 	current "github.com/containernetworking/cni/pkg/types/100"
@@ -130,7 +129,7 @@ func (portmap) del(ctx context.Context, args *pluginArgs) error {
 
 // removeRulesOf removes the rules that carry a pod's id.
 func (t *iptables) removeRulesOf(ctx context.Context, id string) error {
-	saved, err := exec.CommandContext(ctx, t.name+t.suffix+"-save", "-t", "nat").Output()
+	saved, err := t.save(ctx, "nat")
 	if err != nil {
 		return err
 	}

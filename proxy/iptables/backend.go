@@ -74,10 +74,10 @@ func (b *Backend) Restore(ctx context.Context, text string) error {
 	return err
 }
 
-// IPv6 is the programs of the same kind for IPv6; an error if they do not run.
+// IPv6 is the programs of the same kind for IPv6; an error if they do not run, or the kernel does without.
 func (b *Backend) IPv6(ctx context.Context) (*Backend, error) {
 	six := &Backend{Program: strings.Replace(b.Program, "iptables", "ip6tables", 1), Reason: b.Reason, run: b.run}
-	if _, err := b.run(ctx, "", six.Program, "--version"); err != nil {
+	if _, err := b.run(ctx, "", six.Program+"-save", "-t", "nat"); err != nil {
 		return nil, fmt.Errorf("for the pods' IPv6 addresses: %w", err)
 	}
 	return six, nil

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -127,9 +126,12 @@ func TestDualStack(t *testing.T) {
 	if err := c.interrupt(); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "nothing is left", func() error {
-		if after := host(t); !reflect.DeepEqual(before, after) {
-			return fmt.Errorf("before: %v\nafter: %v", before, after)
+	eventually(t, "no rule, link or process is left", func() error {
+		after := host(t)
+		for _, kind := range []string{"rules of iptables-save", "rules of ip6tables-save", "links", "processes"} {
+			if !slices.Equal(before[kind], after[kind]) {
+				return fmt.Errorf("%s before: %v\nafter: %v", kind, before[kind], after[kind])
+			}
 		}
 		return nil
 	})

@@ -138,9 +138,13 @@ spec:
 		t.Errorf("the pod does not answer: %v", err)
 	}
 	c.kubectl(t, "delete", "pod", "-n", ns, "limited", "--timeout=60s")
-	if rates, err := buckets(); err != nil || len(rates) > 0 {
-		t.Errorf("after the pod's end: %v %v", rates, err)
-	}
+	eventually(t, "the limits go with the pod", func() error {
+		rates, err := buckets()
+		if err == nil && len(rates) > 0 {
+			err = fmt.Errorf("bytes a second: %v", rates)
+		}
+		return err
+	})
 }
 
 // buckets are the rates of the token buckets on this host's links, by the kind of the link.
