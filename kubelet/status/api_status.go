@@ -70,6 +70,10 @@ func GenerateAPIPodStatus(in Input) v1.PodStatus {
 			status.Conditions = append(status.Conditions, condition)
 		}
 	}
+	// That the kubelet itself ended the pod was said once, in a status that may not have reached the API yet.
+	if c := FindCondition(in.Old.Conditions, v1.DisruptionTarget); c != nil && FindCondition(status.Conditions, v1.DisruptionTarget) == nil {
+		status.Conditions = append(status.Conditions, *c)
+	}
 	for _, condition := range in.Resize {
 		status.Conditions = setCondition(status.Conditions, condition, in.Now)
 	}

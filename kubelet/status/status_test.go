@@ -110,6 +110,24 @@ func TestConditions(t *testing.T) {
 	}
 }
 
+// Why the kubelet ended a pod is said in one status; the next must not lose it, whether or not the API has the first.
+func TestDisruptionTargetStays(t *testing.T) {
+	why := v1.PodCondition{Type: v1.DisruptionTarget, Status: v1.ConditionTrue, Reason: v1.PodReasonTerminationByKubelet}
+	for name, api := range map[string][]v1.PodCondition{"before the API has it": nil, "after": {why}} {
+		pod := &v1.Pod{Spec: v1.PodSpec{Containers: []v1.Container{{Name: "main"}}}, Status: v1.PodStatus{Conditions: api}}
+		got := GenerateAPIPodStatus(Input{Pod: pod, Old: v1.PodStatus{Conditions: []v1.PodCondition{why}}, Runtime: &kubecontainer.PodStatus{}, Reason: none, Terminal: true})
+		count := 0
+		for _, c := range got.Conditions {
+			if c.Type == v1.DisruptionTarget && c.Reason == why.Reason {
+				count++
+			}
+		}
+		if count != 1 {
+			t.Errorf("%s: %d times in %+v", name, count, got.Conditions)
+		}
+	}
+}
+
 // onePod is a Pods of one.
 type onePod struct{ pod *v1.Pod }
 
