@@ -102,7 +102,7 @@ func (d *Daemon) linkPlugins(context.Context) error {
 	program, err := filepath.Abs(d.Hyperkube)
 	dir := filepath.Join(d.Dir, "cni")
 	errs := []error{err, os.Mkdir(dir, 0o755)}
-	for _, plugin := range []string{"hyperkube-bridge", "hyperkube-portmap", "loopback"} {
+	for _, plugin := range []string{"hyperkube-bridge", "hyperkube-portmap", "hyperkube-bandwidth", "loopback"} {
 		errs = append(errs, os.Symlink(program, filepath.Join(dir, plugin)))
 	}
 	return errors.Join(errs...)
