@@ -200,6 +200,9 @@ var recordWork = []struct {
 // benchRecord compares the apiserver with and without the record that `hyperkube trace` reads. The two take turns, and
 // each pair gives ratios of its own, so that what else the machine does falls on both.
 func benchRecord(binary string, sizes apiSizes) error {
+	if sizes.pairs < 1 {
+		return nil
+	}
 	ratios := make([][]float64, len(recordWork))
 	sizes.objects, sizes.updates = sizes.pairObjects, min(sizes.updates, sizes.pairObjects)
 	for pair := range sizes.pairs {

@@ -57,7 +57,7 @@ func main() {
 	flag.IntVar(&sizes.objects, "objects", 5000, "API: how many ConfigMaps and Pods to create")
 	flag.IntVar(&sizes.updates, "updates", 1000, "API: how many updates the watchers see; not more than objects")
 	flag.IntVar(&sizes.lists, "lists", 10, "API: how often to list")
-	flag.IntVar(&sizes.pairs, "pairs", 7, "API: how often to compare the record on and off")
+	flag.IntVar(&sizes.pairs, "pairs", 7, "API: how often to compare the record on and off; 0: not at all")
 	flag.IntVar(&sizes.pairObjects, "pair-objects", 2000, "API: how many Pods to create for each side of a pair")
 	scheduling := schedulingSizes{moreNodes: []int{100, 1000, 5000}}
 	flag.IntVar(&scheduling.nodes, "nodes", 1000, "scheduling: how many nodes")
