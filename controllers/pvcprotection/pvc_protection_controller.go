@@ -2,10 +2,11 @@
 // put the finalizer there when the claim was created.
 //
 //	PersistentVolumeClaim ───────────────────┐
-//	Pod deleted or ended ─► claims it names ─┴─► claim ─► processPVC ─► in use? else take the finalizer away
+//	Pod gone or shut down ─► claims it names ┴─► claim ─► processPVC ─► in use? else take the finalizer away
 //
-// A pod uses a claim while it is bound to a node and has not ended. A pod that waits for a node
-// cannot start with a claim that is being deleted: the scheduler refuses that.
+// A pod uses a claim while it is bound to a node, and until it is gone: one that has ended may still have it
+// mounted, and its volume would be reclaimed under the mount. A pod that waits for a node cannot start with a claim
+// that is being deleted: the scheduler refuses that.
 //
 // # In Kubernetes
 //
@@ -47,25 +48,32 @@ func New(client kubernetes.Interface, factory informers.SharedInformerFactory, o
 	c := &Controller{client: client, pvcLister: claims.Lister(), podLister: pods.Lister()}
 	c.Loop = reconcile.New("pvcprotection", c.processPVC, options)
 	c.Watch(claims.Informer(), reconcile.Self)
-	c.Watch(pods.Informer(), claimsOfFinished)
+	c.Watch(pods.Informer(), claimsLetGo)
 	return c
 }
 
-// claimsOfFinished are the claims that a pod lets go of: when it is deleted, ends, or appears already ended.
-func claimsOfFinished(e reconcile.Event) []string {
-	pod, ok := e.Object().(*corev1.Pod)
-	if !ok || !e.Deleted() && !finished(pod) {
-		return nil
-	}
+// claimsLetGo are the claims that a pod lets go of: when it is gone, replaced by another of its name, or shut down.
+func claimsLetGo(e reconcile.Event) []string {
 	var keys []string
-	for _, name := range claimNames(pod) {
-		keys = append(keys, cache.NewObjectName(pod.Namespace, name).String())
+	add := func(pod *corev1.Pod) {
+		for _, name := range claimNames(pod) {
+			keys = append(keys, cache.NewObjectName(pod.Namespace, name).String())
+		}
+	}
+	// A watch that was interrupted shows a deletion and a creation as one change.
+	if old, ok := e.Old.(*corev1.Pod); ok && (e.Deleted() || e.New.GetUID() != old.UID) {
+		add(old)
+	}
+	if pod, ok := e.New.(*corev1.Pod); ok && isShutDown(pod) {
+		add(pod)
 	}
 	return keys
 }
 
-func finished(pod *corev1.Pod) bool {
-	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+// isShutDown: the kubelet is done with the pod, or it was deleted by force. Only finalizers hold it, and they may wait
+// for the claim of an ephemeral volume, which would otherwise wait for them.
+func isShutDown(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp != nil && pod.DeletionGracePeriodSeconds != nil && *pod.DeletionGracePeriodSeconds == 0
 }
 
 // claimNames are the claims that a pod mounts, those of ephemeral volumes included.
@@ -134,7 +142,7 @@ func (c *Controller) isBeingUsed(ctx context.Context, claim *corev1.PersistentVo
 }
 
 func uses(pod *corev1.Pod, claim *corev1.PersistentVolumeClaim) bool {
-	if pod.Spec.NodeName == "" || finished(pod) {
+	if pod.Spec.NodeName == "" {
 		return false
 	}
 	for _, v := range pod.Spec.Volumes {
@@ -142,7 +150,7 @@ func uses(pod *corev1.Pod, claim *corev1.PersistentVolumeClaim) bool {
 			return true
 		}
 		// An ephemeral volume's claim belongs to its pod; one of the same name that does not is another's.
-		if v.Ephemeral != nil && pod.Name+"-"+v.Name == claim.Name && metav1.IsControlledBy(claim, pod) {
+		if v.Ephemeral != nil && !isShutDown(pod) && pod.Name+"-"+v.Name == claim.Name && metav1.IsControlledBy(claim, pod) {
 			return true
 		}
 	}

@@ -50,7 +50,9 @@ func (r *reading) claim(ctx context.Context) (*Explanation, error) {
 	pods, err := r.client.CoreV1().Pods(r.namespace).List(ctx, metav1.ListOptions{})
 	if !r.failed("pods", err) {
 		for i := range pods.Items {
-			if mounts(&pods.Items[i], r.name) && !corepod.IsPodTerminal(&pods.Items[i]) {
+			// A pod that has ended waits for no claim, but keeps one from going until it is gone itself.
+			counts := claim.DeletionTimestamp != nil || !corepod.IsPodTerminal(&pods.Items[i])
+			if mounts(&pods.Items[i], r.name) && counts {
 				f.users = append(f.users, pods.Items[i].Name)
 				f.placed = f.placed || pods.Items[i].Spec.NodeName != ""
 			}
