@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -82,8 +83,12 @@ func TestLeaseHoldsFromBeforeItsRenewal(t *testing.T) {
 	if err := lock.Update(t.Context(), resourcelock.LeaderElectionRecord{}); err != nil || lock.Held() != nil {
 		t.Errorf("%v, %v", err, lock.Held())
 	}
-	slow := &LeaseLock{Interface: &lockOf{took: 2 * time.Millisecond}, Duration: time.Millisecond}
-	if err := slow.Create(t.Context(), resourcelock.LeaderElectionRecord{}); err != nil || slow.Held() == nil {
-		t.Errorf("a renewal that took longer than the lease: %v, %v", err, slow.Held())
-	}
+	synctest.Test(t, func(t *testing.T) { // on a clock of its own
+		for took, wanted := range map[time.Duration]bool{14 * time.Second: true, 16 * time.Second: false} {
+			lock := &LeaseLock{Interface: &lockOf{took: took}, Duration: 15 * time.Second}
+			if err := lock.Create(t.Context(), resourcelock.LeaderElectionRecord{}); err != nil || (lock.Held() == nil) != wanted {
+				t.Errorf("a lease of 15 s whose renewal took %v: %v, %v", took, err, lock.Held())
+			}
+		}
+	})
 }

@@ -249,3 +249,21 @@ func TestKeepsItsService(t *testing.T) {
 		t.Errorf("service: %+v, %v", service, err)
 	}
 }
+
+// What the record of the cluster says of a Service's names is what an answer would say, in each family.
+func TestReportedRecords(t *testing.T) {
+	z := emptyZone(t)
+	both := service("web", "10.96.0.20", func(s *corev1.Service) { s.Spec.ClusterIPs = append(s.Spec.ClusterIPs, "fd00:10:96::14") })
+	got := z.serviceRecords(both)
+	if want := []string{"web.default.svc.cluster.local A 10.96.0.20", "web.default.svc.cluster.local AAAA fd00:10:96::14"}; !slices.Equal(got, want) {
+		t.Errorf("of a Service: %q", got)
+	}
+	if err := z.services.Add(service("headless", corev1.ClusterIPNone)); err != nil {
+		t.Fatal(err)
+	}
+	slice := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Labels: map[string]string{discoveryv1.LabelServiceName: "headless"}},
+		AddressType: discoveryv1.AddressTypeIPv6, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"fd00:10:244::5"}, Hostname: ptr.To("db-0")}}}
+	if got := z.sliceRecords(slice); !slices.Equal(got, []string{"db-0.headless.default.svc.cluster.local AAAA fd00:10:244::5"}) {
+		t.Errorf("of a headless Service's slice: %q", got)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/tools/cache"
+	utilnet "k8s.io/utils/net"
 
 	"hyperkube/flow"
 	"hyperkube/reconcile"
@@ -78,7 +79,7 @@ func (z *zone) serviceRecords(object any) []string {
 	var records []string
 	for _, address := range service.Spec.ClusterIPs {
 		if address != corev1.ClusterIPNone {
-			records = append(records, name+" A "+address)
+			records = append(records, addressRecord(name, address))
 		}
 	}
 	return records
@@ -102,8 +103,15 @@ func (z *zone) sliceRecords(object any) []string {
 			if endpoint.Hostname != nil && *endpoint.Hostname != "" {
 				name = *endpoint.Hostname + "." + name
 			}
-			records = append(records, name+" A "+address)
+			records = append(records, addressRecord(name, address))
 		}
 	}
 	return records
+}
+
+func addressRecord(name, address string) string {
+	if utilnet.IsIPv6String(address) {
+		return name + " AAAA " + address
+	}
+	return name + " A " + address
 }

@@ -226,5 +226,6 @@ func (e *Edits) refuse() error {
 	return nil
 }
 
-// mountOptions are those that a bind mount of a container has anyway, or can have.
+// mountOptions are those that a bind mount of a container has anyway, or can have. nosuid and nodev pass without effect: such
+// a mount is like a hostPath's, and specifications name them for nearly every library.
 var mountOptions = []string{"bind", "rbind", "ro", "rw", "private", "rprivate", "slave", "rslave", "nosuid", "nodev"}
