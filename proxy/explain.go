@@ -28,7 +28,10 @@ func Explain(ctx context.Context, iptablesMode, namespace, name string) ([]iptab
 		if text, err = iptables.Exec(ctx, "", six.Program+"-save", "-t", "nat"); err != nil {
 			return nil, err
 		}
-		steps = append(steps, iptables.Explain(text, namespace, name)...)
+		for _, step := range iptables.Explain(text, namespace, name) {
+			step.IPv6 = true
+			steps = append(steps, step)
+		}
 	}
 	return steps, nil
 }

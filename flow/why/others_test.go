@@ -67,3 +67,25 @@ func TestExplainOthers(t *testing.T) {
 		}
 	}
 }
+
+// Both families have a chain of the same name for a Service: each way is told to its own end.
+func TestWaysOfTwoFamilies(t *testing.T) {
+	way := func(six bool, to, endpoint string) Step {
+		return Step{IPv6: six, Chain: "KUBE-SERVICES", Rule: "-A KUBE-SERVICES -d " + to + " -p tcp -m tcp --dport 80 -j KUBE-SVC-X", Target: "KUBE-SVC-X", Probability: 1,
+			Next: []Step{{Chain: "KUBE-SVC-X", Target: "KUBE-SEP-Y", Probability: 1, Next: []Step{{Chain: "KUBE-SEP-Y", Target: "DNAT", Share: 1, Destination: endpoint}}}}}
+	}
+	node := way(true, "", "[fd00::5]:8080")
+	node.Rule = "-A KUBE-NODEPORTS -p tcp -m tcp --dport 30080 -j KUBE-SVC-X"
+	f := &serviceFacts{service: &corev1.Service{Spec: corev1.ServiceSpec{ClusterIP: "10.96.0.9", ClusterIPs: []string{"10.96.0.9", "fd00:10:96::9"}}},
+		rulesRead: true, ways: []Step{way(false, "10.96.0.9/32", "10.244.0.5:8080"), way(true, "fd00:10:96::9/128", "[fd00::5]:8080"), node}}
+	screen := strings.Join(f.rulesOf()[0].Evidence, "\n")
+	for _, want := range []string{"tcp to 10.96.0.9 port 80 → KUBE-SVC-X\n", "tcp to fd00:10:96::9 port 80 → KUBE-SVC-X\n", "DNAT to 10.244.0.5:8080", "DNAT to [fd00::5]:8080",
+		"tcp to this node by IPv6 port 30080 → KUBE-SVC-X, as above"} {
+		if !strings.Contains(screen, want) {
+			t.Errorf("no %q in\n%s", want, screen)
+		}
+	}
+	if ways := f.waysIn()[0].Evidence[0]; !strings.HasSuffix(ways, "→ 10.96.0.9 and fd00:10:96::9") {
+		t.Errorf("names: %s", ways)
+	}
+}

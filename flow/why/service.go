@@ -20,6 +20,7 @@ import (
 // Step is one rule on a packet's way, and where it leads, as a proxy tells it (its JSON;
 // proxy/iptables/explain.go).
 type Step struct {
+	IPv6        bool    `json:"ipv6"`
 	Chain       string  `json:"chain"`
 	Rule        string  `json:"rule"`
 	Target      string  `json:"target"`
@@ -114,11 +115,19 @@ func addressText(s *corev1.Service) string {
 		}
 		ports = append(ports, text)
 	}
-	address := s.Spec.ClusterIP
-	if address == corev1.ClusterIPNone {
+	address := clusterIPs(s)
+	if s.Spec.ClusterIP == corev1.ClusterIPNone {
 		address = "headless"
 	}
 	return address + ", " + strings.Join(ports, " ")
+}
+
+// clusterIPs are its addresses, one a family.
+func clusterIPs(s *corev1.Service) string {
+	if len(s.Spec.ClusterIPs) > 1 {
+		return strings.Join(s.Spec.ClusterIPs, " and ")
+	}
+	return s.Spec.ClusterIP
 }
 
 // endpoint is one address of the slices.
@@ -358,9 +367,9 @@ func (f *serviceFacts) rulesOf() []Finding {
 		}
 	}
 	finding := Finding{Weight: Note, Title: "The way of a packet, in the rules of this node's kernel"}
-	shown := map[string]bool{}
+	shown := map[bool]map[string]bool{false: {}, true: {}} // a family's chains are its own, whatever their names
 	for _, way := range f.ways {
-		finding.Evidence = append(finding.Evidence, wayLines(way, behind, shown, 0)...)
+		finding.Evidence = append(finding.Evidence, wayLines(way, behind, shown[way.IPv6], 0)...)
 	}
 	return []Finding{finding}
 }
@@ -382,7 +391,7 @@ func wayLines(s Step, behind map[string]string, shown map[string]bool, depth int
 	case strings.Contains(s.Rule, "-m recent"):
 		return []string{fmt.Sprintf("%s%s: who came before (session affinity) → %s", indent, s.Chain, s.Target)}
 	case depth == 0:
-		line = fmt.Sprintf("%s: %s → %s", s.Chain, matchText(s.Rule), s.Target)
+		line = fmt.Sprintf("%s: %s → %s", s.Chain, matchText(s), s.Target)
 	}
 	if shown[s.Target] {
 		return []string{line + ", as above"}
@@ -395,18 +404,21 @@ func wayLines(s Step, behind map[string]string, shown map[string]bool, depth int
 	return lines
 }
 
-// matchText says which packets a rule is about: "TCP to 10.96.0.9 port 80".
-func matchText(rule string) string {
-	words := strings.Fields(rule)
+// matchText says which packets the first rule of a way is about: "TCP to 10.96.0.9 port 80".
+func matchText(s Step) string {
+	words := strings.Fields(s.Rule)
 	after := func(flag string) string {
 		if i := slices.Index(words, flag); i >= 0 && i+1 < len(words) {
-			return strings.TrimSuffix(words[i+1], "/32")
+			return strings.TrimSuffix(strings.TrimSuffix(words[i+1], "/32"), "/128")
 		}
 		return ""
 	}
 	to := after("-d")
 	if to == "" {
 		to = "this node"
+		if s.IPv6 {
+			to += " by IPv6"
+		}
 	}
 	return fmt.Sprintf("%s to %s port %s", after("-p"), to, after("--dport"))
 }
@@ -419,7 +431,7 @@ func (f *serviceFacts) waysIn() []Finding {
 	if s.Spec.ClusterIP == corev1.ClusterIPNone {
 		name += " (headless: the addresses of its ready pods)"
 	} else if s.Spec.Type != corev1.ServiceTypeExternalName {
-		name += " → " + s.Spec.ClusterIP
+		name += " → " + clusterIPs(s)
 	}
 	lines = append(lines, name)
 	if s.Spec.Type == corev1.ServiceTypeNodePort || s.Spec.Type == corev1.ServiceTypeLoadBalancer {

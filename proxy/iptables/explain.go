@@ -9,6 +9,8 @@ import (
 
 // Step is one rule on a packet's way, and where it leads.
 type Step struct {
+	// IPv6 tells, of the first step of a way, that ip6tables has it: chains of both families have the same names.
+	IPv6   bool   `json:"ipv6,omitempty"`
 	Chain  string `json:"chain"`
 	Rule   string `json:"rule"`
 	Target string `json:"target"`
@@ -152,7 +154,7 @@ func describeMatch(rule string) string {
 		return ""
 	}
 	if port := value("--dport"); port != "" {
-		address := strings.TrimSuffix(value("-d"), "/32")
+		address := strings.TrimSuffix(strings.TrimSuffix(value("-d"), "/32"), "/128")
 		if address == "" {
 			address = "this node"
 		}
