@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
@@ -123,5 +124,28 @@ func TestCompression(t *testing.T) {
 		if err != nil || response.Uncompressed != compressed || !json.Valid(data) {
 			t.Errorf("%s: compressed %v, %d bytes, %v", path, response.Uncompressed, len(data), err)
 		}
+	}
+}
+
+// What is only computed (a review), or done (an eviction), has no columns: who asks for nothing but a Table hears 406
+// before it is done; who takes plain JSON too gets that.
+func TestNoTableOfWhatIsNotStored(t *testing.T) {
+	c := Start(t)
+	for path, body := range map[string]string{
+		"/apis/authorization.k8s.io/v1/selfsubjectaccessreviews": `{"spec":{"nonResourceAttributes":{"path":"/","verb":"get"}}}`,
+		"/api/v1/namespaces/default/serviceaccounts/sa/token":    `{"spec":{}}`,
+		"/api/v1/namespaces/default/pods/p/eviction":             `{"metadata":{"name":"p"}}`,
+	} {
+		post := c.Client.CoreV1().RESTClient().Post().AbsPath(path).SetHeader("Content-Type", "application/json").Body([]byte(body))
+		err := post.SetHeader("Accept", asTable).Do(t.Context()).Error()
+		if status, ok := err.(errors.APIStatus); !ok || status.Status().Code != http.StatusNotAcceptable {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	data, err := c.Client.CoreV1().RESTClient().Post().AbsPath("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews").
+		SetHeader("Content-Type", "application/json").SetHeader("Accept", asTable+",application/json").
+		Body([]byte(`{"spec":{"nonResourceAttributes":{"path":"/","verb":"get"}}}`)).DoRaw(t.Context())
+	if err != nil || !strings.Contains(string(data), `"kind":"SelfSubjectAccessReview"`) {
+		t.Errorf("%v %s", err, data)
 	}
 }

@@ -41,8 +41,8 @@ func ValidateUpdate(m, old *storagemigrationv1.StorageVersionMigration) field.Er
 func ValidateStatusUpdate(m, old *storagemigrationv1.StorageVersionMigration) field.ErrorList {
 	path, version := field.NewPath("status"), m.Status.ResourceVersion
 	var errs field.ErrorList
-	// Compared with itself, for it must be a number.
-	if _, err := resourceversion.CompareResourceVersion(version, version); err != nil {
+	// Compared with itself, for it must be a number; a condition may be known before the version is.
+	if _, err := resourceversion.CompareResourceVersion(version, version); version != "" && err != nil {
 		errs = append(errs, field.Invalid(path.Child("resourceVersion"), version, err.Error()))
 	}
 	at := path.Child("conditions")
@@ -53,15 +53,12 @@ func ValidateStatusUpdate(m, old *storagemigrationv1.StorageVersionMigration) fi
 	is := func(m *storagemigrationv1.StorageVersionMigration, kind storagemigrationv1.MigrationConditionType) bool {
 		return meta.IsStatusConditionTrue(m.Status.Conditions, string(kind))
 	}
-	running := is(m, storagemigrationv1.MigrationRunning)
 	succeeded, failed := is(m, storagemigrationv1.MigrationSucceeded), is(m, storagemigrationv1.MigrationFailed)
 	for _, check := range []struct {
 		wrong   bool
 		message string
 	}{
 		{succeeded && failed, "Both success and failed conditions cannot be true at the same time"},
-		{succeeded && running, "Running condition cannot be true when success condition is true"},
-		{failed && running, "Running condition cannot be true when failed condition is true"},
 		{is(old, storagemigrationv1.MigrationSucceeded) && !succeeded, "Success condition cannot be set to false once it is true"},
 		{is(old, storagemigrationv1.MigrationFailed) && !failed, "Failed condition cannot be set to false once it is true"},
 	} {
