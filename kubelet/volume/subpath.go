@@ -34,8 +34,12 @@ func (m *Manager) SubPath(pod *v1.Pod, container string, index int, volume Mount
 	return path, nil
 }
 
+// modeBits are those of a mode that chmod sets.
+const modeBits = os.ModePerm | os.ModeSetuid | os.ModeSetgid | os.ModeSticky
+
 // makeBeneath makes missing directories of root/sub; os.Root keeps it from
-// following a symlink out of root. New ones take the mode of root.
+// following a symlink out of root. New ones take the mode of root, its setgid
+// bit too: otherwise files made in them would not belong to the fsGroup.
 func makeBeneath(root, sub string) error {
 	info, err := os.Stat(root)
 	if err != nil {
@@ -58,7 +62,7 @@ func makeBeneath(root, sub string) error {
 		if err := dir.Mkdir(made, 0o750); err != nil && !os.IsExist(err) {
 			return err
 		}
-		if err := dir.Chmod(made, info.Mode().Perm()); err != nil {
+		if err := dir.Chmod(made, info.Mode()&modeBits); err != nil {
 			return err
 		}
 	}

@@ -286,3 +286,25 @@ func TestSubPathStaysInItsVolume(t *testing.T) {
 		}
 	}
 }
+
+// A directory made for a subPath has all of its volume's mode: setgid, so that new files belong to the fsGroup, and a tmpfs' sticky bit.
+func TestSubPathTakesTheVolumesMode(t *testing.T) {
+	m := newTestManager(t, &fakeHost{})
+	pod := podWith(v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}})
+	if err := m.SetUpPod(context.Background(), pod, 0); err != nil {
+		t.Fatal(err)
+	}
+	volume := m.Mounted("u")["v0"]
+	want := os.ModeDir | os.ModeSetgid | os.ModeSticky | 0o777
+	if err := os.Chmod(volume.Path, want); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.SubPath(pod, "c", 0, volume, "a/b"); err != nil {
+		t.Fatal(err)
+	}
+	for _, made := range []string{"a", "a/b"} {
+		if info, err := os.Stat(filepath.Join(volume.Path, made)); err != nil || info.Mode() != want {
+			t.Errorf("%s has mode %v (%v), want %v", made, info.Mode(), err, want)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/websocket"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -453,6 +455,33 @@ func TestLog(t *testing.T) {
 			asked := kubelet.next(t)
 			if asked.URL.Path != test.kubeletPath || asked.URL.Query().Encode() != test.kubeletQuery {
 				t.Errorf("the kubelet was asked for %s", asked.URL)
+			}
+		})
+	}
+}
+
+// A log over a WebSocket, as browsers read it: each piece is a binary message (binary.k8s.io) or base64 in a text message.
+func TestLogOverWebSocket(t *testing.T) {
+	config := front(t, newFakeKubelet(t), nil)
+	address := strings.Replace(config.Host, "http://", "ws://", 1) + "/api/v1/namespaces/default/pods/one/log"
+	for protocol, want := range map[string]string{
+		"binary.k8s.io":        "line of the log\n",
+		"base64.binary.k8s.io": base64.StdEncoding.EncodeToString([]byte("line of the log\n")),
+	} {
+		t.Run(protocol, func(t *testing.T) {
+			socket, err := websocket.Dial(address, protocol, config.Host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer socket.Close()
+			got := ""
+			for err == nil {
+				var message []byte
+				err = websocket.Message.Receive(socket, &message)
+				got += string(message)
+			}
+			if err != io.EOF || got != want {
+				t.Errorf("%q and then %v, want %q", got, err, want)
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -54,7 +55,9 @@ func (c *connector) log(namespace, name, _ string, w http.ResponseWriter, r *htt
 	}
 	defer body.Close()
 	if wsstream.IsWebSocketRequest(r) {
-		return wsstream.NewReader(body, true, wsstream.NewDefaultReaderProtocols()).Copy(unwrap(w), r)
+		// The buffer (larger than wsstream's) parts the last bytes from the end: wsstream drops bytes that come together with io.EOF,
+		// as all of a short log does.
+		return wsstream.NewReader(bufio.NewReader(body), true, wsstream.NewDefaultReaderProtocols()).Copy(unwrap(w), r)
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(http.StatusOK)
