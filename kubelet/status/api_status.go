@@ -318,53 +318,60 @@ func phase(pod *v1.Pod, in Input, status *v1.PodStatus) v1.PodPhase {
 	if in.Old.Phase == v1.PodFailed || in.Old.Phase == v1.PodSucceeded {
 		return in.Old.Phase
 	}
-	initPending, initFailed, sidecarsRunning := initCounts(pod, status)
-	if initFailed {
-		return v1.PodFailed
+	summed := sumUp(countInit(pod, status), countMain(pod, status), in.Terminal)
+	if in.Terminal && summed != v1.PodSucceeded {
+		return v1.PodFailed // also when it ended before its containers did
 	}
-	var running, waiting, stopped, restarting, succeeded int
-	for _, s := range status.ContainerStatuses {
-		switch {
-		case s.State.Running != nil:
-			running++
-		case s.State.Terminated != nil:
-			stopped++
-			if restartsFrom(pod, s.Name, s.State.Terminated) {
-				restarting++
-			}
-			if s.State.Terminated.ExitCode == 0 {
-				succeeded++
-			}
-		case s.LastTerminationState.Terminated != nil: // between two runs
-			stopped++
-			if restartsFrom(pod, s.Name, s.LastTerminationState.Terminated) {
-				restarting++
-			}
-		default:
-			waiting++
-		}
-	}
+	return summed
+}
+
+func sumUp(init initCounts, main mainCounts, terminal bool) v1.PodPhase {
+	initialized := main.running+main.ended > 0
 	switch {
-	case in.Terminal && waiting > 0: // ended before its init containers had
+	case init.failed:
 		return v1.PodFailed
-	case initPending && running+stopped == 0, waiting > 0:
+	case init.pending, init.sidecarStarting && !initialized, main.waiting+init.waiting > 0:
 		return v1.PodPending
-	case running > 0:
+	case main.running+init.running > 0:
 		return v1.PodRunning
-	case stopped == 0:
+	case main.stopped == 0:
 		return v1.PodPending
-	case sidecarsRunning && !in.Terminal && stopped > 0:
+	case main.restarting > 0 && !terminal:
 		return v1.PodRunning
-	case in.Terminal && stopped != succeeded:
-		return v1.PodFailed
-	case in.Terminal:
-		return v1.PodSucceeded
-	case restarting > 0:
-		return v1.PodRunning
-	case stopped == succeeded:
+	case main.stopped == main.succeeded:
 		return v1.PodSucceeded
 	}
 	return v1.PodFailed
+}
+
+// mainCounts are the pod's containers by their state.
+type mainCounts struct{ running, waiting, ended, stopped, restarting, succeeded int }
+
+// countMain counts as stopped what has ended, and what waits for its next run.
+func countMain(pod *v1.Pod, status *v1.PodStatus) (n mainCounts) {
+	for _, s := range status.ContainerStatuses {
+		end := s.State.Terminated
+		switch {
+		case s.State.Running != nil:
+			n.running++
+			continue
+		case end != nil:
+			n.ended++
+			if end.ExitCode == 0 {
+				n.succeeded++
+			}
+		case s.LastTerminationState.Terminated != nil:
+			end = s.LastTerminationState.Terminated
+		default:
+			n.waiting++
+			continue
+		}
+		n.stopped++
+		if restartsFrom(pod, s.Name, end) {
+			n.restarting++
+		}
+	}
+	return n
 }
 
 // restartsFrom tells whether a container of that name runs again after such an end.
@@ -373,27 +380,40 @@ func restartsFrom(pod *v1.Pod, name string, end *v1.ContainerStateTerminated) bo
 	return container != nil && (end.Reason == restartingAllContainers || qos.ContainerShouldRestart(container, &pod.Spec, end.ExitCode))
 }
 
-// initCounts: pending is an init container that has not done its part, failed one that never will.
-func initCounts(pod *v1.Pod, status *v1.PodStatus) (pending, failed, sidecarsRunning bool) {
+// initCounts are the init containers: whether one of them has yet to run to its end (pending), or never will (failed); and of the
+// sidecars, how many wait for their first run, how many run, and whether one has not started.
+type initCounts struct {
+	pending, failed, sidecarStarting bool
+	waiting, running                 int
+}
+
+func countInit(pod *v1.Pod, status *v1.PodStatus) (n initCounts) {
 	for i := range pod.Spec.InitContainers {
 		container := &pod.Spec.InitContainers[i]
+		sidecar := kubecontainer.IsRestartableInitContainer(container)
 		s := findStatus(status.InitContainerStatuses, container.Name)
+		var end *v1.ContainerStateTerminated
+		if s != nil {
+			if end = s.State.Terminated; end == nil && s.State.Running == nil {
+				end = s.LastTerminationState.Terminated // it waits for its next run
+			}
+		}
 		switch {
 		case s == nil:
-			pending = true
-		case kubecontainer.IsRestartableInitContainer(container):
-			if s.State.Running == nil {
-				pending = pending || s.State.Terminated == nil
-			} else {
-				sidecarsRunning = true
-			}
-		case s.State.Terminated != nil && s.State.Terminated.ExitCode == 0:
-		case s.State.Terminated != nil:
-			failed = failed || !restartsFrom(pod, container.Name, s.State.Terminated)
-			pending = true
-		default:
-			pending = true
+			n.pending = n.pending || !sidecar
+			n.sidecarStarting = n.sidecarStarting || sidecar
+		case sidecar && s.State.Running != nil:
+			n.running++
+			n.sidecarStarting = n.sidecarStarting || s.Started == nil || !*s.Started
+		case sidecar && end == nil:
+			n.waiting++
+			n.sidecarStarting = true
+		case sidecar: // a sidecar that has ended says nothing of the pod
+		case end == nil:
+			n.pending = true
+		case end.ExitCode != 0:
+			n.failed = n.failed || !restartsFrom(pod, container.Name, end)
 		}
 	}
-	return pending, failed, sidecarsRunning
+	return n
 }
