@@ -48,9 +48,9 @@ func TestWebhook(t *testing.T) {
 			"webhooks[0].clientConfig.url: Invalid value: \"e\": fragments", "webhooks[0].clientConfig.url: Invalid value: \"c=d\": query parameters"}},
 		{"service", func(h *hook) {
 			*h.ClientConfig.Service = admissionregistrationv1.ServiceReference{Port: ptr.To[int32](0), Path: ptr.To("a//b")}
-		}, []string{"webhooks[0].clientConfig.service.name: Required value: service name is required", "webhooks[0].clientConfig.service.namespace: Required value: service namespace is required",
+		}, []string{"webhooks[0].clientConfig.service.name: Required value", "webhooks[0].clientConfig.service.namespace: Required value",
 			"webhooks[0].clientConfig.service.port: Invalid value: 0: port is not valid", "webhooks[0].clientConfig.service.path: Invalid value: \"a//b\": must start with a '/'",
-			"webhooks[0].clientConfig.service.path: Invalid value: \"a//b\": segment[1] may not be empty"}},
+			"webhooks[0].clientConfig.service.path: Invalid value: \"a//b\": segment[0] may not be empty", "webhooks[0].clientConfig.service.path: Invalid value: \"a//b\": segment[1] may not be empty"}},
 		{"versions", func(h *hook) { h.AdmissionReviewVersions = []string{"v2", "v2"} },
 			[]string{"webhooks[0].admissionReviewVersions[1]: Invalid value: \"v2\": duplicate version", "webhooks[0].admissionReviewVersions: Invalid value … must include at least one of v1, v1beta1"}},
 		{"rules", func(h *hook) {
@@ -104,13 +104,13 @@ func TestPolicy(t *testing.T) {
 			[]string{"spec.validations: Required value: validations or auditAnnotations must contain at least one item", "spec.auditAnnotations: Required value"}},
 		{"validation", func(p *object) {
 			p.Spec.Validations[0] = admissionregistrationv1.Validation{Message: "a\nb", MessageExpression: " ", Reason: ptr.To(metav1.StatusReasonGone)}
-		}, []string{"spec.validations[0].expression: Required value: expression is not specified", "spec.validations[0].message: Invalid value … message must not contain line breaks",
+		}, []string{"spec.validations[0].expression: Required value: expression is not specified", "spec.validations[0].message: Invalid value … must not contain line breaks",
 			"spec.validations[0].messageExpression: Invalid value … must be non-empty if specified", "spec.validations[0].reason: Unsupported value"}},
 		{"param kind", func(p *object) { p.Spec.ParamKind = &admissionregistrationv1.ParamKind{APIVersion: "a/b/c"} },
 			[]string{"spec.paramKind.apiVersion: Invalid value … unexpected GroupVersion string: a/b/c", "spec.paramKind.kind: Required value"}},
 		{"variables", func(p *object) {
 			p.Spec.Variables = []admissionregistrationv1.Variable{{Name: "in", Expression: "1"}, {}}
-		}, []string{"spec.variables[0].name: Invalid value: \"in\": name is not a valid CEL identifier", "spec.variables[1].name: Required value", "spec.variables[1].expression: Required value"}},
+		}, []string{"spec.variables[0].name: Invalid value: \"in\": must be a valid CEL identifier", "spec.variables[1].name: Required value", "spec.variables[1].expression: Required value"}},
 		{"annotations", func(p *object) {
 			p.Spec.AuditAnnotations = []admissionregistrationv1.AuditAnnotation{{Key: "a", ValueExpression: "'x'"}, {Key: "a"}}
 		}, []string{"spec.auditAnnotations[1].key: Duplicate value", "spec.auditAnnotations[1].valueExpression: Required value"}},

@@ -80,7 +80,7 @@ func TestRequest(t *testing.T) {
 		{"edwards", func(r *request) { r.Spec.StubPKCS10Request = stub(t, edwards) }, nil},
 		{"nothing", func(r *request) { *r = request{} }, []string{"spec.signerName: Required value", "spec.podName: Invalid value", "spec.podUID: Invalid value: \"\": must not be empty",
 			"spec.serviceAccountName: Invalid value", "spec.serviceAccountUID: Invalid value", "spec.nodeName: Invalid value", "spec.nodeUID: Invalid value",
-			"spec.maxExpirationSeconds: Required value: must be set", "spec.stubPKCS10Request: Required value"}},
+			"spec.maxExpirationSeconds: Required value: must be set"}},
 		{"short", func(r *request) { r.Spec.MaxExpirationSeconds = ptr.To[int32](3599) }, []string{"spec.maxExpirationSeconds: Invalid value: 3599: must be in the range [3600, 7862400]"}},
 		{"long for Kubernetes", func(r *request) {
 			r.Spec.SignerName, r.Spec.MaxExpirationSeconds = "kubernetes.io/a", ptr.To[int32](86401)
@@ -88,7 +88,9 @@ func TestRequest(t *testing.T) {
 		{"no request", func(r *request) { r.Spec.StubPKCS10Request = []byte("x") }, []string{"spec.stubPKCS10Request: Invalid value"}},
 		{"signature", func(r *request) { r.Spec.StubPKCS10Request = broken }, []string{"spec.stubPKCS10Request: Invalid value"}},
 		{"small key", func(r *request) { r.Spec.StubPKCS10Request = stub(t, small) }, []string{"spec.stubPKCS10Request: Invalid value: \"2048-bit modulus\": RSA keys must have modulus size 3072 or 4096"}},
-		{"annotations", func(r *request) { r.Spec.UnverifiedUserAnnotations = map[string]string{"a": "b", "example.com/a": "b"} }, []string{"spec.unverifiedUserAnnotations[a]: Invalid value"}},
+		{"no key", func(r *request) { r.Spec.StubPKCS10Request = nil },
+			[]string{"spec: Invalid value: exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set"}},
+		{"annotations", func(r *request) { r.Spec.UnverifiedUserAnnotations = map[string]string{"a": "b", "example.com/a": "b"} }, []string{"spec.unverifiedUserAnnotations: Invalid value: \"a\": must be a domain-prefixed key"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := valid(t, key)

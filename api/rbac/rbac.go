@@ -7,6 +7,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -43,8 +44,11 @@ func ValidateClusterRole(role *rbacv1.ClusterRole) field.ErrorList {
 		errs = append(errs, field.Required(selectors, "at least one clusterRoleSelector required if aggregationRule is non-nil"))
 	}
 	for i := range role.AggregationRule.ClusterRoleSelectors {
-		errs = append(errs, metav1validation.ValidateLabelSelector(&role.AggregationRule.ClusterRoleSelectors[i],
-			metav1validation.LabelSelectorValidationOptions{}, selectors.Index(i))...)
+		selector, at := &role.AggregationRule.ClusterRoleSelectors[i], selectors.Index(i)
+		errs = append(errs, metav1validation.ValidateLabelSelector(selector, metav1validation.LabelSelectorValidationOptions{}, at)...)
+		if _, err := metav1.LabelSelectorAsSelector(selector); err != nil {
+			errs = append(errs, field.Invalid(at, nil, "invalid label selector."))
+		}
 	}
 	return errs
 }
@@ -60,7 +64,7 @@ func validateRules(rules []rbacv1.PolicyRule, namespaced bool) field.ErrorList {
 func validateRule(rule rbacv1.PolicyRule, namespaced bool, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if len(rule.Verbs) == 0 {
-		errs = append(errs, field.Required(at.Child("verbs"), ""))
+		errs = append(errs, field.Required(at.Child("verbs"), "").MarkCoveredByDeclarative())
 	}
 	if len(rule.NonResourceURLs) > 0 {
 		if namespaced {
@@ -80,25 +84,24 @@ func validateRule(rule rbacv1.PolicyRule, namespaced bool, at *field.Path) field
 	return errs
 }
 
-// ValidateRoleBinding checks a binding of a namespace; it may bind a ClusterRole too.
-func ValidateRoleBinding(b *rbacv1.RoleBinding) field.ErrorList {
-	return validateBinding(b.RoleRef, b.Subjects, true)
-}
-
-// ValidateClusterRoleBinding checks a binding that holds everywhere.
-func ValidateClusterRoleBinding(b *rbacv1.ClusterRoleBinding) field.ErrorList {
-	return validateBinding(b.RoleRef, b.Subjects, false)
-}
-
-// ValidateRoleRefUpdate: whom a binding binds may change, to what it binds them may not.
-func ValidateRoleRefUpdate(ref, old rbacv1.RoleRef) field.ErrorList {
-	if ref == old {
-		return nil
+// ValidateRoleBinding checks a binding of a namespace; it may bind a ClusterRole too. old is nil at a create.
+func ValidateRoleBinding(b, old *rbacv1.RoleBinding) field.ErrorList {
+	if old == nil {
+		return validateBinding(b.RoleRef, nil, b.Subjects, true)
 	}
-	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), rule.Untagged(ref), "cannot change roleRef")}
+	return validateBinding(b.RoleRef, &old.RoleRef, b.Subjects, true)
 }
 
-func validateBinding(ref rbacv1.RoleRef, subjects []rbacv1.Subject, namespaced bool) field.ErrorList {
+// ValidateClusterRoleBinding checks a binding that holds everywhere. old is nil at a create.
+func ValidateClusterRoleBinding(b, old *rbacv1.ClusterRoleBinding) field.ErrorList {
+	if old == nil {
+		return validateBinding(b.RoleRef, nil, b.Subjects, false)
+	}
+	return validateBinding(b.RoleRef, &old.RoleRef, b.Subjects, false)
+}
+
+// validateBinding: whom a binding binds may change, to what it binds them may not.
+func validateBinding(ref rbacv1.RoleRef, old *rbacv1.RoleRef, subjects []rbacv1.Subject, namespaced bool) field.ErrorList {
 	var errs field.ErrorList
 	at := field.NewPath("roleRef")
 	if ref.APIGroup != rbacv1.GroupName {
@@ -111,15 +114,20 @@ func validateBinding(ref rbacv1.RoleRef, subjects []rbacv1.Subject, namespaced b
 	if ref.Kind != "ClusterRole" && !(namespaced && ref.Kind == "Role") {
 		errs = append(errs, field.NotSupported(at.Child("kind"), ref.Kind, kinds))
 	}
-	if ref.Name == "" {
-		errs = append(errs, field.Required(at.Child("name"), ""))
-	} else {
-		for _, msg := range ValidateName(ref.Name, false) {
-			errs = append(errs, field.Invalid(at.Child("name"), ref.Name, msg))
-		}
+	missing := field.Required(at.Child("name"), "")
+	if ref.Name == "" && old != nil {
+		errs = append(errs, missing)
 	}
+	errs = append(errs, rule.All(ValidateName(ref.Name, false), at.Child("name"), ref.Name)...)
 	for i, s := range subjects {
 		errs = append(errs, validateSubject(s, namespaced, field.NewPath("subjects").Index(i))...)
+	}
+	if old == nil && ref.Name == "" {
+		// Declared; but not looked for in a reference that may not have changed.
+		return append(errs, missing.MarkCoveredByDeclarative())
+	}
+	if old != nil && ref != *old {
+		errs = append(errs, field.Invalid(at, rule.Untagged(ref), apivalidation.FieldImmutableErrorMsg))
 	}
 	return errs
 }
@@ -127,7 +135,7 @@ func validateBinding(ref rbacv1.RoleRef, subjects []rbacv1.Subject, namespaced b
 func validateSubject(s rbacv1.Subject, namespaced bool, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if s.Name == "" {
-		errs = append(errs, field.Required(at.Child("name"), ""))
+		errs = append(errs, field.Required(at.Child("name"), "").MarkCoveredByDeclarative())
 	}
 	ofGroup := func(group string) field.ErrorList {
 		if s.APIGroup == group {

@@ -35,6 +35,10 @@ func TestValidateRole(t *testing.T) {
 	}
 	check(t, "aggregation of nothing", ValidateClusterRole(&rbacv1.ClusterRole{AggregationRule: &rbacv1.AggregationRule{}}),
 		"aggregationRule.clusterRoleSelectors: Required value: at least one clusterRoleSelector required if aggregationRule is non-nil")
+	check(t, "aggregation by a word that is none", ValidateClusterRole(&rbacv1.ClusterRole{AggregationRule: &rbacv1.AggregationRule{
+		ClusterRoleSelectors: []metav1.LabelSelector{{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "a"}}}}}}),
+		`aggregationRule.clusterRoleSelectors[0].matchExpressions[0].operator: Invalid value: "a": not a valid selector operator; `+
+			"aggregationRule.clusterRoleSelectors[0]: Invalid value: null: invalid label selector.")
 	check(t, "aggregation", ValidateClusterRole(&rbacv1.ClusterRole{AggregationRule: &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"a": "b"}}}}}), "")
 }
 
@@ -56,12 +60,15 @@ func TestValidateBinding(t *testing.T) {
 			`subjects[0].kind: Unsupported value: "Robot": supported values: "ServiceAccount", "User", "Group"`, `subjects[0].kind: Unsupported value: "Robot": supported values: "ServiceAccount", "User", "Group"`},
 		"no role": {ref("ClusterRole", ""), rbacv1.Subject{Kind: "User", APIGroup: rbacv1.GroupName, Name: "a"}, "roleRef.name: Required value", "roleRef.name: Required value"},
 	} {
-		check(t, name, ValidateRoleBinding(&rbacv1.RoleBinding{RoleRef: test.ref, Subjects: []rbacv1.Subject{test.subject}}), test.namespaced)
-		check(t, name+" in the cluster", ValidateClusterRoleBinding(&rbacv1.ClusterRoleBinding{RoleRef: test.ref, Subjects: []rbacv1.Subject{test.subject}}), test.cluster)
+		check(t, name, ValidateRoleBinding(&rbacv1.RoleBinding{RoleRef: test.ref, Subjects: []rbacv1.Subject{test.subject}}, nil), test.namespaced)
+		check(t, name+" in the cluster", ValidateClusterRoleBinding(&rbacv1.ClusterRoleBinding{RoleRef: test.ref, Subjects: []rbacv1.Subject{test.subject}}, nil), test.cluster)
 	}
-	if errs := ValidateRoleRefUpdate(ref("Role", "a"), ref("Role", "b")); len(errs) != 1 || !strings.Contains(errs[0].Error(), "cannot change roleRef") {
-		t.Error(errs)
-	}
+	role := func(name string) *rbacv1.RoleBinding { return &rbacv1.RoleBinding{RoleRef: ref("Role", name)} }
+	check(t, "another role", ValidateRoleBinding(role("a"), role("b")),
+		`roleRef: Invalid value: {"APIGroup":"rbac.authorization.k8s.io","Kind":"Role","Name":"a"}: field is immutable`)
+	check(t, "no role any more", ValidateRoleBinding(role(""), role("b")),
+		`roleRef.name: Required value; roleRef: Invalid value: {"APIGroup":"rbac.authorization.k8s.io","Kind":"Role","Name":""}: field is immutable`)
+	check(t, "the same", ValidateRoleBinding(role("a"), role("a")), "")
 }
 
 func TestDefaults(t *testing.T) {

@@ -176,7 +176,7 @@ func TestCapacity(t *testing.T) {
 			[]string{"validRange.max: Invalid value: \"12\": max is larger than capacity value: 10", "validRange.step: Invalid value: \"9\": one step 11 is larger than capacity value: 10",
 				"validRange.step: Invalid value: \"3\": value is not a multiple of a given step (9) from (2)", "validRange.step: Invalid value: \"12\": value is not"}},
 		{"no step", resourcev1.CapacityRequestPolicy{Default: q("3"), ValidRange: &resourcev1.CapacityRequestPolicyRange{Min: q("2"), Step: q("0")}},
-			[]string{"validRange.step: Invalid value: \"3\": value is not"}},
+			[]string{"validRange.step: Invalid value: \"0\": must be greater than zero"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := &resourcev1.ResourceSlice{Spec: resourcev1.ResourceSliceSpec{Driver: "d", AllNodes: ptr.To(true), Pool: resourcev1.ResourcePool{Name: "a", ResourceSliceCount: 1},

@@ -250,7 +250,7 @@ func OnceNamed(name string, again bool, path *field.Path) field.ErrorList {
 		errs = append(errs, field.Duplicate(path, name))
 	}
 	if name == "" {
-		errs = append(errs, field.Required(path, "must not be empty"))
+		errs = append(errs, field.Required(path, ""))
 	}
 	return errs
 }

@@ -172,7 +172,7 @@ func (s *Store) invalid(name string, errs field.ErrorList) error {
 	if len(errs) == 0 {
 		return nil
 	}
-	return errors.NewInvalid(s.Kind.GroupKind(), name, errs)
+	return errors.NewInvalid(s.Kind.GroupKind(), name, inOrder(errs))
 }
 
 func (s *Store) attributes(ctx context.Context, op request.Operation, namespace, name string, w Write) *request.AdmissionAttributes {

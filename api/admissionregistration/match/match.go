@@ -5,6 +5,7 @@ package match
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -74,12 +75,12 @@ func ValidateRule(r *admissionregistrationv1.RuleWithOperations, path *field.Pat
 	if len(r.Operations) == 0 {
 		errs = append(errs, field.Required(path.Child("operations"), ""))
 	}
-	var words []string
+	if len(r.Operations) > 1 && slices.Contains(r.Operations, admissionregistrationv1.OperationAll) {
+		errs = append(errs, field.Invalid(path.Child("operations"), r.Operations, "if '*' is present, must not specify other operations"))
+	}
 	for i, operation := range r.Operations {
-		words = append(words, string(operation))
 		errs = append(errs, oneOf(&operation, path.Child("operations").Index(i), operations...)...)
 	}
-	errs = append(errs, rule.Wildcard(words, path.Child("operations"), "operations")...)
 	if len(r.APIGroups) == 0 {
 		errs = append(errs, field.Required(path.Child("apiGroups"), ""))
 	}
@@ -112,7 +113,7 @@ func validateResources(resources []string, path *field.Path) field.ErrorList {
 		everything, all = everything || name == "*/*", all || name == "*"
 		resource, sub, found := strings.Cut(name, "/")
 		if !found {
-			plain = plain || name != "*"
+			plain = name != "*" // the last one's word holds, as upstream has it
 			continue
 		}
 		if allOf.Has(resource) {

@@ -127,6 +127,7 @@ func validateMutating(p, old *admissionregistrationv1.MutatingAdmissionPolicy, c
 	spec, path := &p.Spec, field.NewPath("spec")
 	check := match.Checker{Compile: compile, Params: spec.ParamKind != nil, Before: mutationsOf(old)}
 	errs := validateShared(spec.FailurePolicy, spec.ParamKind, spec.MatchConstraints, path)
+	errs = append(errs, validateMutable(spec.MatchConstraints, path.Child("matchConstraints"))...)
 	if old == nil || conditionsChanged(spec.ParamKind, old.Spec.ParamKind, spec.MatchConditions, old.Spec.MatchConditions) {
 		errs = append(errs, match.ValidateConditions(spec.MatchConditions, check, path.Child("matchConditions"))...)
 	}
@@ -263,7 +264,7 @@ func validateVariables(variables []admissionregistrationv1.Variable, check match
 		case strings.TrimSpace(v.Name) == "":
 			errs = append(errs, field.Required(at.Child("name"), "name is not specified"))
 		case !identifier.MatchString(v.Name) || reserved.Has(v.Name):
-			errs = append(errs, field.Invalid(at.Child("name"), v.Name, "name is not a valid CEL identifier"))
+			errs = append(errs, field.Invalid(at.Child("name"), v.Name, "must be a valid CEL identifier"))
 		}
 		errs = append(errs, validateExpression(match.Expression{Text: v.Expression, Path: at.Child("expression"), Authorizer: true, Variable: v.Name}, check)...)
 	}
@@ -286,11 +287,11 @@ func validateValidation(v *admissionregistrationv1.Validation, check match.Check
 		errs = append(errs, check.Check(match.Expression{Text: v.MessageExpression, Path: at, Result: match.String})...)
 	}
 	if message := strings.TrimSpace(v.Message); v.Message != "" && message == "" {
-		errs = append(errs, field.Invalid(path.Child("message"), v.Message, "message must be non-empty if specified"))
+		errs = append(errs, field.Invalid(path.Child("message"), v.Message, "must be non-empty if specified"))
 	} else if strings.ContainsAny(message, "\n\r") {
-		errs = append(errs, field.Invalid(path.Child("message"), v.Message, "message must not contain line breaks"))
+		errs = append(errs, field.Invalid(path.Child("message"), v.Message, "must not contain line breaks"))
 	}
-	known := []metav1.StatusReason{metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonRequestEntityTooLarge, metav1.StatusReasonUnauthorized}
+	known := []metav1.StatusReason{metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonRequestEntityTooLarge}
 	if v.Reason != nil && !slices.Contains(known, *v.Reason) {
 		errs = append(errs, field.NotSupported(path.Child("reason"), *v.Reason, known))
 	}
@@ -349,18 +350,25 @@ func formsOf(m *admissionregistrationv1.Mutation) []form {
 }
 
 func validateMutation(m *admissionregistrationv1.Mutation, check match.Checker, path *field.Path) field.ErrorList {
-	errs := rule.Supported(m.PatchType, path.Child("patchType"), admissionregistrationv1.PatchTypeApplyConfiguration, admissionregistrationv1.PatchTypeJSONPatch)
-	for _, f := range formsOf(m) {
-		at, mine := path.Child(f.name), f.kind == m.PatchType
-		switch {
-		case mine && !f.there:
-			errs = append(errs, field.Required(at, fmt.Sprintf("must be specified when patchType is %s", f.kind)))
-		case mine:
-			e := match.Expression{Text: f.expression, Path: at.Child("expression"), Result: f.result, Authorizer: true, Patch: true}
-			errs = append(errs, validateExpression(e, check)...)
-		case f.there:
-			errs = append(errs, field.Invalid(at, "{"+f.name+"}", fmt.Sprintf("must not be specified when patchType is %s", m.PatchType)))
-		}
+	forms := formsOf(m)
+	i := slices.IndexFunc(forms, func(f form) bool { return f.kind == m.PatchType })
+	if i < 0 {
+		return rule.Supported(m.PatchType, path.Child("patchType"), admissionregistrationv1.PatchTypeApplyConfiguration, admissionregistrationv1.PatchTypeJSONPatch)
+	}
+	mine, other := forms[i], forms[1-i]
+	var errs field.ErrorList
+	at := path.Child(mine.name)
+	switch {
+	case !mine.there:
+		errs = append(errs, field.Required(at, fmt.Sprintf("must be specified when patchType is %s", mine.kind)))
+	case strings.TrimSpace(mine.expression) == "":
+		errs = append(errs, field.Required(at.Child("expression"), ""))
+	default:
+		errs = append(errs, check.Check(match.Expression{Text: strings.TrimSpace(mine.expression),
+			Path: at.Child("expression"), Result: mine.result, Authorizer: true, Patch: true})...)
+	}
+	if other.there {
+		errs = append(errs, field.Invalid(path.Child(other.name), "{"+other.name+"}", fmt.Sprintf("must not be specified when patchType is %s", m.PatchType)))
 	}
 	return errs
 }
@@ -388,16 +396,38 @@ func ValidateStatus(p *admissionregistrationv1.ValidatingAdmissionPolicy) field.
 func ValidateValidatingBinding(b *admissionregistrationv1.ValidatingAdmissionPolicyBinding) field.ErrorList {
 	path := field.NewPath("spec")
 	errs := validateBinding(b.Spec.PolicyName, b.Spec.ParamRef, b.Spec.MatchResources, path)
+	errs = append(errs, rule.NonEmpty(b.Spec.PolicyName, path.Child("policyName")).MarkCoveredByDeclarative()...)
 	return append(errs, validateActions(b.Spec.ValidationActions, path.Child("validationActions"))...)
 }
 
 // ValidateMutatingBinding checks a MutatingAdmissionPolicyBinding on its own.
 func ValidateMutatingBinding(b *admissionregistrationv1.MutatingAdmissionPolicyBinding) field.ErrorList {
-	return validateBinding(b.Spec.PolicyName, b.Spec.ParamRef, b.Spec.MatchResources, field.NewPath("spec"))
+	path := field.NewPath("spec")
+	errs := rule.NonEmpty(b.Spec.PolicyName, path.Child("policyName"))
+	errs = append(errs, validateBinding(b.Spec.PolicyName, b.Spec.ParamRef, b.Spec.MatchResources, path)...)
+	return append(errs, validateMutable(b.Spec.MatchResources, path.Child("matchResources"))...)
+}
+
+// validateMutable: what is deleted cannot be changed on its way. Upstream tells of it at the field of all rules.
+func validateMutable(m *admissionregistrationv1.MatchResources, path *field.Path) field.ErrorList {
+	if m == nil {
+		return nil
+	}
+	known := []admissionregistrationv1.OperationType{
+		admissionregistrationv1.OperationAll, admissionregistrationv1.Connect, admissionregistrationv1.Create, admissionregistrationv1.Update}
+	var errs field.ErrorList
+	for _, r := range m.ResourceRules {
+		for _, operation := range r.Operations {
+			if !slices.Contains(known, operation) {
+				errs = append(errs, field.NotSupported(path.Child("resourceRules", "operations"), operation, known))
+			}
+		}
+	}
+	return errs
 }
 
 func validateBinding(policy string, params *admissionregistrationv1.ParamRef, resources *admissionregistrationv1.MatchResources, path *field.Path) field.ErrorList {
-	errs := rule.NonEmpty(policy, path.Child("policyName"))
+	var errs field.ErrorList
 	if policy != "" {
 		errs = append(errs, rule.DNSSubdomain(policy, path.Child("policyName"))...)
 	}
@@ -405,32 +435,42 @@ func validateBinding(policy string, params *admissionregistrationv1.ParamRef, re
 		errs = append(errs, validateParamRef(params, path.Child("paramRef"))...)
 	}
 	if resources != nil {
-		// Upstream's own spelling of the field.
-		errs = append(errs, validateMatch(resources, path.Child("matchResouces"))...)
+		errs = append(errs, validateMatch(resources, path.Child("matchResources"))...)
 	}
 	return errs
 }
 
 func validateParamRef(p *admissionregistrationv1.ParamRef, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
+	const exclusive = "name and selector are mutually exclusive"
+	both := p.Name != "" && p.Selector != nil
 	if p.Name != "" {
 		errs = append(errs, rule.All(pathvalidation.ValidatePathSegmentName(p.Name, false), path.Child("name"), p.Name)...)
 	}
+	if both {
+		errs = append(errs, field.Forbidden(path.Child("name"), exclusive))
+	}
 	errs = append(errs, match.ValidateSelector(p.Selector, path.Child("selector"))...)
-	switch {
-	case p.Name != "" && p.Selector != nil:
-		const message = "name and selector are mutually exclusive"
-		errs = append(errs, field.Forbidden(path.Child("name"), message), field.Forbidden(path.Child("selector"), message))
-	case p.Name == "" && p.Selector == nil:
+	if both {
+		errs = append(errs, field.Forbidden(path.Child("selector"), exclusive))
+	}
+	if p.Name == "" && p.Selector == nil {
 		errs = append(errs, field.Required(path, "one of name or selector must be specified"))
 	}
-	return append(errs, rule.Supported(ptr.Deref(p.ParameterNotFoundAction, ""), path.Child("parameterNotFoundAction"),
-		admissionregistrationv1.AllowAction, admissionregistrationv1.DenyAction)...)
+	at, action := path.Child("parameterNotFoundAction"), ptr.Deref(p.ParameterNotFoundAction, "")
+	switch action {
+	case "":
+		errs = append(errs, field.Required(at, ""))
+	case admissionregistrationv1.AllowAction, admissionregistrationv1.DenyAction:
+	default:
+		errs = append(errs, field.NotSupported(at, action, []admissionregistrationv1.ParameterNotFoundActionType{admissionregistrationv1.DenyAction, admissionregistrationv1.AllowAction}))
+	}
+	return errs
 }
 
 func validateActions(actions []admissionregistrationv1.ValidationAction, path *field.Path) field.ErrorList {
 	if len(actions) == 0 {
-		return field.ErrorList{field.Required(path, "")}
+		return field.ErrorList{field.Required(path, "").MarkCoveredByDeclarative()}
 	}
 	known := []admissionregistrationv1.ValidationAction{admissionregistrationv1.Audit, admissionregistrationv1.Deny, admissionregistrationv1.Warn}
 	var errs field.ErrorList

@@ -237,13 +237,13 @@ func validateURL(text string, path *field.Path) field.ErrorList {
 func validateService(s *admissionregistrationv1.ServiceReference, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if s.Name == "" {
-		errs = append(errs, field.Required(path.Child("name"), "service name is required"))
+		errs = append(errs, field.Required(path.Child("name"), ""))
 	}
 	if s.Namespace == "" {
-		errs = append(errs, field.Required(path.Child("namespace"), "service namespace is required"))
+		errs = append(errs, field.Required(path.Child("namespace"), ""))
 	}
 	if port := ptr.Deref(s.Port, defaultPort); len(validation.IsValidPortNum(int(port))) > 0 {
-		errs = append(errs, field.Invalid(path.Child("port"), port, "port is not valid: "+strings.Join(validation.IsValidPortNum(int(port)), ",")))
+		errs = append(errs, field.Invalid(path.Child("port"), port, "port is not valid: "+strings.Join(validation.IsValidPortNum(int(port)), ", ")))
 	}
 	return append(errs, validatePath(ptr.Deref(s.Path, ""), path.Child("path"))...)
 }
@@ -259,7 +259,8 @@ func validatePath(text string, path *field.Path) field.ErrorList {
 	if !strings.HasPrefix(text, "/") {
 		errs = append(errs, field.Invalid(path, text, "must start with a '/'"))
 	}
-	for i, segment := range strings.Split(strings.TrimSuffix(strings.TrimPrefix(text, "/"), "/"), "/") {
+	// The first character is taken for the slash, be it one or not.
+	for i, segment := range strings.Split(strings.TrimSuffix(text[1:], "/"), "/") {
 		if segment == "" {
 			errs = append(errs, field.Invalid(path, text, fmt.Sprintf("segment[%d] may not be empty", i)))
 			continue

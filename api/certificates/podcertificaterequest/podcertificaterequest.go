@@ -4,16 +4,21 @@
 package podcertificaterequest
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
@@ -63,21 +68,44 @@ func Validate(r *certificatesv1.PodCertificateRequest) field.ErrorList {
 		}
 	}
 	errs = append(errs, validateExpiration(spec, path.Child("maxExpirationSeconds"))...)
-	return append(errs, validateStub(spec.StubPKCS10Request, path.Child("stubPKCS10Request"))...)
+	switch {
+	case spec.MaxExpirationSeconds == nil:
+	case len(spec.StubPKCS10Request) == 0:
+		// The other way of asking is v1beta1's.
+		errs = append(errs, field.Invalid(path, field.OmitValueType{}, "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set"))
+	default:
+		errs = append(errs, validateStub(spec.StubPKCS10Request, path.Child("stubPKCS10Request"))...)
+	}
+	return errs
 }
 
 // ValidateUpdate: a signer may already have looked at the request.
 func ValidateUpdate(r, old *certificatesv1.PodCertificateRequest) field.ErrorList {
-	return rule.Immutable(r.Spec, old.Spec, field.NewPath("spec"))
+	if equality.Semantic.DeepEqual(r.Spec, old.Spec) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(field.NewPath("spec"), shown{r.Spec}, apivalidation.FieldImmutableErrorMsg)}
 }
 
-// validateAnnotations: each key says whose word it is.
+// shown is a spec as an error shows it: with the two fields that only v1beta1 has.
+type shown struct {
+	spec certificatesv1.PodCertificateRequestSpec
+}
+
+func (s shown) MarshalJSON() ([]byte, error) {
+	text, err := rule.Untagged(s.spec).MarshalJSON()
+	next := []byte(`"StubPKCS10Request":`)
+	return bytes.Replace(text, next, append([]byte(`"PKIXPublicKey":null,"ProofOfPossession":null,`), next...), 1), err
+}
+
+// validateAnnotations: each key says whose word it is. Case tells no two of them apart.
 func validateAnnotations(annotations map[string]string, path *field.Path) field.ErrorList {
-	errs := apivalidation.ValidateAnnotations(annotations, path)
-	for key := range annotations {
-		if !strings.Contains(key, "/") {
-			errs = append(errs, field.Invalid(path.Key(key), key, "must be a domain-prefixed key (such as \"acme.io/foo\")"))
-		}
+	var errs field.ErrorList
+	for _, key := range slices.Sorted(maps.Keys(annotations)) {
+		errs = append(errs, validation.IsDomainPrefixedKey(path, strings.ToLower(key))...)
+	}
+	if apivalidation.ValidateAnnotationsSize(annotations) != nil {
+		errs = append(errs, field.TooLong(path, "", apivalidation.TotalAnnotationSizeLimitB))
 	}
 	return errs
 }
@@ -96,20 +124,14 @@ func validateExpiration(spec *certificatesv1.PodCertificateRequestSpec, path *fi
 	return nil
 }
 
-// validateStub asks for a request that its key has signed, and for a key that is strong enough.
+// validateStub asks for a key that is strong enough, and for a request that it has signed.
 func validateStub(der []byte, path *field.Path) field.ErrorList {
-	switch n := len(der); {
-	case n == 0:
-		return field.ErrorList{field.Required(path, "")}
-	case n > maxRequest:
+	if len(der) > maxRequest {
 		return field.ErrorList{field.TooLong(path, "", maxRequest)}
 	}
 	request, err := x509.ParseCertificateRequest(der)
 	if err != nil {
-		return field.ErrorList{field.Invalid(path, field.OmitValueType{}, "must be a valid PKCS#10 certificate signing request")}
-	}
-	if err := request.CheckSignature(); err != nil {
-		return field.ErrorList{field.Invalid(path, field.OmitValueType{}, "could not verify the signature of the certificate signing request")}
+		return field.ErrorList{field.Invalid(path, field.OmitValueType{}, "must be a valid PKCS#10 CSR")}
 	}
 	switch key := request.PublicKey.(type) {
 	case ed25519.PublicKey:
@@ -123,6 +145,9 @@ func validateStub(der []byte, path *field.Path) field.ErrorList {
 		}
 	default:
 		return field.ErrorList{field.Invalid(path, field.OmitValueType{}, "unknown public key type; supported types are Ed25519, ECDSA, and RSA")}
+	}
+	if request.CheckSignature() != nil {
+		return field.ErrorList{field.Invalid(path, field.OmitValueType{}, "invalid signature")}
 	}
 	return nil
 }

@@ -70,6 +70,7 @@ func Validate(p *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList {
 		if spec.Limited != nil {
 			errs = append(errs, validateLimited(spec.Limited, path.Child("limited"))...)
 		}
+	case "":
 	default:
 		errs = append(errs, field.NotSupported(path.Child("type"), spec.Type,
 			[]flowcontrolv1.PriorityLevelEnablement{flowcontrolv1.PriorityLevelEnablementExempt, flowcontrolv1.PriorityLevelEnablementLimited}))
@@ -79,7 +80,7 @@ func Validate(p *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList {
 	return append(errs, validateMode(spec, path)...)
 }
 
-// validateMode: the type says which of the two shapes may be there.
+// validateMode: the type says which of the two shapes may be there. This is declared, shape by shape.
 func validateMode(spec *flowcontrolv1.PriorityLevelConfigurationSpec, path *field.Path) field.ErrorList {
 	errs := rule.NonEmpty(string(spec.Type), path.Child("type"))
 	switch limited := spec.Type == flowcontrolv1.PriorityLevelEnablementLimited; {
@@ -88,8 +89,23 @@ func validateMode(spec *flowcontrolv1.PriorityLevelConfigurationSpec, path *fiel
 	case !limited && spec.Limited != nil:
 		errs = append(errs, field.Forbidden(path.Child("limited"), ""))
 	}
+	if spec.Limited != nil {
+		errs = append(errs, validateResponseMode(&spec.Limited.LimitResponse, path.Child("limited", "limitResponse"))...)
+	}
 	if spec.Type != flowcontrolv1.PriorityLevelEnablementExempt && spec.Exempt != nil {
 		errs = append(errs, field.Forbidden(path.Child("exempt"), ""))
+	}
+	return errs.MarkCoveredByDeclarative()
+}
+
+// validateResponseMode: only a level that queues says how.
+func validateResponseMode(r *flowcontrolv1.LimitResponse, path *field.Path) field.ErrorList {
+	errs := rule.NonEmpty(string(r.Type), path.Child("type"))
+	switch queues := r.Type == flowcontrolv1.LimitResponseTypeQueue; {
+	case queues && r.Queuing == nil:
+		errs = append(errs, field.Required(path.Child("queuing"), ""))
+	case !queues && r.Queuing != nil:
+		errs = append(errs, field.Forbidden(path.Child("queuing"), ""))
 	}
 	return errs
 }
@@ -140,22 +156,14 @@ func validateLimited(limited *flowcontrolv1.LimitedPriorityLevelConfiguration, p
 
 func validateResponse(r *flowcontrolv1.LimitResponse, path *field.Path) field.ErrorList {
 	switch r.Type {
-	case flowcontrolv1.LimitResponseTypeReject:
-		if r.Queuing != nil {
-			return field.ErrorList{field.Forbidden(path.Child("queuing"), "")}
-		}
+	case "", flowcontrolv1.LimitResponseTypeReject:
 	case flowcontrolv1.LimitResponseTypeQueue:
-		if r.Queuing == nil {
-			return field.ErrorList{field.Required(path.Child("queuing"), "")}
-		}
-		return validateQueuing(r.Queuing, path.Child("queuing"))
-	default:
-		errs := field.ErrorList{field.NotSupported(path.Child("type"), r.Type, []flowcontrolv1.LimitResponseType{flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject})}
-		errs = append(errs, rule.NonEmpty(string(r.Type), path.Child("type"))...)
 		if r.Queuing != nil {
-			errs = append(errs, field.Forbidden(path.Child("queuing"), ""))
+			return validateQueuing(r.Queuing, path.Child("queuing"))
 		}
-		return errs
+	default:
+		return field.ErrorList{field.NotSupported(path.Child("type"), r.Type,
+			[]flowcontrolv1.LimitResponseType{flowcontrolv1.LimitResponseTypeQueue, flowcontrolv1.LimitResponseTypeReject})}
 	}
 	return nil
 }

@@ -38,6 +38,20 @@ func setDefaults(mode *resourcev1.DeviceAllocationMode, count *int64, toleration
 	if *mode == resourcev1.DeviceAllocationModeExactCount && *count == 0 {
 		*count = 1
 	}
+	setDefaultsTolerations(tolerations)
+}
+
+// SetDefaultsStatus fills what who allocates left out.
+func SetDefaultsStatus(s *resourcev1.ResourceClaimStatus) {
+	if s.Allocation == nil {
+		return
+	}
+	for i := range s.Allocation.Devices.Results {
+		setDefaultsTolerations(s.Allocation.Devices.Results[i].Tolerations)
+	}
+}
+
+func setDefaultsTolerations(tolerations []resourcev1.DeviceToleration) {
 	for i := range tolerations {
 		if tolerations[i].Operator == "" {
 			tolerations[i].Operator = resourcev1.DeviceTolerationOpEqual
@@ -47,6 +61,9 @@ func setDefaults(mode *resourcev1.DeviceAllocationMode, count *int64, toleration
 
 // DropAlpha takes out the fields of features that are off: nobody would act on them.
 func DropAlpha(spec *resourcev1.ResourceClaimSpec) {
+	if len(spec.Devices.Requests) == 0 {
+		spec.Devices.Requests = nil // an answer shows none as null, however it was written
+	}
 	for i := range spec.Devices.Requests {
 		r := &spec.Devices.Requests[i]
 		if r.Exactly != nil {
@@ -71,8 +88,9 @@ func ValidateUpdate(c, old *resourcev1.ResourceClaim) field.ErrorList {
 // ValidateTemplate checks a ResourceClaimTemplate on its own.
 func ValidateTemplate(t *resourcev1.ResourceClaimTemplate, compile device.Compile) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := metav1validation.ValidateLabels(t.Spec.Labels, path.Child("metadata", "labels"))
-	errs = append(errs, apivalidation.ValidateAnnotations(t.Spec.Annotations, path.Child("metadata", "annotations"))...)
+	errs := apivalidation.ValidateAnnotations(t.Spec.Annotations, path.Child("metadata", "annotations"))
+	errs = append(errs, metav1validation.ValidateLabels(t.Spec.Labels, path.Child("metadata", "labels"))...)
+	errs = append(errs, rule.TemplateMetadata(&t.Spec.ObjectMeta, path.Child("metadata"))...)
 	return append(errs, ValidateSpec(&t.Spec.Spec, compile, path.Child("spec"))...)
 }
 

@@ -28,6 +28,16 @@ func idOf(d *resourcev1.AllocatedDeviceStatus) device.ID {
 	return device.ID{Driver: d.Driver, Pool: d.Pool, Device: d.Device, ShareID: ptr.Deref(d.ShareID, "")}
 }
 
+// DropAlphaStatus forgets what belongs to features that are not on by default.
+func DropAlphaStatus(s *resourcev1.ResourceClaimStatus) {
+	if s.Allocation == nil {
+		return
+	}
+	for i := range s.Allocation.Devices.Results {
+		s.Allocation.Devices.Results[i].SkipNodeOperations = nil
+	}
+}
+
 // DropDeallocated forgets what drivers said of devices that the claim has given back: who deallocates may not know of status.devices.
 func DropDeallocated(c, old *resourcev1.ResourceClaim) {
 	gone := allocated(old.Status.Allocation).Difference(allocated(c.Status.Allocation))
@@ -82,7 +92,8 @@ func validateAllocation(a *resourcev1.AllocationResult, known sets.Set[string], 
 		func(r *resourcev1.DeviceRequestAllocationResult, at *field.Path) field.ErrorList {
 			errs := validateReference(r.Request, known, at.Child("request"))
 			errs = append(errs, rule.DNSLabel(r.Device, at.Child("device"))...)
-			return append(errs, device.ValidateBinding(r.BindingConditions, r.BindingFailureConditions, at)...)
+			errs = append(errs, device.ValidateBinding(r.BindingConditions, r.BindingFailureConditions, at)...)
+			return append(errs, device.ValidateTolerations(r.Tolerations, at.Child("tolerations"))...)
 		})
 	// Configuration comes from the classes and from the claim.
 	errs = append(errs, device.Items(a.Devices.Config, 2*resourcev1.DeviceConfigMaxSize, devices.Child("config"),

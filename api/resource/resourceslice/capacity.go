@@ -3,6 +3,7 @@ package resourceslice
 import (
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"hyperkube/api/resource/device"
+	"hyperkube/api/rule"
 )
 
 // semantic is a version by semver.org 2.0.0.
@@ -45,7 +47,7 @@ func validateAttributes(attributes map[resourcev1.QualifiedName]resourcev1.Devic
 	}
 	for _, name := range slices.Sorted(maps.Keys(attributes)) {
 		a, at := attributes[name], key(path, name)
-		errs = append(errs, device.ValidateQualifiedName(string(name), at)...)
+		errs = append(errs, device.ValidateQualifiedName(string(name), path)...)
 		long(a.StringValue, at.Child("string"))
 		if a.VersionValue != nil && !semantic.MatchString(*a.VersionValue) {
 			errs = append(errs, field.Invalid(at.Child("version"), *a.VersionValue, "must be a string compatible with semver.org spec 2.0.0"))
@@ -60,7 +62,7 @@ func validateCapacities(capacities map[resourcev1.QualifiedName]resourcev1.Devic
 	var errs field.ErrorList
 	for _, name := range slices.Sorted(maps.Keys(capacities)) {
 		c, at := capacities[name], key(path, name)
-		errs = append(errs, device.ValidateQualifiedName(string(name), at)...)
+		errs = append(errs, device.ValidateQualifiedName(string(name), path)...)
 		switch at := at.Child("requestPolicy"); {
 		case c.RequestPolicy == nil:
 		case !shared:
@@ -122,7 +124,7 @@ func validateValues(standard, most resource.Quantity, values []resource.Quantity
 
 // validateRange: min ≤ default ≤ max ≤ capacity, and default and max are whole steps above min.
 func validateRange(standard, most resource.Quantity, r *resourcev1.CapacityRequestPolicyRange, path *field.Path) field.ErrorList {
-	low, high := path.Child("min"), path.Child("max")
+	low, high, usual := path.Child("min"), path.Child("max"), path.Child("default")
 	if r.Min == nil {
 		return field.ErrorList{field.Required(low, "required when validRange is defined")}
 	}
@@ -133,18 +135,24 @@ func validateRange(standard, most resource.Quantity, r *resourcev1.CapacityReque
 		}
 	}
 	refuse(r.Min.Cmp(most) > 0, low, *r.Min, "min is larger than capacity value: ", most)
-	refuse(standard.Cmp(*r.Min) < 0, low, standard, "default is less than min: ", *r.Min)
+	refuse(standard.Cmp(*r.Min) < 0, usual, standard, "default is less than min: ", *r.Min)
 	if r.Max != nil {
 		refuse(r.Min.Cmp(*r.Max) > 0, high, *r.Min, "min is larger than max: ", *r.Max)
 		refuse(r.Max.Cmp(most) > 0, high, *r.Max, "max is larger than capacity value: ", most)
-		refuse(standard.Cmp(*r.Max) > 0, high, standard, "default is more than max: ", *r.Max)
+		refuse(standard.Cmp(*r.Max) > 0, usual, standard, "default is more than max: ", *r.Max)
 	}
 	if r.Step == nil {
 		return errs
 	}
 	at, first := path.Child("step"), r.Min.DeepCopy()
+	if r.Step.Sign() <= 0 {
+		return append(errs, field.Invalid(at, r.Step.String(), "must be greater than zero"))
+	}
 	first.Add(*r.Step)
 	refuse(first.Cmp(most) > 0, at, *r.Step, fmt.Sprintf("one step %s is larger than capacity value: ", first.String()), most)
+	if wrong := validateWhole(standard, r, path); len(wrong) > 0 {
+		return append(errs, wrong...)
+	}
 	errs = append(errs, validateStep(standard, r, at)...)
 	if r.Max != nil {
 		errs = append(errs, validateStep(*r.Max, r, at)...)
@@ -152,10 +160,26 @@ func validateRange(standard, most resource.Quantity, r *resourcev1.CapacityReque
 	return errs
 }
 
+// validateWhole asks for numbers that steps can be counted in.
+func validateWhole(standard resource.Quantity, r *resourcev1.CapacityRequestPolicyRange, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, n := range []struct {
+		name  string
+		value *resource.Quantity
+	}{{"default", &standard}, {"min", r.Min}, {"max", r.Max}, {"step", r.Step}} {
+		switch at := path.Child(n.name); {
+		case n.value == nil:
+		case n.value.Sign() < 0:
+			errs = append(errs, field.Invalid(at, n.value.String(), rule.NegativeMessage))
+		case n.value.CmpInt64(math.MaxInt64) > 0:
+			errs = append(errs, field.Invalid(at, n.value.String(), fmt.Sprintf("must not be larger than %d", math.MaxInt64)))
+		}
+	}
+	return errs
+}
+
 func validateStep(value resource.Quantity, r *resourcev1.CapacityRequestPolicyRange, path *field.Path) field.ErrorList {
-	// Steps of nothing lead nowhere. Upstream divides by them.
-	step, above := r.Step.Value(), value.Value()-r.Min.Value()
-	if step != 0 && above%step == 0 || above == 0 {
+	if (value.Value()-r.Min.Value())%r.Step.Value() == 0 {
 		return nil
 	}
 	return field.ErrorList{field.Invalid(path, value.String(), fmt.Sprintf("value is not a multiple of a given step (%s) from (%s)", r.Step.String(), r.Min.String()))}

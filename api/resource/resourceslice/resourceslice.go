@@ -33,7 +33,7 @@ func StampTaints(s *resourcev1.ResourceSlice, now metav1.Time) {
 // DropAlpha takes out the fields of features that are off: nobody would act on them. Of an attribute that was a list, nothing
 // stays, which validation refuses.
 func DropAlpha(s *resourcev1.ResourceSlice) {
-	s.Spec.SkipNodeOperations = nil
+	s.Spec.SkipNodeOperations, s.Spec.PartitionTypeAttribute = nil, nil
 	for i := range s.Spec.Devices {
 		d := &s.Spec.Devices[i]
 		d.NodeAllocatableResources = nil
@@ -45,6 +45,14 @@ func DropAlpha(s *resourcev1.ResourceSlice) {
 			d.Attributes[name] = a
 		}
 	}
+}
+
+// Warnings tells of drivers that are not named as they should be.
+func Warnings(s *resourcev1.ResourceSlice) []string {
+	if s.Spec.Driver == strings.ToLower(s.Spec.Driver) {
+		return nil
+	}
+	return []string{fmt.Sprintf("spec.driver: driver names should be lowercase; %q contains uppercase characters", s.Spec.Driver)}
 }
 
 // Validate checks a slice on its own.
@@ -123,7 +131,7 @@ func validatePlace(spec *resourcev1.ResourceSliceSpec, path *field.Path) field.E
 	used, errs := p.validate(path)
 	if s := spec.NodeSelector; s != nil && len(s.NodeSelectorTerms) != 1 {
 		// With one term each, the selectors of slices whose devices are allocated together can be merged.
-		errs = append(errs, field.Invalid(path.Child("nodeSelector", "nodeSelectorTerms"), s.NodeSelectorTerms, "must have exactly one node selector term"))
+		errs = append(errs, field.Invalid(path.Child("nodeSelector", "nodeSelectorTerms"), rule.Untagged(s.NodeSelectorTerms), "must have exactly one node selector term"))
 	}
 	named, wrong := validateFlag(spec.PerDeviceNodeSelection, path.Child("perDeviceNodeSelection"), "`perDeviceNodeSelection`")
 	used, errs = append(used, named...), append(errs, wrong...)

@@ -6,6 +6,7 @@ package admissionregistration
 
 import (
 	"context"
+	"reflect"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,7 +45,7 @@ func validatingWebhooks() registry.Resource {
 	r.Default = typed.Default(webhook.SetDefaultsValidating)
 	r.Strategy = typed.Strategy[*object]{
 		OnCreate: func(c *object) { c.Generation = 1 },
-		OnUpdate: func(c, old *object) { typed.Bump(c, c.Webhooks, old.Webhooks) },
+		OnUpdate: func(c, old *object) { bumpWebhooks(c, c.Webhooks, old.Webhooks) },
 		Check: func(c *object) field.ErrorList {
 			return append(webhook.ValidateValidating(c, cel.Admission(false)), reserved(c.Name)...)
 		},
@@ -64,7 +65,7 @@ func mutatingWebhooks() registry.Resource {
 	r.Default = typed.Default(webhook.SetDefaultsMutating)
 	r.Strategy = typed.Strategy[*object]{
 		OnCreate: func(c *object) { c.Generation = 1 },
-		OnUpdate: func(c, old *object) { typed.Bump(c, c.Webhooks, old.Webhooks) },
+		OnUpdate: func(c, old *object) { bumpWebhooks(c, c.Webhooks, old.Webhooks) },
 		Check: func(c *object) field.ErrorList {
 			return append(webhook.ValidateMutating(c, cel.Admission(false)), reserved(c.Name)...)
 		},
@@ -74,6 +75,13 @@ func mutatingWebhooks() registry.Resource {
 	}
 	r.Table = typed.Table(func(c *object) []any { return []any{c.Name, int64(len(c.Webhooks)), column.Since(c.CreationTimestamp)} }, webhookColumns...)
 	return r
+}
+
+// bumpWebhooks is typed.Bump of lists of webhooks, among which an empty list is not the same as none.
+func bumpWebhooks(obj metav1.Object, hooks, old any) {
+	if !reflect.DeepEqual(hooks, old) {
+		obj.SetGeneration(obj.GetGeneration() + 1)
+	}
 }
 
 var webhookColumns = []metav1.TableColumnDefinition{
@@ -139,10 +147,10 @@ func mutatingPolicies(env *registry.Env) registry.Resource {
 		OnCreate: func(p *object) { p.Generation = 1 },
 		OnUpdate: func(p, old *object) { typed.Bump(p, p.Spec, old.Spec) },
 		Check: func(p *object) field.ErrorList {
-			return append(policy.ValidateMutating(p, cel.Admission(len(p.Spec.Variables) > 0)), reserved(p.Name)...)
+			return append(policy.ValidateMutating(p, cel.Admission(true)), reserved(p.Name)...)
 		},
 		CheckUpdate: func(p, old *object) field.ErrorList {
-			return policy.ValidateMutatingUpdate(p, old, cel.Admission(len(p.Spec.Variables) > 0))
+			return policy.ValidateMutatingUpdate(p, old, cel.Admission(true))
 		},
 	}}
 	r.Table = typed.Table(func(p *object) []any {

@@ -9,8 +9,6 @@
 package rbac
 
 import (
-	"context"
-
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -20,6 +18,7 @@ import (
 	"hyperkube/apiserver/authz/rbac"
 	"hyperkube/apiserver/lister"
 	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/registry/typed"
 )
 
 // Resources is the group's table.
@@ -29,8 +28,12 @@ func Resources(env *registry.Env) []registry.Resource {
 		{
 			Name: "roles", Singular: "role", Kind: kind("Role"), StorageRoot: "roles",
 			New: func() runtime.Object { return &rbacv1.Role{} }, NewList: func() runtime.Object { return &rbacv1.RoleList{} },
-			Strategy: strategy{validate: func(obj runtime.Object) field.ErrorList { return apirbac.ValidateRole(obj.(*rbacv1.Role)) }},
-			Hooks:    e.hooks(e.checkRole),
+			Strategy: typed.Strategy[*rbacv1.Role]{
+				OnCreate: func(r *rbacv1.Role) { r.Rules = orNone(r.Rules) },
+				OnUpdate: func(r, _ *rbacv1.Role) { r.Rules = orNone(r.Rules) },
+				Check:    apirbac.ValidateRole, Name: apirbac.ValidateName, CreateOnUpdate: true,
+			},
+			Hooks: e.hooks(e.checkRole),
 		},
 		{
 			Name: "rolebindings", Singular: "rolebinding", Kind: kind("RoleBinding"), StorageRoot: "rolebindings",
@@ -39,20 +42,20 @@ func Resources(env *registry.Env) []registry.Resource {
 				b := obj.(*rbacv1.RoleBinding)
 				apirbac.SetDefaultsBinding(&b.RoleRef, b.Subjects)
 			},
-			Strategy: strategy{
-				validate: func(obj runtime.Object) field.ErrorList {
-					return apirbac.ValidateRoleBinding(obj.(*rbacv1.RoleBinding))
-				},
-				roleRef: func(obj runtime.Object) rbacv1.RoleRef { return obj.(*rbacv1.RoleBinding).RoleRef },
+			Strategy: typed.Strategy[*rbacv1.RoleBinding]{
+				Check:       func(b *rbacv1.RoleBinding) field.ErrorList { return apirbac.ValidateRoleBinding(b, nil) },
+				CheckUpdate: apirbac.ValidateRoleBinding, Name: apirbac.ValidateName, CreateOnUpdate: true,
 			},
 			Table: bindingTable, Hooks: e.hooks(e.checkRoleBinding),
 		},
 		{
 			Name: "clusterroles", Singular: "clusterrole", Kind: kind("ClusterRole"), ClusterScoped: true, StorageRoot: "clusterroles",
 			New: func() runtime.Object { return &rbacv1.ClusterRole{} }, NewList: func() runtime.Object { return &rbacv1.ClusterRoleList{} },
-			Strategy: strategy{validate: func(obj runtime.Object) field.ErrorList {
-				return apirbac.ValidateClusterRole(obj.(*rbacv1.ClusterRole))
-			}},
+			Strategy: typed.Strategy[*rbacv1.ClusterRole]{
+				OnCreate: func(r *rbacv1.ClusterRole) { r.Rules = orNone(r.Rules) },
+				OnUpdate: func(r, _ *rbacv1.ClusterRole) { r.Rules = orNone(r.Rules) },
+				Check:    apirbac.ValidateClusterRole, Name: apirbac.ValidateName, CreateOnUpdate: true,
+			},
 			Hooks: e.hooks(e.checkClusterRole),
 		},
 		{
@@ -62,11 +65,9 @@ func Resources(env *registry.Env) []registry.Resource {
 				b := obj.(*rbacv1.ClusterRoleBinding)
 				apirbac.SetDefaultsBinding(&b.RoleRef, b.Subjects)
 			},
-			Strategy: strategy{
-				validate: func(obj runtime.Object) field.ErrorList {
-					return apirbac.ValidateClusterRoleBinding(obj.(*rbacv1.ClusterRoleBinding))
-				},
-				roleRef: func(obj runtime.Object) rbacv1.RoleRef { return obj.(*rbacv1.ClusterRoleBinding).RoleRef },
+			Strategy: typed.Strategy[*rbacv1.ClusterRoleBinding]{
+				Check:       func(b *rbacv1.ClusterRoleBinding) field.ErrorList { return apirbac.ValidateClusterRoleBinding(b, nil) },
+				CheckUpdate: apirbac.ValidateClusterRoleBinding, Name: apirbac.ValidateName, CreateOnUpdate: true,
 			},
 			Table: bindingTable, Hooks: e.hooks(e.checkClusterRoleBinding),
 		},
@@ -89,27 +90,10 @@ func ListersOf(env *registry.Env) rbac.Listers {
 
 func kind(name string) schema.GroupVersionKind { return rbacv1.SchemeGroupVersion.WithKind(name) }
 
-// strategy is the same for the four kinds: roleRef is nil for roles.
-type strategy struct {
-	registry.Plain
-	validate func(obj runtime.Object) field.ErrorList
-	roleRef  func(obj runtime.Object) rbacv1.RoleRef
-}
-
-func (s strategy) Validate(_ context.Context, obj runtime.Object) field.ErrorList {
-	return s.validate(obj)
-}
-
-func (s strategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
-	errs := s.validate(obj)
-	if s.roleRef != nil {
-		errs = append(errs, apirbac.ValidateRoleRefUpdate(s.roleRef(obj), s.roleRef(old))...)
+// orNone: an answer shows rules that are none as null, however they were written.
+func orNone(rules []rbacv1.PolicyRule) []rbacv1.PolicyRule {
+	if len(rules) == 0 {
+		return nil
 	}
-	return errs
-}
-
-func (strategy) AllowCreateOnUpdate() bool { return true }
-
-func (strategy) ValidateName(name string, prefix bool) []string {
-	return apirbac.ValidateName(name, prefix)
+	return rules
 }

@@ -33,7 +33,7 @@ type claimStrategy struct {
 
 func (s claimStrategy) Validate(ctx context.Context, obj runtime.Object) field.ErrorList {
 	c := obj.(*resourcev1.ResourceClaim)
-	return append(s.Strategy.Validate(ctx, obj), authorizedForAdmin(ctx, s.env, c.Namespace, adminRequest(&c.Spec))...)
+	return append(authorizedForAdmin(ctx, s.env, c.Namespace, adminRequest(&c.Spec)), s.Strategy.Validate(ctx, obj)...)
 }
 
 // templateStrategy is claimStrategy for the claim in a template.
@@ -44,7 +44,7 @@ type templateStrategy struct {
 
 func (s templateStrategy) Validate(ctx context.Context, obj runtime.Object) field.ErrorList {
 	t := obj.(*resourcev1.ResourceClaimTemplate)
-	return append(s.Strategy.Validate(ctx, obj), authorizedForAdmin(ctx, s.env, t.Namespace, adminRequest(&t.Spec.Spec))...)
+	return append(authorizedForAdmin(ctx, s.env, t.Namespace, adminRequest(&t.Spec.Spec)), s.Strategy.Validate(ctx, obj)...)
 }
 
 // adminRequest is the first request that asks for administrative access; nil: none does. In a template, too, the path is the
@@ -95,12 +95,13 @@ type claimStatusStrategy struct {
 
 func (s claimStatusStrategy) ValidateUpdate(ctx context.Context, obj, old runtime.Object) field.ErrorList {
 	c, before := obj.(*resourcev1.ResourceClaim), old.(*resourcev1.ResourceClaim)
-	errs := s.Strategy.ValidateUpdate(ctx, obj, old)
+	var errs field.ErrorList
 	if adminResult(before.Status.Allocation) == nil {
-		errs = append(errs, authorizedForAdmin(ctx, s.env, c.Namespace, adminResult(c.Status.Allocation))...)
+		errs = authorizedForAdmin(ctx, s.env, c.Namespace, adminResult(c.Status.Allocation))
 	}
 	errs = append(errs, s.authorizedForBinding(ctx, c, before)...)
-	return append(errs, s.authorizedForDeviceStatus(ctx, c, before)...)
+	errs = append(errs, s.authorizedForDeviceStatus(ctx, c, before)...)
+	return append(errs, s.Strategy.ValidateUpdate(ctx, obj, old)...)
 }
 
 func (s claimStatusStrategy) authorizedForBinding(ctx context.Context, c, old *resourcev1.ResourceClaim) field.ErrorList {

@@ -101,13 +101,19 @@ func resourceClaims(env *registry.Env) registry.Resource {
 		Name: "resourceclaims", Singular: "resourceclaim", Kind: kind("ResourceClaim"), ReturnDeletedObject: true,
 		New:     func() runtime.Object { return &object{} },
 		NewList: func() runtime.Object { return &resourcev1.ResourceClaimList{} },
-		Default: typed.Default(func(c *object) { resourceclaim.SetDefaults(&c.Spec) }),
+		Default: typed.Default(func(c *object) {
+			resourceclaim.SetDefaults(&c.Spec)
+			resourceclaim.SetDefaultsStatus(&c.Status)
+		}),
 		Strategy: claimStrategy{env, typed.Strategy[*object]{
 			OnCreate: func(c *object) {
 				c.Status = resourcev1.ResourceClaimStatus{}
 				resourceclaim.DropAlpha(&c.Spec)
 			},
-			OnUpdate:    func(c, old *object) { c.Status = old.Status },
+			OnUpdate: func(c, old *object) {
+				c.Status = old.Status
+				resourceclaim.DropAlpha(&c.Spec)
+			},
 			Check:       func(c *object) field.ErrorList { return resourceclaim.Validate(c, cel.Device) },
 			CheckUpdate: resourceclaim.ValidateUpdate,
 		}},
@@ -118,6 +124,7 @@ func resourceClaims(env *registry.Env) registry.Resource {
 				finalizers := c.Finalizers
 				metav1.ResetObjectMetaForStatus(c, old)
 				c.Finalizers = finalizers
+				resourceclaim.DropAlphaStatus(&c.Status)
 				resourceclaim.DropDeallocated(c, old)
 			},
 			CheckUpdate: resourceclaim.ValidateStatusUpdate,
@@ -153,6 +160,7 @@ func resourceClaimTemplates(env *registry.Env) registry.Resource {
 		Default: typed.Default(func(t *object) { resourceclaim.SetDefaults(&t.Spec.Spec) }),
 		Strategy: templateStrategy{env, typed.Strategy[*object]{
 			OnCreate:    func(t *object) { resourceclaim.DropAlpha(&t.Spec.Spec) },
+			OnUpdate:    func(t, _ *object) { resourceclaim.DropAlpha(&t.Spec.Spec) },
 			Check:       func(t *object) field.ErrorList { return resourceclaim.ValidateTemplate(t, cel.Device) },
 			CheckUpdate: resourceclaim.ValidateTemplateUpdate,
 		}},
@@ -173,12 +181,14 @@ func resourceSlices(env *registry.Env) registry.Resource {
 				resourceslice.StampTaints(s, metav1.NewTime(env.Clock.Now()))
 			},
 			OnUpdate: func(s, old *object) {
+				// Before the alpha fields are dropped: upstream counts a wish for them as a change.
+				typed.Bump(s, s.Spec, old.Spec)
 				resourceslice.DropAlpha(s)
 				resourceslice.StampTaints(s, metav1.NewTime(env.Clock.Now()))
-				typed.Bump(s, s.Spec, old.Spec)
 			},
 			Check:       resourceslice.Validate,
 			CheckUpdate: resourceslice.ValidateUpdate,
+			Warn:        resourceslice.Warnings,
 		},
 		Fields: typed.Fields(func(s *object) fields.Set {
 			return fields.Set{
