@@ -2,6 +2,7 @@ package kuberuntime
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -242,74 +243,111 @@ func computeNewSandboxActions(pod *v1.Pod, podStatus *kubecontainer.PodStatus, a
 	actions.ContainersToStart = toStart
 }
 
-// computeInitContainerActions walks the init containers in their order and
-// returns whether all have done their part: an ordinary one has succeeded, a
-// sidecar has started. It stops at the first that has not.
+// computeInitContainerActions decides about the init containers and returns whether the pod is initialized: each ordinary one has
+// succeeded, each sidecar has started. It walks from the last to the first, because the runtime may have lost the earlier ones: what
+// there is of a later one in this sandbox proves that those before it are done, and a container of spec.containers proves it of all.
 func computeInitContainerActions(pod *v1.Pod, podStatus *kubecontainer.PodStatus, probes ProbeResults, actions *podActions) bool {
-	for i := range pod.Spec.InitContainers {
+	last := len(pod.Spec.InitContainers) - 1
+	initialized := last < 0 || anyContainerCreated(pod, podStatus, actions.SandboxID)
+	passed := initialized
+	for i := last; i >= 0; i-- {
 		container := &pod.Spec.InitContainers[i]
-		// A later container that exists proves that this one has been passed.
-		passed := anyLaterContainerCreated(pod, podStatus, actions.SandboxID, i)
+		sidecar := kubecontainer.IsRestartableInitContainer(container)
 		status := statusInSandbox(podStatus, container.Name, actions.SandboxID)
-		var done bool
-		if kubecontainer.IsRestartableInitContainer(container) {
-			done = computeSidecarActions(pod, i, status, probes, actions)
+		if status == nil {
+			if passed && sidecar { // it ran, and is lost
+				actions.InitContainersToStart = append(actions.InitContainersToStart, i)
+			}
+			continue
+		}
+		if passed && !sidecar {
+			continue
+		}
+		var verdict initVerdict
+		if sidecar {
+			verdict = judgeSidecar(pod, container, status, probes, actions)
 		} else {
-			done = passed || computeOneInitContainer(pod, i, status, actions)
+			verdict = judgeInitContainer(pod, container, status, actions)
 		}
-		if actions.KillPod {
+		switch {
+		case verdict.podFailed:
+			actions.KillPod = true
+			actions.InitContainersToStart = nil
 			return false
+		case verdict.done && i == last:
+			initialized = true
+		case verdict.done && !passed:
+			actions.InitContainersToStart = append(actions.InitContainersToStart, i+1)
 		}
-		if !done && !passed {
-			return false
-		}
-	}
-	return true
-}
-
-// computeOneInitContainer handles an init container that runs to completion.
-func computeOneInitContainer(pod *v1.Pod, i int, status *kubecontainer.Status, actions *podActions) (done bool) {
-	container := &pod.Spec.InitContainers[i]
-	switch {
-	case status == nil:
-		actions.InitContainersToStart = append(actions.InitContainersToStart, i)
-	case status.State == kubecontainer.StateUnknown && !apipod.RestartsAfterKill(container, &pod.Spec),
-		status.State == kubecontainer.StateExited && status.ExitCode != 0 && !apipod.ContainerShouldRestart(container, &pod.Spec, int32(status.ExitCode)):
-		// It failed for good, and with it the pod.
-		actions.KillPod = true
-		actions.InitContainersToStart = nil
-	case status.State == kubecontainer.StateUnknown:
-		// It may still run: end it, then start anew.
-		actions.ContainersToKill[status.ID] = containerToKillInfo{container, container.Name, fmt.Sprintf("Init container is in %q state, try killing it before restart", status.State), reasonUnknown}
-		actions.InitContainersToStart = append(actions.InitContainersToStart, i)
-	case status.State != kubecontainer.StateExited: // created or running: wait for it
-	case status.ExitCode == 0:
-		return true
-	default:
-		actions.InitContainersToStart = append(actions.InitContainersToStart, i)
-	}
-	return false
-}
-
-// computeSidecarActions handles an init container that runs beside the others;
-// it is restarted whatever the pod's restart policy says (KEP-753).
-func computeSidecarActions(pod *v1.Pod, i int, status *kubecontainer.Status, probes ProbeResults, actions *podActions) (done bool) {
-	container := &pod.Spec.InitContainers[i]
-	if status == nil || status.State == kubecontainer.StateExited {
-		actions.InitContainersToStart = append(actions.InitContainersToStart, i)
-		return false
-	}
-	if status.State == kubecontainer.StateRunning {
-		if info, kill := shouldKill(pod, container, status, probes); kill {
-			info.message += ", will be restarted"
-			actions.ContainersToKill[status.ID] = info
+		if verdict.start {
 			actions.InitContainersToStart = append(actions.InitContainersToStart, i)
-			return false
 		}
-		actions.update(pod, container, status)
-		return container.StartupProbe == nil || probes.StartupSucceeded(status.ID)
+		passed = true
 	}
-	return false
+	if !passed {
+		actions.InitContainersToStart = []int{0}
+	}
+	slices.Reverse(actions.InitContainersToStart)
+	return initialized
+}
+
+// initVerdict says of an init container whether it has done its part, has to start (again), or has failed for good, and the pod with it.
+type initVerdict struct{ done, start, podFailed bool }
+
+// judgeInitContainer handles an init container that runs to completion.
+func judgeInitContainer(pod *v1.Pod, container *v1.Container, status *kubecontainer.Status, actions *podActions) initVerdict {
+	switch status.State {
+	case kubecontainer.StateRunning:
+		actions.update(pod, container, status)
+		return initVerdict{}
+	case kubecontainer.StateCreated: // it was not started: the kubelet ended in between, or the runtime could not
+		return initVerdict{start: true}
+	case kubecontainer.StateExited:
+		if status.ExitCode == 0 {
+			return initVerdict{done: true}
+		}
+		again := apipod.ContainerShouldRestart(container, &pod.Spec, int32(status.ExitCode))
+		return initVerdict{start: again, podFailed: !again}
+	}
+	if !apipod.RestartsAfterKill(container, &pod.Spec) {
+		return initVerdict{podFailed: true}
+	}
+	actions.killUnknown("Init container", container, status)
+	return initVerdict{start: true}
+}
+
+// judgeSidecar handles an init container that runs beside the others;
+// it is restarted whatever the pod's restart policy says (KEP-753).
+func judgeSidecar(pod *v1.Pod, container *v1.Container, status *kubecontainer.Status, probes ProbeResults, actions *podActions) initVerdict {
+	switch status.State {
+	case kubecontainer.StateExited, kubecontainer.StateCreated:
+		return initVerdict{start: true}
+	case kubecontainer.StateRunning:
+	default:
+		actions.killUnknown("Init container", container, status)
+		return initVerdict{start: true}
+	}
+	if container.StartupProbe != nil && !probes.StartupSucceeded(status.ID) { // until then no other probe counts
+		if probes.StartupFailed(status.ID) {
+			actions.ContainersToKill[status.ID] = failedStartup("Init container", container)
+			return initVerdict{start: true}
+		}
+		return initVerdict{}
+	}
+	// It has started, and the next one may, also when this one has to end now.
+	info, kill := shouldKill("Init container", pod, container, status, probes)
+	if kill {
+		actions.ContainersToKill[status.ID] = info
+	} else {
+		actions.update(pod, container, status)
+	}
+	return initVerdict{done: true, start: kill}
+}
+
+// killUnknown ends what may still run, before it is started anew: two of it would share its volumes.
+func (p *podActions) killUnknown(what string, container *v1.Container, status *kubecontainer.Status) {
+	message := fmt.Sprintf("%s is in %q state, try killing it before restart", what, status.State)
+	p.ContainersToKill[status.ID] = containerToKillInfo{container, container.Name, message, reasonUnknown}
 }
 
 // computeContainerActions decides about spec.containers, once the pod is initialized.
@@ -324,12 +362,11 @@ func computeContainerActions(pod *v1.Pod, podStatus *kubecontainer.PodStatus, pr
 			}
 			actions.ContainersToStart = append(actions.ContainersToStart, i)
 			if status != nil && status.State == kubecontainer.StateUnknown {
-				// It may still run; two of it would share its volumes.
-				actions.ContainersToKill[status.ID] = containerToKillInfo{container, container.Name, fmt.Sprintf("Container is in %q state, try killing it before restart", status.State), reasonUnknown}
+				actions.killUnknown("Container", container, status)
 			}
 			continue
 		}
-		info, kill := shouldKill(pod, container, status, probes)
+		info, kill := shouldKill("Container", pod, container, status, probes)
 		if !kill {
 			actions.update(pod, container, status)
 			keepCount++
@@ -337,7 +374,9 @@ func computeContainerActions(pod *v1.Pod, podStatus *kubecontainer.PodStatus, pr
 		}
 		// A changed definition is a wish for the new one, whatever the restart policy; so is a resize.
 		if info.reason == reasonDefinition || info.reason == reasonResize || apipod.RestartsAfterKill(container, &pod.Spec) {
-			info.message += ", will be restarted"
+			if info.reason != reasonResize {
+				info.message += ", will be restarted"
+			}
 			actions.ContainersToStart = append(actions.ContainersToStart, i)
 		}
 		actions.ContainersToKill[status.ID] = info
@@ -349,24 +388,25 @@ func computeContainerActions(pod *v1.Pod, podStatus *kubecontainer.PodStatus, pr
 	}
 }
 
-// shouldKill tells whether a running container must end, and why.
-func shouldKill(pod *v1.Pod, container *v1.Container, status *kubecontainer.Status, probes ProbeResults) (containerToKillInfo, bool) {
-	info := containerToKillInfo{container: container, name: container.Name}
-	switch {
-	case kubecontainer.HashContainer(container) != status.Hash:
-		info.reason, info.message = reasonDefinition, fmt.Sprintf("Container %s definition changed", container.Name)
-	case probes.LivenessFailed(status.ID):
-		info.reason, info.message = reasonLivenessProbe, fmt.Sprintf("Container %s failed liveness probe", container.Name)
-	case probes.StartupFailed(status.ID):
-		info.reason, info.message = reasonStartupProbe, fmt.Sprintf("Container %s failed startup probe", container.Name)
-	default:
-		if _, way := computeContainerResize(pod, container, status); way == resizeByRestart {
-			info.reason, info.message = reasonResize, fmt.Sprintf("Container %s resize requires restart", container.Name)
-			return info, true
-		}
-		return info, false
+// shouldKill tells whether a running container must end, and why; what is its kind, for the message.
+func shouldKill(what string, pod *v1.Pod, container *v1.Container, status *kubecontainer.Status, probes ProbeResults) (info containerToKillInfo, kill bool) {
+	if kubecontainer.HashContainer(container) != status.Hash {
+		return containerToKillInfo{container, container.Name, fmt.Sprintf("%s %s definition changed", what, container.Name), reasonDefinition}, true
 	}
-	return info, true
+	if probes.LivenessFailed(status.ID) {
+		return containerToKillInfo{container, container.Name, fmt.Sprintf("%s %s failed liveness probe", what, container.Name), reasonLivenessProbe}, true
+	}
+	if probes.StartupFailed(status.ID) {
+		return failedStartup(what, container), true
+	}
+	if _, way := computeContainerResize(pod, container, status); way == resizeByRestart {
+		return containerToKillInfo{container, container.Name, fmt.Sprintf("Container %s resize requires restart", container.Name), reasonResize}, true
+	}
+	return info, false
+}
+
+func failedStartup(what string, container *v1.Container) containerToKillInfo {
+	return containerToKillInfo{container, container.Name, fmt.Sprintf("%s %s failed startup probe", what, container.Name), reasonStartupProbe}
 }
 
 // update notes that a container that goes on running needs other limits.
@@ -413,16 +453,7 @@ func statusInSandbox(podStatus *kubecontainer.PodStatus, name, sandboxID string)
 	return nil
 }
 
-func anyLaterContainerCreated(pod *v1.Pod, podStatus *kubecontainer.PodStatus, sandboxID string, after int) bool {
-	for i := after + 1; i < len(pod.Spec.InitContainers); i++ {
-		if statusInSandbox(podStatus, pod.Spec.InitContainers[i].Name, sandboxID) != nil {
-			return true
-		}
-	}
-	for i := range pod.Spec.Containers {
-		if statusInSandbox(podStatus, pod.Spec.Containers[i].Name, sandboxID) != nil {
-			return true
-		}
-	}
-	return false
+// anyContainerCreated tells whether the sandbox has one of spec.containers.
+func anyContainerCreated(pod *v1.Pod, podStatus *kubecontainer.PodStatus, sandboxID string) bool {
+	return slices.ContainsFunc(pod.Spec.Containers, func(c v1.Container) bool { return statusInSandbox(podStatus, c.Name, sandboxID) != nil })
 }

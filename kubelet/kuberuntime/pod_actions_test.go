@@ -180,7 +180,7 @@ func TestComputePodActions(t *testing.T) {
 		// Init containers.
 		{"the first init container is to start", scene{policy: always, init: []string{"", ""}, main: []string{""}}, "Init[0]"},
 		{"an init container runs", scene{policy: always, init: []string{"run", ""}, main: []string{""}}, ""},
-		{"an init container was made", scene{policy: always, init: []string{"created", ""}, main: []string{""}}, ""},
+		{"an init container was made and not started", scene{policy: always, init: []string{"created", ""}, main: []string{""}}, "Init[0]"},
 		{"the next init container is to start", scene{policy: always, init: []string{"exit0", ""}, main: []string{""}}, "Init[1]"},
 		{"an init container failed", scene{policy: always, init: []string{"exit1", ""}, main: []string{""}}, "Init[0]"},
 		{"an init container failed, never", scene{policy: never, init: []string{"exit1", ""}, main: []string{""}}, "KillPod"},
