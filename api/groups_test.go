@@ -45,6 +45,12 @@ func TestEndpointSlice(t *testing.T) {
 	ruletest.Expect(t, endpointslice.ValidateUpdate(other, s), "addressType: Invalid value … field is immutable")
 	s.Endpoints = []discoveryv1.Endpoint{{}, {Addresses: []string{"127.0.0.1"}}}
 	ruletest.Expect(t, endpointslice.Validate(s), "endpoints[0].addresses: Required value", "endpoints[1].addresses[0]: Invalid value … loopback")
+	s.Ports[0].Protocol, s.Endpoints = ptr.To[v1.Protocol](""), nil
+	ruletest.Expect(t, endpointslice.Validate(s), `ports[0].protocol: Unsupported value: "": supported values: "SCTP", "TCP", "UDP"`)
+	s.Endpoints, s.Ports = []discoveryv1.Endpoint{}, nil
+	if endpointslice.SetDefaults(s); s.Endpoints != nil {
+		t.Error("an empty list is not kept as one")
+	}
 	s.Endpoints, s.AddressType = make([]discoveryv1.Endpoint, 1001), ""
 	ruletest.Expect(t, endpointslice.Validate(s), "addressType: Required value", "endpoints: Too many: 1001: must have at most 1000 items")
 }
@@ -54,6 +60,15 @@ func TestLease(t *testing.T) {
 	ruletest.Expect(t, lease.Validate(l))
 	l.Spec.LeaseDurationSeconds, l.Spec.LeaseTransitions = ptr.To[int32](0), ptr.To[int32](-1)
 	ruletest.Expect(t, lease.Validate(l), "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0", "spec.leaseTransitions: Invalid value: -1")
+	// Coordinated election is off: only a lease that has its fields keeps them.
+	l.Spec.Strategy, l.Spec.PreferredHolder = ptr.To(coordinationv1.OldestEmulationVersion), ptr.To("a")
+	old := &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{Strategy: l.Spec.Strategy}}
+	if lease.DropDisabled(l, old); l.Spec.Strategy == nil || l.Spec.PreferredHolder != nil {
+		t.Errorf("of a lease with a strategy: %+v", l.Spec)
+	}
+	if lease.DropDisabled(l, nil); l.Spec.Strategy != nil {
+		t.Errorf("of a new lease: %+v", l.Spec)
+	}
 }
 
 func TestPodDisruptionBudget(t *testing.T) {
@@ -100,6 +115,8 @@ func TestHorizontalPodAutoscaler(t *testing.T) {
 		t.Errorf("defaults: %+v", a.Spec)
 	}
 	ruletest.Expect(t, hpa.Validate(a))
+	a.Status.Conditions = []autoscalingv2.HorizontalPodAutoscalerCondition{{}, {ObservedGeneration: ptr.To[int64](-1)}}
+	ruletest.Expect(t, hpa.ValidateStatusUpdate(a, a), "status.conditions[1].observedGeneration: Invalid value: -1")
 	a.Spec.MinReplicas = ptr.To[int32](5)
 	ruletest.Expect(t, hpa.Validate(a), "spec.maxReplicas: Invalid value: 3: must be greater than or equal to `minReplicas`")
 	a.Spec.MinReplicas, a.Spec.ScaleTargetRef.Name, a.Spec.Metrics[0].Resource = nil, "", nil
@@ -187,6 +204,7 @@ func TestRuntimeClass(t *testing.T) {
 	ruletest.Expect(t, runtimeclass.Validate(&nodev1.RuntimeClass{}), "handler: Required value")
 	ruletest.Expect(t, runtimeclass.Validate(&nodev1.RuntimeClass{Handler: "a.b"}), `handler: Invalid value: "a.b": must not contain dots`)
 	ruletest.Expect(t, runtimeclass.ValidateUpdate(&nodev1.RuntimeClass{Handler: "other"}, class), "handler: Invalid value: null: field is immutable")
+	ruletest.Expect(t, runtimeclass.ValidateUpdate(&nodev1.RuntimeClass{}, class), "handler: Invalid value: null: field is immutable", "handler: Required value")
 	twice := v1.Toleration{Key: "k", Operator: v1.TolerationOpExists, Effect: v1.TaintEffectNoSchedule}
 	ruletest.Expect(t, runtimeclass.Validate(&nodev1.RuntimeClass{Handler: "a",
 		Overhead:   &nodev1.Overhead{PodFixed: v1.ResourceList{"cpu": resource.MustParse("-1")}},
@@ -271,5 +289,5 @@ func TestNetworkPolicy(t *testing.T) {
 	p.Spec.Egress[0].To = []networkingv1.NetworkPolicyPeer{{}, {IPBlock: &networkingv1.IPBlock{CIDR: "10.0.0.0/8", Except: []string{"11.0.0.0/16"}}}}
 	p.Spec.Egress[0].Ports[0].EndPort = ptr.To[int32](79)
 	ruletest.Expect(t, networkpolicy.Validate(p), "spec.egress[0].to[0]: Required value: must specify a peer",
-		"spec.egress[0].to[1].ipBlock.except[0]: Invalid value … must be a strict subset of `cidr`", "spec.egress[0].ports[0].endPort: Invalid value: 80")
+		"spec.egress[0].to[1].ipBlock.except[0]: Invalid value … must be a strict subset of `cidr`", "spec.egress[0].ports[0].endPort: Invalid value: 79")
 }

@@ -64,7 +64,7 @@ func TestStatefulSet(t *testing.T) {
 	set.Spec.Template.Spec.Containers[0].VolumeMounts = []v1.VolumeMount{{Name: "data", MountPath: "/data"}}
 	statefulset.SetDefaults(set)
 	spec := set.Spec
-	if spec.PodManagementPolicy != appsv1.OrderedReadyPodManagement || *spec.UpdateStrategy.RollingUpdate.Partition != 0 || *spec.Replicas != 1 ||
+	if spec.PodManagementPolicy != appsv1.OrderedReadyPodManagement || *spec.UpdateStrategy.RollingUpdate.Partition != 0 || spec.UpdateStrategy.RollingUpdate.MaxUnavailable.IntValue() != 1 || *spec.Replicas != 1 ||
 		spec.PersistentVolumeClaimRetentionPolicy.WhenScaled != appsv1.RetainPersistentVolumeClaimRetentionPolicyType || *spec.VolumeClaimTemplates[0].Spec.VolumeMode != v1.PersistentVolumeFilesystem {
 		t.Errorf("defaults: %+v", spec)
 	}
@@ -73,7 +73,11 @@ func TestStatefulSet(t *testing.T) {
 	set.Spec.Replicas = ptr.To[int32](3)
 	ruletest.Expect(t, statefulset.ValidateUpdate(set, old))
 	set.Spec.ServiceName = "other"
-	ruletest.Expect(t, statefulset.ValidateUpdate(set, old), "spec: Forbidden: updates to statefulset spec for fields other than")
+	ruletest.Expect(t, statefulset.ValidateUpdate(set, old), "spec.serviceName: Invalid value: \"other\": field is immutable")
+	set.Spec.PodManagementPolicy, set.Spec.Selector, set.Spec.VolumeClaimTemplates[0].Labels = appsv1.ParallelPodManagement, &metav1.LabelSelector{MatchLabels: set.Spec.Template.Labels}, map[string]string{"a": "b"}
+	set.Spec.Selector.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: "no", Operator: metav1.LabelSelectorOpDoesNotExist}}
+	ruletest.Expect(t, statefulset.ValidateUpdate(set, old), "spec.selector: Invalid value … field is immutable",
+		`spec.volumeClaimTemplates: Invalid value: [{"name":"data","labels":{"a":"b"},"Spec":{`, "spec.serviceName: Invalid value", `spec.podManagementPolicy: Invalid value: "Parallel": field is immutable`)
 	set.Spec.UpdateStrategy.Type = appsv1.OnDeleteStatefulSetStrategyType
 	ruletest.Expect(t, statefulset.Validate(set), "spec.updateStrategy.rollingUpdate: Invalid value … only allowed for updateStrategy 'RollingUpdate'")
 	if len(statefulset.ValidateName("a.b", false)) == 0 {

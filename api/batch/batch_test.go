@@ -224,3 +224,19 @@ func TestJobStatusIndexes(t *testing.T) {
 	shrunk := &batchv1.Job{Spec: indexed}
 	ruletest.Expect(t, job.ValidateStatusUpdate(shrunk, &batchv1.Job{Spec: indexed, Status: batchv1.JobStatus{Succeeded: 3}}))
 }
+
+// What an update says of a selector is that it may not change, not that nobody has generated the new one; and the labels that a job
+// has from its template are one map with those of the pods, to which the apiserver adds its own.
+func TestJobSelector(t *testing.T) {
+	j := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "j", UID: "u"}, Spec: batchv1.JobSpec{Template: template()}}
+	j.Spec.Template.Labels = map[string]string{"app": "a"}
+	job.SetDefaults(j)
+	job.GenerateSelector(j)
+	if j.Labels["app"] != "a" || j.Labels["job-name"] != "j" {
+		t.Errorf("labels: %v", j.Labels)
+	}
+	old := j.DeepCopy()
+	j.Spec.Selector.MatchLabels = map[string]string{"a": "b"}
+	ruletest.Expect(t, job.Validate(j), "spec.selector: Invalid value … `selector` not auto-generated", "spec.template.metadata.labels: Invalid value")
+	ruletest.Expect(t, job.ValidateUpdate(j, old), "spec.template.metadata.labels: Invalid value", "spec.selector: Invalid value … field is immutable")
+}

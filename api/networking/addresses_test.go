@@ -37,6 +37,8 @@ func TestServiceCIDR(t *testing.T) {
 	ruletest.Expect(t, servicecidr.Validate(of("10.0.0.0/16", "10.1.0.0/16")), "spec.cidrs: Invalid value … may specify no more than one IP for each IP family")
 	ruletest.Expect(t, servicecidr.Validate(of("10.0.0.1/16")), "spec.cidrs[0]: Invalid value")
 	ruletest.Expect(t, servicecidr.ValidateUpdate(of("10.0.0.0/16", "fd00::/112"), of("10.0.0.0/16")))
+	ruletest.Expect(t, servicecidr.ValidateUpdate(of("a", "b"), of("10.0.0.0/16", "fd00::/112")), "spec.cidrs[0]: Invalid value … field is immutable", "spec.cidrs[1]: Invalid value … field is immutable")
+	ruletest.Expect(t, servicecidr.ValidateUpdate(of("10.1.0.0/16", "x"), of("10.0.0.0/16")), "spec.cidrs[0]: Invalid value … field is immutable", "spec.cidrs[1]: Invalid value … must be a valid CIDR")
 	ruletest.Expect(t, servicecidr.ValidateUpdate(of("10.1.0.0/16"), of("10.0.0.0/16")), "spec.cidrs[0]: Invalid value … field is immutable")
 	ruletest.Expect(t, servicecidr.ValidateUpdate(of("10.0.0.0/16"), of("10.0.0.0/16", "fd00::/112")), "spec.cidrs: Invalid value … field is immutable")
 }

@@ -92,6 +92,14 @@ func SupportedOrEmpty[T ~string](value T, path *field.Path, words ...T) field.Er
 	return OneOf(value, path, words...)
 }
 
+// NoneIfEmpty is a list as it comes back from upstream's store, which has no empty ones.
+func NoneIfEmpty[T any](list []T) []T {
+	if len(list) == 0 {
+		return nil
+	}
+	return list
+}
+
 // OneOf asks for one of a set of words; no value is no word either.
 func OneOf[T ~string](value T, path *field.Path, words ...T) field.ErrorList {
 	known := sets.New(words...)
@@ -99,6 +107,14 @@ func OneOf[T ~string](value T, path *field.Path, words ...T) field.ErrorList {
 		return nil
 	}
 	return field.ErrorList{field.NotSupported(path, value, sets.List(known))}
+}
+
+// Listed is OneOf whose message names the words in the order given.
+func Listed[T ~string](value T, path *field.Path, words ...T) field.ErrorList {
+	if slices.Contains(words, value) {
+		return nil
+	}
+	return field.ErrorList{field.NotSupported(path, value, words)}
 }
 
 // Immutable asks that a field has not changed.
@@ -109,12 +125,12 @@ func Immutable(value, old any, path *field.Path) field.ErrorList {
 	return field.ErrorList{field.Invalid(path, shown(value), apivalidation.FieldImmutableErrorMsg)}
 }
 
-// Fixed is Immutable of a field whose immutability stands in its type (+k8s:immutable): such an error shows no value.
+// Fixed is Immutable of a field whose immutability stands in its type (+k8s:immutable): such an error shows no value, and is Declared.
 func Fixed(value, old any, path *field.Path) field.ErrorList {
 	if equality.Semantic.DeepEqual(value, old) {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(path, nil, apivalidation.FieldImmutableErrorMsg)}
+	return Declared(field.ErrorList{field.Invalid(path, nil, apivalidation.FieldImmutableErrorMsg)})
 }
 
 // shown is Untagged of what has fields, and anything else as it is.

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"reflect"
 	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Untagged is a value of k8s.io/api that an error shows as upstream does. There
@@ -67,6 +69,15 @@ func writeFields(out *bytes.Buffer, v reflect.Value, written *int) error {
 			}
 			continue
 		}
+		if f.Type == reflect.TypeFor[metav1.TypeMeta]() {
+			continue // an inner object within another has no kind
+		}
+		if f.Anonymous {
+			if err := writeEmbedded(out, v.Field(i), written); err != nil {
+				return err
+			}
+			continue
+		}
 		if *written++; *written > 1 {
 			out.WriteByte(',')
 		}
@@ -75,5 +86,18 @@ func writeFields(out *bytes.Buffer, v reflect.Value, written *int) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// writeEmbedded writes the fields of ObjectMeta, whose tags are the same everywhere, among those of the struct.
+func writeEmbedded(out *bytes.Buffer, v reflect.Value, written *int) error {
+	text, err := json.Marshal(v.Interface())
+	if err != nil || len(text) == len("{}") {
+		return err
+	}
+	if *written++; *written > 1 {
+		out.WriteByte(',')
+	}
+	out.Write(text[1 : len(text)-1])
 	return nil
 }

@@ -102,8 +102,11 @@ func TestVolumeAttachment(t *testing.T) {
 		want   []string
 	}{
 		"no attacher": {func(a *storagev1.VolumeAttachment) { a.Spec.Attacher = "" }, []string{"spec.attacher: Required value"}},
-		"no source":   {func(a *storagev1.VolumeAttachment) { a.Spec.Source.PersistentVolumeName = nil }, []string{"spec.source: Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName"}},
-		"both":        {func(a *storagev1.VolumeAttachment) { a.Spec.Source.InlineVolumeSpec = &inline }, []string{"spec.source: Forbidden: must specify exactly one of inlineVolumeSpec and persistentVolumeName"}},
+		"upper case":  {func(a *storagev1.VolumeAttachment) { a.Spec.Attacher = "A" }, nil},
+		"long attacher": {func(a *storagev1.VolumeAttachment) { a.Spec.Attacher = strings.Repeat("ä", 64) },
+			[]string{"spec.attacher: Invalid value … an RFC 1123 subdomain", "spec.attacher: Too long: may not be more than 63 characters"}},
+		"no source": {func(a *storagev1.VolumeAttachment) { a.Spec.Source.PersistentVolumeName = nil }, []string{"spec.source: Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName"}},
+		"both":      {func(a *storagev1.VolumeAttachment) { a.Spec.Source.InlineVolumeSpec = &inline }, []string{"spec.source: Forbidden: must specify exactly one of inlineVolumeSpec and persistentVolumeName"}},
 		"inline": {func(a *storagev1.VolumeAttachment) {
 			a.Spec.Source = storagev1.VolumeAttachmentSource{InlineVolumeSpec: &inline}
 		}, []string{"spec.source.inlineVolumeSpec.storageClassName: Forbidden: may not be specified in the context of inline volumes", "spec.source.inlineVolumeSpec.csi: Required value: has to be specified in the context of inline volumes"}},
@@ -120,16 +123,19 @@ func TestVolumeAttachment(t *testing.T) {
 	moved := good.DeepCopy()
 	moved.Spec.NodeName = "m"
 	ruletest.Expect(t, volumeattachment.ValidateUpdate(moved, good), "spec: Invalid value … field is immutable")
+	moved.Spec.Attacher = strings.Repeat("a", 64)
+	ruletest.Expect(t, volumeattachment.ValidateUpdate(moved, good), "spec.attacher: Too long: may not be more than 63 bytes", "spec: Invalid value … field is immutable")
 }
 
 func TestAllowedTopologies(t *testing.T) {
 	term := func(key string, values ...string) v1.TopologySelectorTerm {
 		return v1.TopologySelectorTerm{MatchLabelExpressions: []v1.TopologySelectorLabelRequirement{{Key: key, Values: values}}}
 	}
-	c := &storagev1.StorageClass{Provisioner: "a.example.com/b", AllowedTopologies: []v1.TopologySelectorTerm{term("zone", "a", "a"), term("zone", "a"), term("failure-domain.beta.kubernetes.io/zone")}}
+	c := &storagev1.StorageClass{Provisioner: "a.example.com/b", AllowedTopologies: []v1.TopologySelectorTerm{term("zone", "a", "a"), term("zone", "a"), term("failure-domain.beta.kubernetes.io/zone"), {}}}
 	storageclass.SetDefaults(c)
 	ruletest.Expect(t, storageclass.Validate(c), `allowedTopologies[0].matchLabelExpressions[0].values[1]: Duplicate value: "a"`,
-		"allowedTopologies[1].matchLabelExpressions: Duplicate value", "allowedTopologies[2].matchLabelExpressions[0].values: Required value")
+		"allowedTopologies[1].matchLabelExpressions: Duplicate value", "allowedTopologies[2].matchLabelExpressions[0].values: Required value",
+		"allowedTopologies[3].matchLabelExpressions: Duplicate value", "allowedTopologies[3].matchLabelExpressions: Duplicate value", "allowedTopologies[3].matchLabelExpressions: Duplicate value", "allowedTopologies[3].matchLabelExpressions: Duplicate value")
 	if w := storageclass.Warnings(c); !slices.Equal(w, []string{`allowedTopologies[2].matchLabelExpressions[0].key: deprecated since v1.17; use "topology.kubernetes.io/zone" instead`}) {
 		t.Errorf("warnings: %q", w)
 	}

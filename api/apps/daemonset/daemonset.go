@@ -38,9 +38,20 @@ func SetDefaults(ds *appsv1.DaemonSet) {
 			spec.UpdateStrategy.RollingUpdate.MaxSurge = ptr.To(intstr.FromInt32(0))
 		}
 	}
+	if r := spec.UpdateStrategy.RollingUpdate; r != nil {
+		// Of any other type, too, upstream's inner type has numbers where nothing was said.
+		r.MaxUnavailable, r.MaxSurge = orZero(r.MaxUnavailable), orZero(r.MaxSurge)
+	}
 	if spec.RevisionHistoryLimit == nil {
 		spec.RevisionHistoryLimit = ptr.To[int32](10)
 	}
+}
+
+func orZero(n *intstr.IntOrString) *intstr.IntOrString {
+	if n == nil {
+		return &intstr.IntOrString{}
+	}
+	return n
 }
 
 // Validate checks a daemon set on its own.

@@ -6,9 +6,9 @@ package statefulset
 import (
 	appsv1 "k8s.io/api/apps/v1"
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
@@ -30,8 +30,13 @@ func SetDefaults(set *appsv1.StatefulSet) {
 			spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{}
 		}
 	}
-	if r := spec.UpdateStrategy.RollingUpdate; spec.UpdateStrategy.Type == appsv1.RollingUpdateStatefulSetStrategyType && r != nil && r.Partition == nil {
-		r.Partition = ptr.To[int32](0)
+	if r := spec.UpdateStrategy.RollingUpdate; r != nil {
+		if r.Partition == nil { // of any type: upstream's inner type has a number there
+			r.Partition = ptr.To[int32](0)
+		}
+		if spec.UpdateStrategy.Type == appsv1.RollingUpdateStatefulSetStrategyType && r.MaxUnavailable == nil {
+			r.MaxUnavailable = ptr.To(intstr.FromInt32(1))
+		}
 	}
 	if spec.PersistentVolumeClaimRetentionPolicy == nil {
 		spec.PersistentVolumeClaimRetentionPolicy = &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{}
@@ -51,9 +56,7 @@ func SetDefaults(set *appsv1.StatefulSet) {
 	}
 	for i := range spec.VolumeClaimTemplates {
 		claim := &spec.VolumeClaimTemplates[i]
-		if claim.APIVersion == "" {
-			claim.APIVersion, claim.Kind = "v1", "PersistentVolumeClaim"
-		}
+		claim.APIVersion, claim.Kind = "v1", "PersistentVolumeClaim" // whatever was written
 		if claim.Status.Phase == "" {
 			claim.Status.Phase = v1.ClaimPending
 		}
@@ -192,18 +195,11 @@ func ValidateUpdate(set, old *appsv1.StatefulSet) field.ErrorList {
 	// A template that was let in under fewer rules does not keep the rest from being changed.
 	check.template = len(validateSpec(&old.Spec, nil, check)) == 0
 	errs := validateSpec(&set.Spec, field.NewPath("spec"), check)
-	rest := set.Spec.DeepCopy()
-	rest.Replicas = old.Spec.Replicas
-	rest.Template = old.Spec.Template
-	rest.UpdateStrategy = old.Spec.UpdateStrategy
-	rest.MinReadySeconds = old.Spec.MinReadySeconds
-	rest.Ordinals = old.Spec.Ordinals
-	rest.RevisionHistoryLimit = old.Spec.RevisionHistoryLimit
-	rest.PersistentVolumeClaimRetentionPolicy = old.Spec.PersistentVolumeClaimRetentionPolicy
-	if !equality.Semantic.DeepEqual(*rest, old.Spec) {
-		errs = append(errs, field.Forbidden(field.NewPath("spec"), "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"))
-	}
-	return errs
+	spec, was, path := &set.Spec, &old.Spec, field.NewPath("spec")
+	errs = append(errs, rule.Immutable(spec.Selector, was.Selector, path.Child("selector"))...)
+	errs = append(errs, rule.Immutable(spec.VolumeClaimTemplates, was.VolumeClaimTemplates, path.Child("volumeClaimTemplates"))...)
+	errs = append(errs, rule.Immutable(spec.ServiceName, was.ServiceName, path.Child("serviceName"))...)
+	return append(errs, rule.Immutable(spec.PodManagementPolicy, was.PodManagementPolicy, path.Child("podManagementPolicy"))...)
 }
 
 // ValidateStatusUpdate checks that the numbers a controller reports fit each other.

@@ -8,6 +8,8 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
+
+	"hyperkube/api/rule"
 )
 
 // SetDefaults fills what the writer left out: half a rule of scaling, too.
@@ -24,6 +26,7 @@ func SetDefaults(a *autoscalingv2.HorizontalPodAutoscaler) {
 			},
 		}}
 	}
+	a.Status.CurrentMetrics = rule.NoneIfEmpty(a.Status.CurrentMetrics)
 	if b := a.Spec.Behavior; b != nil {
 		b.ScaleUp = withDefaults(b.ScaleUp, 0, []autoscalingv2.HPAScalingPolicy{
 			{Type: autoscalingv2.PodsScalingPolicy, Value: 4, PeriodSeconds: 15},

@@ -33,12 +33,12 @@ func validate(a, old *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
 	spec, path := &a.Spec, field.NewPath("spec")
 	var errs field.ErrorList
 	if least := spec.MinReplicas; least != nil && *least < 0 {
-		errs = append(errs, field.Invalid(path.Child("minReplicas"), *least, "must be greater than or equal to 0"))
+		errs = append(errs, rule.Declared(field.ErrorList{field.Invalid(path.Child("minReplicas"), *least, "must be greater than or equal to 0")})...)
 	}
 	if spec.MaxReplicas == 0 {
-		errs = append(errs, field.Required(path.Child("maxReplicas"), ""))
+		errs = append(errs, rule.Declared(field.ErrorList{field.Required(path.Child("maxReplicas"), "")})...)
 	} else if spec.MaxReplicas < 0 {
-		errs = append(errs, field.Invalid(path.Child("maxReplicas"), spec.MaxReplicas, "must be greater than or equal to 1"))
+		errs = append(errs, rule.Declared(field.ErrorList{field.Invalid(path.Child("maxReplicas"), spec.MaxReplicas, "must be greater than or equal to 1")})...)
 	}
 	if least := spec.MinReplicas; least != nil && spec.MaxReplicas < *least {
 		errs = append(errs, field.Invalid(path.Child("maxReplicas"), spec.MaxReplicas, "must be greater than or equal to `minReplicas`"))
@@ -279,6 +279,12 @@ func validateRules(r *autoscalingv2.HPAScalingRules, path *field.Path) field.Err
 
 // ValidateStatusUpdate checks the numbers a controller reports.
 func ValidateStatusUpdate(a, old *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
-	return rule.NonNegativeCounts(field.NewPath("status"), rule.Count{Field: "currentReplicas", N: int64(a.Status.CurrentReplicas)},
-		rule.Count{Field: "desiredReplicas", N: int64(a.Status.DesiredReplicas)})
+	var errs field.ErrorList
+	for i, c := range a.Status.Conditions {
+		if c.ObservedGeneration != nil {
+			errs = append(errs, rule.NonNegative(*c.ObservedGeneration, field.NewPath("status", "conditions").Index(i).Child("observedGeneration"))...)
+		}
+	}
+	return append(errs, rule.NonNegativeCounts(field.NewPath("status"), rule.Count{Field: "currentReplicas", N: int64(a.Status.CurrentReplicas)},
+		rule.Count{Field: "desiredReplicas", N: int64(a.Status.DesiredReplicas)})...)
 }

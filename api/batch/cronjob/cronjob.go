@@ -83,7 +83,7 @@ func validateSpec(spec, old *batchv1.CronJobSpec) field.ErrorList {
 
 func validateSchedule(spec *batchv1.CronJobSpec, allowTZ bool, path *field.Path) field.ErrorList {
 	if spec.Schedule == "" {
-		return field.ErrorList{field.Required(path, "")}
+		return rule.Declared(rule.NonEmpty(spec.Schedule, path))
 	}
 	var errs field.ErrorList
 	if _, err := ParseSchedule(spec.Schedule); err != nil {

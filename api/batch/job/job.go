@@ -6,7 +6,6 @@
 package job
 
 import (
-	"maps"
 	"math"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -15,6 +14,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"hyperkube/api/core/pod"
+	"hyperkube/api/rule"
 )
 
 // SetDefaults fills what the writer of a job left out.
@@ -34,6 +34,7 @@ func SetDefaults(j *batchv1.Job) {
 	setDefault(&spec.Suspend, false)
 	if spec.PodFailurePolicy != nil {
 		setDefault(&spec.PodReplacementPolicy, batchv1.Failed)
+		spec.PodFailurePolicy.Rules = rule.NoneIfEmpty(spec.PodFailurePolicy.Rules)
 		for i := range spec.PodFailurePolicy.Rules {
 			for j := range spec.PodFailurePolicy.Rules[i].OnPodConditions {
 				if p := &spec.PodFailurePolicy.Rules[i].OnPodConditions[j]; p.Status == "" {
@@ -45,7 +46,8 @@ func SetDefaults(j *batchv1.Job) {
 	setDefault(&spec.PodReplacementPolicy, batchv1.TerminatingOrFailed)
 	setDefault(&spec.ManualSelector, false)
 	if len(j.Labels) == 0 && spec.Template.Labels != nil {
-		j.Labels = maps.Clone(spec.Template.Labels)
+		// The same map, not a copy: the labels that GenerateSelector gives the pods are the job's as well.
+		j.Labels = spec.Template.Labels
 	}
 }
 

@@ -27,21 +27,22 @@ const (
 )
 
 // Validate checks a job whose selector is made.
-func Validate(j *batchv1.Job) field.ErrorList { return validate(j, true) }
-
-// validate checks a job; one from before the labels had a prefix may be without those.
-func validate(j *batchv1.Job, prefixedLabels bool) field.ErrorList {
+func Validate(j *batchv1.Job) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := validateGeneratedSelector(j, prefixedLabels)
+	errs := validateGeneratedSelector(j)
 	errs = append(errs, ValidateSpec(&j.Spec, path)...)
 	errs = append(errs, validateSelector(&j.Spec, path)...)
+	return append(errs, validateLastName(j)...)
+}
+
+func validateLastName(j *batchv1.Job) field.ErrorList {
 	if n := ptr.Deref(j.Spec.Completions, 0); isIndexed(&j.Spec) && n > 0 {
 		// The pod of the last index has the longest name, which is its host name as well.
 		if last := fmt.Sprintf("%s-%d", j.Name, n-1); len(validation.IsDNS1123Label(last)) > 0 {
-			errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), j.Name, "will not able to create pod with invalid DNS label: "+last))
+			return field.ErrorList{field.Invalid(field.NewPath("metadata", "name"), j.Name, "will not able to create pod with invalid DNS label: "+last)}
 		}
 	}
-	return errs
+	return nil
 }
 
 func validateSelector(spec *batchv1.JobSpec, path *field.Path) field.ErrorList {
@@ -58,7 +59,7 @@ func validateSelector(spec *batchv1.JobSpec, path *field.Path) field.ErrorList {
 }
 
 // validateGeneratedSelector: who does not say manualSelector cannot have given a selector or labels of another job.
-func validateGeneratedSelector(j *batchv1.Job, prefixedLabels bool) field.ErrorList {
+func validateGeneratedSelector(j *batchv1.Job) field.ErrorList {
 	if ptr.Deref(j.Spec.ManualSelector, false) || j.Spec.Selector == nil {
 		return nil
 	}
@@ -66,14 +67,10 @@ func validateGeneratedSelector(j *batchv1.Job, prefixedLabels bool) field.ErrorL
 	if j.UID == "" {
 		errs = append(errs, field.Required(field.NewPath("metadata", "uid"), ""))
 	}
-	made := labels.Set{"controller-uid": string(j.UID), "job-name": j.Name}
-	keys := []string{"controller-uid", "job-name"}
-	if prefixedLabels {
-		made[batchv1.ControllerUidLabel], made[batchv1.JobNameLabel] = string(j.UID), j.Name
-		keys = append(keys, batchv1.ControllerUidLabel, batchv1.JobNameLabel)
-	}
+	uid := string(j.UID)
+	made := labels.Set{"controller-uid": uid, "job-name": j.Name, batchv1.ControllerUidLabel: uid, batchv1.JobNameLabel: j.Name}
 	at := field.NewPath("spec", "template", "metadata", "labels")
-	for _, key := range keys {
+	for _, key := range []string{"controller-uid", "job-name", batchv1.ControllerUidLabel, batchv1.JobNameLabel} {
 		message := fmt.Sprintf("must be '%s'", made[key])
 		if got, ok := j.Spec.Template.Labels[key]; !ok {
 			errs = append(errs, field.Required(at.Key(key), message))
@@ -212,9 +209,8 @@ func validateManyIndexes(spec *batchv1.JobSpec, path *field.Path) field.ErrorLis
 // ValidateUpdate: what pods were made from is fixed while they may run.
 func ValidateUpdate(j, old *batchv1.Job) field.ErrorList {
 	path := field.NewPath("spec")
-	_, named := old.Spec.Template.Labels[batchv1.JobNameLabel]
-	_, numbered := old.Spec.Template.Labels[batchv1.ControllerUidLabel]
-	errs := validate(j, named && numbered)
+	errs := ValidateSpec(&j.Spec, path)
+	errs = append(errs, validateSelector(&j.Spec, path)...)
 	errs = append(errs, validateCompletionsUpdate(&j.Spec, &old.Spec, path.Child("completions"))...)
 	errs = append(errs, rule.Immutable(j.Spec.Selector, old.Spec.Selector, path.Child("selector"))...)
 	errs = append(errs, validateTemplateUpdate(j, old, path)...)
@@ -222,7 +218,8 @@ func ValidateUpdate(j, old *batchv1.Job) field.ErrorList {
 	errs = append(errs, rule.Immutable(j.Spec.PodFailurePolicy, old.Spec.PodFailurePolicy, path.Child("podFailurePolicy"))...)
 	errs = append(errs, rule.Immutable(j.Spec.BackoffLimitPerIndex, old.Spec.BackoffLimitPerIndex, path.Child("backoffLimitPerIndex"))...)
 	errs = append(errs, rule.Immutable(j.Spec.ManagedBy, old.Spec.ManagedBy, path.Child("managedBy"))...)
-	return append(errs, rule.Immutable(j.Spec.SuccessPolicy, old.Spec.SuccessPolicy, path.Child("successPolicy"))...)
+	errs = append(errs, rule.Immutable(j.Spec.SuccessPolicy, old.Spec.SuccessPolicy, path.Child("successPolicy"))...)
+	return append(errs, validateLastName(j)...)
 }
 
 // validateCompletionsUpdate: an indexed job may be resized, completions and parallelism together.

@@ -13,6 +13,17 @@ import (
 	"hyperkube/api/rule"
 )
 
+// DropDisabled takes out what coordinated leader election would need, a feature that v1.37 has off, unless the lease has it
+// already; old is nil at a create.
+func DropDisabled(l, old *coordinationv1.Lease) {
+	if old == nil || old.Spec.Strategy == nil {
+		l.Spec.Strategy = nil
+	}
+	if old == nil || old.Spec.PreferredHolder == nil {
+		l.Spec.PreferredHolder = nil
+	}
+}
+
 // Validate checks a lease on its own.
 func Validate(l *coordinationv1.Lease) field.ErrorList {
 	path := field.NewPath("spec")

@@ -85,7 +85,6 @@ func ValidateInlineSpec(spec *v1.PersistentVolumeSpec, at *field.Path) field.Err
 	if m := spec.VolumeMode; m != nil && *m != v1.PersistentVolumeFilesystem {
 		errs = append(errs, field.Forbidden(at.Child("volumeMode"), "may not specify volumeMode other than Filesystem in the context of inline volumes"))
 	}
-	errs = append(errs, validateAttributesClass(spec, at)...)
 	return append(errs, validateSource(spec, at)...)
 }
 

@@ -30,6 +30,7 @@ const (
 
 // SetDefaults fills the ports.
 func SetDefaults(s *discoveryv1.EndpointSlice) {
+	s.Endpoints, s.Ports = rule.NoneIfEmpty(s.Endpoints), rule.NoneIfEmpty(s.Ports)
 	for i := range s.Ports {
 		if s.Ports[i].Name == nil {
 			s.Ports[i].Name = ptr.To("")
@@ -72,7 +73,7 @@ func ValidateUpdate(s, old *discoveryv1.EndpointSlice) field.ErrorList {
 }
 
 func validate(s, old *discoveryv1.EndpointSlice) field.ErrorList {
-	errs := rule.Supported(s.AddressType, field.NewPath("addressType"), discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6, discoveryv1.AddressTypeFQDN)
+	errs := rule.Declared(rule.Supported(s.AddressType, field.NewPath("addressType"), discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6, discoveryv1.AddressTypeFQDN))
 	errs = append(errs, validatePorts(s.Ports, field.NewPath("ports"))...)
 	found := validateEndpoints(s, field.NewPath("endpoints"))
 	if len(found) > 0 && old != nil && equality.Semantic.DeepEqual(s.Endpoints, old.Endpoints) {
@@ -95,9 +96,9 @@ func validateEndpoints(s *discoveryv1.EndpointSlice, path *field.Path) field.Err
 func validateEndpoint(e *discoveryv1.Endpoint, kind discoveryv1.AddressType, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if len(e.Addresses) == 0 {
-		errs = append(errs, field.Required(path.Child("addresses"), ""))
+		errs = append(errs, rule.Declared(field.ErrorList{field.Required(path.Child("addresses"), "")})...)
 	} else if len(e.Addresses) > maxAddresses {
-		errs = append(errs, field.TooMany(path.Child("addresses"), len(e.Addresses), maxAddresses))
+		errs = append(errs, rule.Declared(field.ErrorList{field.TooMany(path.Child("addresses"), len(e.Addresses), maxAddresses)})...)
 	}
 	for i, address := range e.Addresses {
 		errs = append(errs, validateAddress(address, kind, path.Child("addresses"), i)...)
@@ -192,7 +193,7 @@ func validatePorts(ports []discoveryv1.EndpointPort, path *field.Path) field.Err
 			errs = append(errs, field.Duplicate(at.Child("name"), port.Name))
 		}
 		names.Insert(name)
-		errs = append(errs, rule.SupportedProtocol(ptr.Deref(port.Protocol, ""), at.Child("protocol"))...)
+		errs = append(errs, rule.OneOf(ptr.Deref(port.Protocol, ""), at.Child("protocol"), v1.ProtocolTCP, v1.ProtocolUDP, v1.ProtocolSCTP)...)
 		if port.AppProtocol != nil {
 			errs = append(errs, rule.QualifiedName(*port.AppProtocol, at.Child("appProtocol"))...)
 		}

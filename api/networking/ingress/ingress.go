@@ -226,6 +226,11 @@ func ValidateClass(c *networkingv1.IngressClass) field.ErrorList {
 
 func validateParameters(p *networkingv1.IngressClassParametersReference, path *field.Path) field.ErrorList {
 	errs := validateReference(p.APIGroup, p.Kind, p.Name, path)
+	for _, err := range errs {
+		if err.Type == field.ErrorTypeRequired {
+			rule.Declared(field.ErrorList{err})
+		}
+	}
 	switch scope := ptr.Deref(p.Scope, ""); {
 	case p.Scope == nil:
 		errs = append(errs, field.Required(path.Child("scope"), ""))

@@ -29,15 +29,15 @@ func ValidateName(name string, prefix bool) []string {
 func Validate(a *networkingv1.IPAddress) field.ErrorList {
 	path, ref := field.NewPath("spec", "parentRef"), a.Spec.ParentRef
 	if ref == nil {
-		return field.ErrorList{field.Required(path, "")}
+		return rule.Declared(field.ErrorList{field.Required(path, "")})
 	}
 	var errs field.ErrorList
 	if ref.Group != "" {
 		errs = append(errs, rule.DNSSubdomain(ref.Group, path.Child("group"))...)
 	}
-	errs = append(errs, rule.NonEmpty(ref.Resource, path.Child("resource"))...)
+	errs = append(errs, rule.Declared(rule.NonEmpty(ref.Resource, path.Child("resource")))...)
 	errs = append(errs, rule.All(pathvalidation.ValidatePathSegmentName(ref.Resource, false), path.Child("resource"), ref.Resource)...)
-	errs = append(errs, rule.NonEmpty(ref.Name, path.Child("name"))...)
+	errs = append(errs, rule.Declared(rule.NonEmpty(ref.Name, path.Child("name")))...)
 	errs = append(errs, rule.All(pathvalidation.ValidatePathSegmentName(ref.Name, false), path.Child("name"), ref.Name)...)
 	return append(errs, rule.All(pathvalidation.ValidatePathSegmentName(ref.Namespace, false), path.Child("namespace"), ref.Namespace)...)
 }

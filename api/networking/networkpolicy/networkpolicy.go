@@ -123,8 +123,7 @@ func validateRange(p *networkingv1.NetworkPolicyPort, path *field.Path) field.Er
 			return errs
 		}
 		if *p.EndPort < p.Port.IntVal {
-			// The value is the port's: upstream's slip, which clients may know.
-			errs = append(errs, field.Invalid(end, p.Port.IntVal, "must be greater than or equal to `port`"))
+			errs = append(errs, field.Invalid(end, *p.EndPort, "must be greater than or equal to `port`"))
 		}
 		errs = append(errs, rule.All(validation.IsValidPortNum(int(*p.EndPort)), end, *p.EndPort)...)
 	}
@@ -156,7 +155,7 @@ func validatePeers(peers []networkingv1.NetworkPolicyPeer, known []string, path 
 
 func validateIPBlock(b *networkingv1.IPBlock, known []string, path *field.Path) field.ErrorList {
 	if b.CIDR == "" {
-		return field.ErrorList{field.Required(path.Child("cidr"), "")}
+		return rule.Declared(rule.NonEmpty(b.CIDR, path.Child("cidr")))
 	}
 	errs := validation.IsValidCIDRForLegacyField(path.Child("cidr"), b.CIDR, true, known)
 	_, block, err := netutils.ParseCIDRSloppy(b.CIDR)

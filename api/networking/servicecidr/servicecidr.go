@@ -12,6 +12,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
+
+	"hyperkube/api/rule"
 )
 
 // DefaultName is the range that the apiserver was started with.
@@ -26,17 +29,16 @@ func Validate(c *networkingv1.ServiceCIDR) field.ErrorList {
 	case len(cidrs) == 0:
 		return field.ErrorList{field.Required(path, "at least one CIDR required")}
 	case len(cidrs) > 2:
-		return field.ErrorList{field.Invalid(path, cidrs, "may only hold up to 2 values")}
+		return field.ErrorList{field.Invalid(path, rule.Untagged(c.Spec), "may only hold up to 2 values")}
 	}
 	var errs field.ErrorList
-	families := map[bool]bool{}
 	for i, cidr := range cidrs {
 		errs = append(errs, utilvalidation.IsValidCIDR(path.Index(i), cidr)...)
-		if prefix, err := netip.ParsePrefix(cidr); err == nil {
-			families[prefix.Addr().Is4()] = true
-		}
 	}
-	if len(errs) == 0 && len(families) < len(cidrs) {
+	if len(cidrs) < 2 {
+		return errs
+	}
+	if family := netutils.IPFamilyOfCIDRString(cidrs[0]); family != netutils.IPFamilyUnknown && family == netutils.IPFamilyOfCIDRString(cidrs[1]) {
 		errs = append(errs, field.Invalid(path, cidrs, "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"))
 	}
 	return errs
@@ -45,20 +47,20 @@ func Validate(c *networkingv1.ServiceCIDR) field.ErrorList {
 // ValidateUpdate: Services hold addresses of the range. It may only get a second family.
 func ValidateUpdate(c, old *networkingv1.ServiceCIDR) field.ErrorList {
 	now, before := c.Spec.CIDRs, old.Spec.CIDRs
-	if slices.Equal(now, before) {
-		return nil
+	second := len(before) == 1 && len(now) == 2
+	if len(now) != len(before) && !second {
+		return field.ErrorList{field.Invalid(path, now, validation.FieldImmutableErrorMsg)}
 	}
-	if len(before) == 1 && len(now) == 2 && now[0] == before[0] {
-		return Validate(c)
-	}
-	if len(now) == len(before) || (len(before) == 1 && len(now) == 2) {
-		for i := range before {
-			if now[i] != before[i] {
-				return field.ErrorList{field.Invalid(path.Index(i), now[i], validation.FieldImmutableErrorMsg)}
-			}
+	var errs field.ErrorList
+	for i := range before {
+		if now[i] != before[i] {
+			errs = append(errs, field.Invalid(path.Index(i), now[i], validation.FieldImmutableErrorMsg))
 		}
 	}
-	return field.ErrorList{field.Invalid(path, now, validation.FieldImmutableErrorMsg)}
+	if second {
+		errs = append(errs, Validate(c)...)
+	}
+	return errs
 }
 
 // Prefixes are the ranges of a ServiceCIDR that addresses may be taken from: none once its controller says that it is not ready, or

@@ -6,6 +6,7 @@ package runtimeclass
 import (
 	v1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -15,12 +16,18 @@ import (
 	"hyperkube/api/rule"
 )
 
-// Validate checks a class on its own.
+// Validate checks a new class.
 func Validate(c *nodev1.RuntimeClass) field.ErrorList {
-	errs := rule.NonEmpty(c.Handler, field.NewPath("handler"))
-	if c.Handler != "" {
-		errs = append(errs, rule.DNSLabel(c.Handler, field.NewPath("handler"))...)
+	path := field.NewPath("handler")
+	if c.Handler == "" {
+		return append(validate(c), rule.Declared(rule.NonEmpty(c.Handler, path))...)
 	}
+	return append(validate(c), rule.Declared(rule.All(content.IsDNS1123Label(c.Handler), path, c.Handler))...)
+}
+
+// validate leaves the handler out.
+func validate(c *nodev1.RuntimeClass) field.ErrorList {
+	var errs field.ErrorList
 	if c.Overhead != nil {
 		// What a pod needs beside its containers is limited as if it were one more.
 		errs = append(errs, pod.ValidateResourceRequirements(&v1.ResourceRequirements{Limits: c.Overhead.PodFixed}, field.NewPath("overhead"), pod.ValidateContainerResourceName)...)
@@ -50,7 +57,14 @@ func validateTolerations(tolerations []v1.Toleration, path *field.Path) field.Er
 
 // ValidateUpdate: pods that run know the handler by the class's name.
 func ValidateUpdate(c, old *nodev1.RuntimeClass) field.ErrorList {
-	return append(Validate(c), rule.Fixed(c.Handler, old.Handler, field.NewPath("handler"))...)
+	path := field.NewPath("handler")
+	var errs field.ErrorList
+	if c.Handler != "" { // the format is declared, but not looked at once the handler is another
+		errs = append(errs, rule.DNSLabel(c.Handler, path)...)
+	}
+	errs = append(errs, validate(c)...)
+	errs = append(errs, rule.Fixed(c.Handler, old.Handler, path)...)
+	return append(errs, rule.Declared(rule.NonEmpty(c.Handler, path))...)
 }
 
 // Warnings tell of labels that nodes will not have any more.

@@ -56,8 +56,13 @@ func Validate(pc *schedulingv1.PriorityClass) field.ErrorList {
 	} else if pc.Value > HighestUserDefinablePriority {
 		errs = append(errs, field.Forbidden(field.NewPath("value"), fmt.Sprintf("maximum allowed value of a user defined priority is %v", HighestUserDefinablePriority)))
 	}
-	if p := pc.PreemptionPolicy; p != nil {
-		errs = append(errs, rule.Supported(*p, field.NewPath("preemptionPolicy"), v1.PreemptLowerPriority, v1.PreemptNever)...)
+	path := field.NewPath("preemptionPolicy")
+	switch p := pc.PreemptionPolicy; {
+	case p == nil:
+	case *p == "":
+		errs = append(errs, field.Required(path, ""))
+	default:
+		errs = append(errs, rule.Listed(*p, path, v1.PreemptLowerPriority, v1.PreemptNever)...)
 	}
 	return errs
 }

@@ -19,7 +19,7 @@ func SetDefaults(d *storagev1.CSIDriver) {
 	for _, p := range []struct {
 		field **bool
 		value bool
-	}{{&spec.AttachRequired, true}, {&spec.PodInfoOnMount, false}, {&spec.StorageCapacity, false}, {&spec.RequiresRepublish, false}, {&spec.SELinuxMount, false}} {
+	}{{&spec.AttachRequired, true}, {&spec.PodInfoOnMount, false}, {&spec.StorageCapacity, false}, {&spec.RequiresRepublish, false}, {&spec.SELinuxMount, false}, {&spec.PreventPodSchedulingIfMissing, false}} {
 		if *p.field == nil {
 			*p.field = ptr.To(p.value)
 		}
@@ -52,7 +52,7 @@ func Validate(d *storagev1.CSIDriver) field.ErrorList {
 	}
 	errs = append(errs, validateTokenRequests(spec.TokenRequests, path.Child("tokenRequests"))...)
 	for _, mode := range spec.VolumeLifecycleModes {
-		errs = append(errs, rule.OneOf(mode, path.Child("volumeLifecycleModes"), storagev1.VolumeLifecyclePersistent, storagev1.VolumeLifecycleEphemeral)...)
+		errs = append(errs, rule.Listed(mode, path.Child("volumeLifecycleModes"), storagev1.VolumeLifecyclePersistent, storagev1.VolumeLifecycleEphemeral)...)
 	}
 	if spec.SELinuxMount == nil {
 		errs = append(errs, field.Required(path.Child("seLinuxMount"), ""))

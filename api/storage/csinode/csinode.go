@@ -14,6 +14,14 @@ import (
 // maxNodeID is how long the name may be by which a driver knows the node.
 const maxNodeID = 256
 
+// SetDefaults leaves no empty lists.
+func SetDefaults(n *storagev1.CSINode) {
+	n.Spec.Drivers = rule.NoneIfEmpty(n.Spec.Drivers)
+	for i := range n.Spec.Drivers {
+		n.Spec.Drivers[i].TopologyKeys = rule.NoneIfEmpty(n.Spec.Drivers[i].TopologyKeys)
+	}
+}
+
 // Validate checks the drivers of a node.
 func Validate(n *storagev1.CSINode) field.ErrorList {
 	var errs field.ErrorList
@@ -58,7 +66,7 @@ func ValidateUpdate(n, old *storagev1.CSINode) field.ErrorList {
 			if driver.Name != was.Name {
 				continue
 			}
-			driver.Allocatable = was.Allocatable
+			driver.Allocatable, was.Allocatable = nil, nil
 			errs = append(errs, rule.Immutable(driver, was, field.NewPath("spec", "drivers"))...)
 		}
 	}

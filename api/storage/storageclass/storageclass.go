@@ -5,7 +5,6 @@ package storageclass
 
 import (
 	"fmt"
-	"slices"
 
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -35,7 +34,10 @@ func SetDefaults(c *storagev1.StorageClass) {
 
 // Validate checks a class on its own.
 func Validate(c *storagev1.StorageClass) field.ErrorList {
-	errs := volumeattributesclass.ValidateProvisioner(c.Provisioner, field.NewPath("provisioner"))
+	errs := rule.Declared(rule.NonEmpty(c.Provisioner, field.NewPath("provisioner")))
+	if c.Provisioner != "" {
+		errs = append(errs, volumeattributesclass.ValidateProvisioner(c.Provisioner, field.NewPath("provisioner"))...)
+	}
 	errs = append(errs, volumeattributesclass.ValidateParameters(c.Parameters, field.NewPath("parameters"))...)
 	if p := c.ReclaimPolicy; p != nil {
 		errs = append(errs, rule.SupportedOrEmpty(*p, field.NewPath("reclaimPolicy"), v1.PersistentVolumeReclaimDelete, v1.PersistentVolumeReclaimRetain)...)
@@ -51,7 +53,8 @@ func Validate(c *storagev1.StorageClass) field.ErrorList {
 // validateTopologies: each key once in a term, each value once in its list, no term twice.
 func validateTopologies(terms []v1.TopologySelectorTerm, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	var seen []map[string]sets.Set[string]
+	// Upstream begins with as many empty terms as there are: an empty term is found among them each time.
+	seen := make([]map[string]sets.Set[string], len(terms))
 	for i, term := range terms {
 		at := path.Index(i).Child("matchLabelExpressions")
 		keys := map[string]sets.Set[string]{}
@@ -73,8 +76,10 @@ func validateTopologies(terms []v1.TopologySelectorTerm, path *field.Path) field
 			}
 			keys[expression.Key] = values
 		}
-		if slices.ContainsFunc(seen, func(other map[string]sets.Set[string]) bool { return equality.Semantic.DeepEqual(keys, other) }) {
-			errs = append(errs, field.Duplicate(at, ""))
+		for _, other := range seen {
+			if equality.Semantic.DeepEqual(keys, other) {
+				errs = append(errs, field.Duplicate(at, ""))
+			}
 		}
 		seen = append(seen, keys)
 	}
@@ -96,8 +101,8 @@ func Warnings(c *storagev1.StorageClass) []string {
 
 // ValidateUpdate: volumes were made by what the class said; it cannot say otherwise later.
 func ValidateUpdate(c, old *storagev1.StorageClass) field.ErrorList {
-	errs := append(Validate(c), rule.Fixed(c.Parameters, old.Parameters, field.NewPath("parameters"))...)
-	errs = append(errs, rule.Fixed(c.Provisioner, old.Provisioner, field.NewPath("provisioner"))...)
+	errs := append(Validate(c), rule.Fixed(c.Provisioner, old.Provisioner, field.NewPath("provisioner"))...)
+	errs = append(errs, rule.Fixed(c.Parameters, old.Parameters, field.NewPath("parameters"))...)
 	errs = append(errs, rule.Fixed(c.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy"))...)
 	return append(errs, rule.Fixed(c.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode"))...)
 }

@@ -5,8 +5,10 @@ package volumeattachment
 
 import (
 	"math"
+	"unicode/utf8"
 
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -20,16 +22,27 @@ const (
 	maxAttacher     = 63
 )
 
-// Validate checks an attachment, the driver's answers too.
+// Validate checks a new attachment, the driver's answers too.
 func Validate(a *storagev1.VolumeAttachment) field.ErrorList {
-	path := field.NewPath("spec")
-	errs := rule.DriverName(a.Spec.Attacher, path.Child("attacher"))
-	for _, err := range errs {
-		if err.Type == field.ErrorTypeTooLong {
-			// The limit stands in the type (+k8s:maxLength), which counts characters.
-			*err = *field.TooLongCharacters(path.Child("attacher"), "", maxAttacher)
-		}
+	return append(validate(a), rule.Declared(validateAttacher(a.Spec.Attacher, field.NewPath("spec", "attacher")))...)
+}
+
+// validateAttacher is rule.DriverName as it is declared: it counts characters, and has no lower case in its message.
+func validateAttacher(name string, path *field.Path) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(path, "")}
 	}
+	errs := rule.All(content.IsDNS1123SubdomainCaseless(name), path, name)
+	if utf8.RuneCountInString(name) > maxAttacher {
+		errs = append(errs, field.TooLongCharacters(path, "", maxAttacher))
+	}
+	return errs
+}
+
+// validate leaves the attacher out.
+func validate(a *storagev1.VolumeAttachment) field.ErrorList {
+	path := field.NewPath("spec")
+	var errs field.ErrorList
 	errs = append(errs, validateSource(&a.Spec.Source, path.Child("source"))...)
 	errs = append(errs, rule.DNSSubdomain(a.Spec.NodeName, path.Child("nodeName"))...)
 
@@ -79,7 +92,9 @@ func validateError(e *storagev1.VolumeError, path *field.Path) field.ErrorList {
 	return errs
 }
 
-// ValidateUpdate: another volume or another node is another attachment.
+// ValidateUpdate: another volume or another node is another attachment. What is declared of the attacher is not looked at
+// once the spec as a whole has changed, and need not be when it has not.
 func ValidateUpdate(a, old *storagev1.VolumeAttachment) field.ErrorList {
-	return append(Validate(a), rule.Fixed(a.Spec, old.Spec, field.NewPath("spec"))...)
+	errs := append(rule.DriverName(a.Spec.Attacher, field.NewPath("spec", "attacher")), validate(a)...)
+	return append(errs, rule.Fixed(a.Spec, old.Spec, field.NewPath("spec"))...)
 }

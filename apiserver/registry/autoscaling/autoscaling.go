@@ -33,11 +33,13 @@ func Resources(env *registry.Env) []registry.Resource {
 		NewList: func() runtime.Object { return &autoscalingv2.HorizontalPodAutoscalerList{} },
 		Default: typed.Default(hpa.SetDefaults),
 		Strategy: typed.Strategy[*autoscalingv2.HorizontalPodAutoscaler]{
-			// Upstream counts no generations of autoscalers.
 			OnCreate: func(a *autoscalingv2.HorizontalPodAutoscaler) {
-				a.Status = autoscalingv2.HorizontalPodAutoscalerStatus{}
+				a.Status, a.Generation = autoscalingv2.HorizontalPodAutoscalerStatus{}, 1
 			},
-			OnUpdate:    func(a, old *autoscalingv2.HorizontalPodAutoscaler) { a.Status = old.Status },
+			OnUpdate: func(a, old *autoscalingv2.HorizontalPodAutoscaler) {
+				a.Status = old.Status
+				typed.Bump(a, a.Spec, old.Spec)
+			},
 			Check:       hpa.Validate,
 			CheckUpdate: hpa.ValidateUpdate,
 		},

@@ -4,6 +4,7 @@
 package networking
 
 import (
+	"reflect"
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -123,6 +124,13 @@ func ingressClasses() registry.Resource {
 	}
 }
 
+// bumpPolicy is typed.Bump for a kind where even an empty map in place of none is a change.
+func bumpPolicy(p, old *networkingv1.NetworkPolicy) {
+	if !reflect.DeepEqual(p.Spec, old.Spec) {
+		p.Generation++
+	}
+}
+
 func networkPolicies() registry.Resource {
 	return registry.Resource{
 		Name: "networkpolicies", Singular: "networkpolicy", Kind: kind("NetworkPolicy"), ShortNames: []string{"netpol"},
@@ -131,7 +139,7 @@ func networkPolicies() registry.Resource {
 		Default: typed.Default(networkpolicy.SetDefaults),
 		Strategy: typed.Strategy[*networkingv1.NetworkPolicy]{
 			OnCreate:    func(p *networkingv1.NetworkPolicy) { p.Generation = 1 },
-			OnUpdate:    func(p, old *networkingv1.NetworkPolicy) { typed.Bump(p, p.Spec, old.Spec) },
+			OnUpdate:    bumpPolicy,
 			Check:       networkpolicy.Validate,
 			CheckUpdate: networkpolicy.ValidateUpdate,
 			Warn:        networkpolicy.Warnings,

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	"hyperkube/api/storage/csidriver"
@@ -66,9 +67,21 @@ func csiNodes() registry.Resource {
 		Name: "csinodes", Singular: "csinode", Kind: kind("CSINode"), ClusterScoped: true,
 		New:     func() runtime.Object { return &storagev1.CSINode{} },
 		NewList: func() runtime.Object { return &storagev1.CSINodeList{} },
+		Default: typed.Default(csinode.SetDefaults),
 		Strategy: typed.Strategy[*storagev1.CSINode]{
+			OnCreate:    func(n *storagev1.CSINode) { n.Status = storagev1.CSINodeStatus{} },
+			OnUpdate:    func(n, old *storagev1.CSINode) { n.Status = old.Status },
 			Check:       csinode.Validate,
 			CheckUpdate: csinode.ValidateUpdate,
+			Conditional: true,
+		},
+		// All that there is of the status is the health of volumes, a feature that v1.37 has off: nobody can write it.
+		StatusStrategy: typed.Strategy[*storagev1.CSINode]{
+			OnUpdate: func(n, old *storagev1.CSINode) {
+				n.Spec, n.Status = old.Spec, old.Status
+				metav1.ResetObjectMetaForStatus(n, old)
+			},
+			CheckUpdate: func(n, old *storagev1.CSINode) field.ErrorList { return nil },
 			Conditional: true,
 		},
 		Table: typed.Table(func(n *storagev1.CSINode) []any {
