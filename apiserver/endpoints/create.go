@@ -32,6 +32,9 @@ func CreateResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	namespace, name := s.target(r)
+	if err := s.Resource.MatchNamespace(obj, namespace); err != nil {
+		return err
+	}
 	switch {
 	case s.Sub != nil:
 		if err := s.admitSubresource(r.Context(), namespace, name, obj, options); err != nil {
@@ -55,6 +58,7 @@ func CreateResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 		}
 		return s.writeAnswer(w, r, f, answer)
 	}
+	registry.DedupOwners(r.Context(), obj, registry.DuplicateOwners)
 	created, err := s.Store.Create(r.Context(), namespace, s.toStored(obj), registry.Write{
 		Manager: manager(options.FieldManager, r), DryRun: len(options.DryRun) > 0, Options: options, Kind: s.Resource.Kind,
 	})
@@ -87,7 +91,7 @@ func fieldValidation(asked string) string {
 	return asked
 }
 
-// checkName refuses a body whose name is not that of the URL; a body without one gets it.
+// checkName refuses a body whose name is not that of the URL.
 func checkName(obj runtime.Object, name string) error {
 	accessor, err := meta.Accessor(obj)
 	if err != nil {
@@ -96,7 +100,7 @@ func checkName(obj runtime.Object, name string) error {
 	switch accessor.GetName() {
 	case name:
 	case "":
-		accessor.SetName(name)
+		return errors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", name))
 	default:
 		return errors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", accessor.GetName(), name))
 	}

@@ -29,6 +29,9 @@ func UpdateResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	namespace, name := s.target(r)
+	if err := s.Resource.MatchNamespace(obj, namespace); err != nil {
+		return err
+	}
 	if err := checkName(obj, name); err != nil {
 		return err
 	}
@@ -37,6 +40,7 @@ func UpdateResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 			return obj, s.checkVersion(current, obj, name)
 		})
 	}
+	registry.DedupOwners(r.Context(), obj, registry.DuplicateOwners)
 	stored := s.toStored(obj)
 	written, created, err := s.Store.Update(r.Context(), namespace, name, func(runtime.Object) (runtime.Object, error) {
 		return stored.DeepCopyObject(), nil

@@ -2,15 +2,12 @@ package registry
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"hyperkube/apiserver/request"
@@ -24,7 +21,15 @@ func (s *Store) Create(ctx context.Context, namespace string, obj runtime.Object
 		return nil, errors.NewInternalError(err)
 	}
 	w.spent = map[string]any{}
-	if accessor.GetName() != "" || accessor.GetGenerateName() == "" {
+	wipe(accessor)
+	if err := s.checkNamespace(accessor, namespace); err != nil {
+		return nil, err
+	}
+	obj, err = s.admitNew(ctx, namespace, obj, w)
+	if err != nil {
+		return nil, err
+	}
+	if accessor, _ = meta.Accessor(obj); accessor.GetName() != "" || accessor.GetGenerateName() == "" {
 		return s.createOnce(ctx, namespace, obj, w)
 	}
 	// A generated name may be taken: try a few before telling the client, who cannot know of it.
@@ -36,47 +41,55 @@ func (s *Store) Create(ctx context.Context, namespace string, obj runtime.Object
 	}
 }
 
-// createOnce is a create under one name:
-//
-//	Step 1: metadata that the server decides: namespace, name, uid, time.
-//	Step 2: managed fields, and admission that changes.
-//	Step 3: the strategy prepares, then all is validated.
-//	Step 4: admission that judges.
-//	Step 5: what the resource holds elsewhere, and the write.
-func (s *Store) createOnce(ctx context.Context, namespace string, obj runtime.Object, w Write) (*storage.Object, error) {
-	accessor, _ := meta.Accessor(obj)
-	// Step 1
-	if err := s.fillMetadata(accessor, namespace); err != nil {
-		return nil, err
-	}
-	// Step 2
+// admitNew tracks who set what in a new object, and lets admission change it; it may have no name yet.
+func (s *Store) admitNew(ctx context.Context, namespace string, obj runtime.Object, w Write) (runtime.Object, error) {
 	obj = s.tracker.created(obj, w)
-	attributes := s.attributes(ctx, request.Create, namespace, accessor.GetName(), w)
-	attributes.Object = obj
+	attributes := s.newAttributes(ctx, namespace, obj, w)
 	if err := s.admit(ctx, attributes, w); err != nil {
 		return nil, err
 	}
-	// Step 3
-	accessor, _ = meta.Accessor(obj)
-	s.Strategy.PrepareForCreate(ctx, obj)
-	if err := s.validateCreate(ctx, obj, accessor); err != nil {
+	DedupOwners(ctx, attributes.Object, duplicateOwnersAfterAdmission)
+	return attributes.Object, nil
+}
+
+// createOnce is a create under one name, of what admission has changed:
+//
+//	Step 1: metadata that the server decides: name, uid, time.
+//	Step 2: what the resource holds elsewhere.
+//	Step 3: the strategy prepares, then all is validated.
+//	Step 4: admission that judges.
+//	Step 5: the write.
+func (s *Store) createOnce(ctx context.Context, namespace string, obj runtime.Object, w Write) (created *storage.Object, err error) {
+	accessor, _ := meta.Accessor(obj)
+	// Step 1
+	s.fillMetadata(accessor)
+	// Step 2
+	finish, err := s.beginCreate(ctx, obj, w.DryRun)
+	if err != nil {
 		return nil, err
 	}
-	// Step 4
-	if err := s.judge(ctx, attributes, w); err != nil {
+	defer func() { finish(err == nil && !w.DryRun) }()
+	// Step 3
+	s.Strategy.PrepareForCreate(ctx, obj)
+	if err := s.invalid(accessor.GetName(), s.validateCreate(ctx, obj, accessor)); err != nil {
 		return nil, err
 	}
 	for _, text := range s.Strategy.WarningsOnCreate(ctx, obj) {
 		request.AddWarning(ctx, text)
 	}
-	// Step 5
-	finish, err := s.beginCreate(ctx, obj, w.DryRun)
-	if err != nil {
+	// Step 4
+	if err := s.judge(ctx, s.newAttributes(ctx, namespace, obj, w), w); err != nil {
 		return nil, err
 	}
-	created, err := s.writeNew(ctx, obj, accessor, w.DryRun)
-	finish(err == nil && !w.DryRun)
-	return created, err
+	// Step 5
+	return s.writeNew(ctx, obj, accessor, w.DryRun)
+}
+
+func (s *Store) newAttributes(ctx context.Context, namespace string, obj runtime.Object, w Write) *request.AdmissionAttributes {
+	accessor, _ := meta.Accessor(obj)
+	attributes := s.attributes(ctx, request.Create, namespace, accessor.GetName(), w)
+	attributes.Object = obj
+	return attributes
 }
 
 func (s *Store) writeNew(ctx context.Context, obj runtime.Object, accessor metav1.Object, dryRun bool) (*storage.Object, error) {
@@ -88,6 +101,10 @@ func (s *Store) writeNew(ctx context.Context, obj runtime.Object, accessor metav
 		obj.GetObjectKind().SetGroupVersionKind(s.Kind)
 		return storage.NewObject(key, obj), nil
 	}
+	if rv, err := version(accessor); err == nil && rv != 0 {
+		return nil, errors.NewBadRequest("resourceVersion should not be set on objects to be created")
+	}
+	accessor.SetResourceVersion("")
 	created, err := s.Storage.Create(ctx, key, obj, s.ttl(obj))
 	if err == nil {
 		return created, nil
@@ -113,59 +130,6 @@ func (s *Store) alreadyExists(accessor metav1.Object) error {
 		return errors.NewGenerateNameConflict(s.GroupResource(), accessor.GetName(), 1)
 	}
 	return errors.NewAlreadyExists(s.GroupResource(), accessor.GetName())
-}
-
-// fillMetadata sets what is the server's to say about a new object.
-func (s *Store) fillMetadata(accessor metav1.Object, namespace string) error {
-	if err := s.checkNamespace(accessor, namespace); err != nil {
-		return err
-	}
-	if accessor.GetResourceVersion() != "" {
-		return errors.NewBadRequest("resourceVersion should not be set on objects to be created")
-	}
-	if accessor.GetName() == "" && accessor.GetGenerateName() != "" {
-		accessor.SetName(generateName(accessor.GetGenerateName(), s.env.nameSuffix()))
-	}
-	accessor.SetDeletionTimestamp(nil)
-	accessor.SetDeletionGracePeriodSeconds(nil)
-	accessor.SetSelfLink("")
-	accessor.SetUID(uuid.NewUUID())
-	accessor.SetCreationTimestamp(metav1.NewTime(s.env.now().Truncate(1e9)))
-	return nil
-}
-
-// checkNamespace lets an object without a namespace live in the request's, and refuses one of another.
-func (s *Store) checkNamespace(accessor metav1.Object, namespace string) error {
-	if s.ClusterScoped {
-		namespace = ""
-	}
-	switch {
-	case accessor.GetNamespace() == namespace:
-	case accessor.GetNamespace() == "":
-		accessor.SetNamespace(namespace)
-	case s.ClusterScoped:
-		return errors.NewBadRequest("namespace may not be set on an object of cluster scope")
-	default:
-		return errors.NewBadRequest(fmt.Sprintf("the namespace of the provided object does not match the namespace sent on the request"))
-	}
-	return nil
-}
-
-const (
-	nameAttempts  = 8
-	suffixLength  = 5
-	maxNameLength = 63 // of a generated name: it must also do as a label
-)
-
-// generateName appends suffix to base, which it cuts where the whole would be too long.
-func generateName(base, suffix string) string {
-	return base[:min(len(base), maxNameLength-len(suffix))] + suffix
-}
-
-func (s *Store) validateCreate(ctx context.Context, obj runtime.Object, accessor metav1.Object) error {
-	errs := validation.ValidateObjectMetaAccessor(accessor, !s.ClusterScoped, s.Strategy.ValidateName, field.NewPath("metadata"))
-	errs = append(errs, s.Strategy.Validate(ctx, obj)...)
-	return s.invalid(accessor.GetName(), errs)
 }
 
 func (s *Store) invalid(name string, errs field.ErrorList) error {

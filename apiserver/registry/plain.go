@@ -37,3 +37,5 @@ func (Plain) CheckGracefulDelete(ctx context.Context, obj runtime.Object, option
 func (Plain) ValidateName(name string, prefix bool) []string {
 	return apivalidation.NameIsDNSSubdomain(name, prefix)
 }
+
+func (Plain) MetaRules(ctx context.Context) MetaRules { return MetaRules{} }

@@ -100,6 +100,8 @@ type Strategy interface {
 	CheckGracefulDelete(ctx context.Context, obj runtime.Object, options *metav1.DeleteOptions) int64
 	// ValidateName checks metadata.name (apimachinery's validation functions).
 	ValidateName(name string, prefix bool) []string
+	// MetaRules are what Validate and ValidateUpdate ask of metadata, asked for them by the store.
+	MetaRules(ctx context.Context) MetaRules
 }
 
 // Subresource is one path below an object. Set the functions of the verbs it serves.

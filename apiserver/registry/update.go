@@ -3,15 +3,13 @@ package registry
 import (
 	"context"
 	stderrors "errors"
-	"fmt"
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"hyperkube/apiserver/request"
@@ -73,13 +71,21 @@ func (s *Store) createByUpdate(ctx context.Context, namespace, name string, chan
 		return nil, errors.NewInternalError(err)
 	}
 	if uid := accessor.GetUID(); uid != "" {
-		return nil, uidConflict(s, name, uid, "")
+		return nil, s.uidConflict(namespace, name, uid, "", w.DryRun)
 	}
 	if accessor.GetResourceVersion() != "" && accessor.GetResourceVersion() != "0" {
 		return nil, errors.NewConflict(s.GroupResource(), name, stderrors.New(optimisticLock))
 	}
 	accessor.SetResourceVersion("")
 	accessor.SetName(name)
+	if err := s.checkNamespace(accessor, namespace); err != nil {
+		return nil, err
+	}
+	if obj, err = s.admitNew(ctx, namespace, obj, w); err != nil {
+		return nil, err
+	}
+	accessor, _ = meta.Accessor(obj)
+	wipe(accessor)
 	return s.createOnce(ctx, namespace, obj, w)
 }
 
@@ -136,11 +142,11 @@ func (u *update) remove(key string) (*storage.Object, error) {
 
 // turn makes what is to be stored from current:
 //
-//	Step 1: the change, on a copy, against the version it was made for.
+//	Step 1: the change, on a copy, of the object it was made for.
 //	Step 2: managed fields, and admission that changes.
-//	Step 3: the strategy keeps what may not change, then all is validated.
-//	Step 4: admission that judges.
-//	Step 5: what the resource holds elsewhere.
+//	Step 3: the version it was made for; what the resource holds elsewhere.
+//	Step 4: the strategy keeps what may not change, then all is validated.
+//	Step 5: admission that judges.
 func (u *update) turn(current runtime.Object, rv int64) (runtime.Object, int64, error) {
 	s, w := u.store, u.write
 	u.finish(false)
@@ -152,21 +158,8 @@ func (u *update) turn(current runtime.Object, rv int64) (runtime.Object, int64, 
 	}
 	u.old = oldMeta
 	// Step 1
-	if !w.Replaces {
-		current = old.DeepCopyObject()
-	}
-	obj, err := u.change(current)
+	obj, err := u.changed(old)
 	if err != nil {
-		return nil, 0, err
-	}
-	accessor, err := meta.Accessor(obj)
-	if err != nil {
-		return nil, 0, errors.NewInternalError(err)
-	}
-	if err := s.checkVersion(accessor, oldMeta, u.strategy()); err != nil {
-		return nil, 0, err
-	}
-	if err := s.checkNamespace(accessor, u.namespace); err != nil {
 		return nil, 0, err
 	}
 	// Step 2
@@ -176,26 +169,51 @@ func (u *update) turn(current runtime.Object, rv int64) (runtime.Object, int64, 
 	if err := s.admit(u.ctx, attributes, w); err != nil {
 		return nil, 0, err
 	}
+	DedupOwners(u.ctx, obj, duplicateOwnersAfterAdmission)
 	// Step 3
-	if err := u.prepare(obj, old, oldMeta); err != nil {
+	accessor, _ := meta.Accessor(obj)
+	if err := s.checkVersion(accessor, oldMeta, u.strategy()); err != nil {
 		return nil, 0, err
 	}
-	// Step 4
-	if err := s.judge(u.ctx, attributes, w); err != nil {
-		return nil, 0, err
-	}
-	keepTimesOfUnchanged(obj, old)
-	// Step 5
 	finish, err := s.beginUpdate(u.ctx, obj, old, w.DryRun)
 	if err != nil {
 		return nil, 0, err
 	}
 	u.finish = finish
+	// Step 4
+	if err := u.prepare(obj, old, oldMeta); err != nil {
+		return nil, 0, err
+	}
+	keepTimesOfUnchanged(obj, old)
+	// Step 5
+	if err := s.judge(u.ctx, attributes, w); err != nil {
+		return nil, 0, err
+	}
 	if s.nothingHolds(obj, oldMeta) {
 		u.emptied = obj
 		return nil, 0, errEmptied
 	}
 	return obj, s.ttl(obj), nil
+}
+
+// changed is the change of old. One that replaces it and names an incarnation is made for that one only.
+func (u *update) changed(old runtime.Object) (runtime.Object, error) {
+	current := old
+	if !u.write.Replaces {
+		current = old.DeepCopyObject()
+	}
+	obj, err := u.change(current)
+	if err != nil {
+		return nil, err
+	}
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, errors.NewInternalError(err)
+	}
+	if uid := accessor.GetUID(); u.write.Replaces && uid != "" && uid != u.old.GetUID() {
+		return nil, u.store.uidConflict(u.namespace, u.name, uid, u.old.GetUID(), u.write.DryRun)
+	}
+	return obj, nil
 }
 
 func (u *update) strategy() Strategy {
@@ -209,15 +227,16 @@ func (u *update) strategy() Strategy {
 func (u *update) prepare(obj, old runtime.Object, oldMeta metav1.Object) error {
 	accessor, _ := meta.Accessor(obj)
 	strategy := u.strategy()
+	if err := u.store.checkNamespace(accessor, u.namespace); err != nil {
+		return err
+	}
 	accessor.SetGeneration(oldMeta.GetGeneration())
 	accessor.SetSelfLink("")
-	accessor.SetCreationTimestamp(oldMeta.GetCreationTimestamp())
-	accessor.SetDeletionTimestamp(oldMeta.GetDeletionTimestamp())
-	accessor.SetDeletionGracePeriodSeconds(oldMeta.GetDeletionGracePeriodSeconds())
 	strategy.PrepareForUpdate(u.ctx, obj, old)
-	errs := validation.ValidateObjectMetaAccessorUpdate(accessor, oldMeta, field.NewPath("metadata"))
+	keepLife(accessor, oldMeta)
+	errs := u.store.validateMetadataUpdate(u.ctx, accessor, oldMeta, strategy)
 	errs = append(errs, strategy.ValidateUpdate(u.ctx, obj, old)...)
-	if err := u.store.invalid(u.name, errs); err != nil {
+	if err := u.store.invalid(accessor.GetName(), errs); err != nil {
 		return err
 	}
 	for _, text := range strategy.WarningsOnUpdate(u.ctx, obj, old) {
@@ -226,30 +245,24 @@ func (u *update) prepare(obj, old runtime.Object, oldMeta metav1.Object) error {
 	return nil
 }
 
-// checkVersion is optimistic concurrency: a client that names a version (or an incarnation) writes only upon it.
+// checkVersion is optimistic concurrency: a client that names a version writes only upon it.
 func (s *Store) checkVersion(accessor, old metav1.Object, strategy Strategy) error {
-	if uid := accessor.GetUID(); uid == "" {
-		accessor.SetUID(old.GetUID())
-	} else if uid != old.GetUID() {
-		return uidConflict(s, old.GetName(), uid, old.GetUID())
-	}
-	switch rv := accessor.GetResourceVersion(); {
-	case rv == "" || rv == "0":
-		if !strategy.AllowUnconditionalUpdate() {
-			return s.invalid(old.GetName(), field.ErrorList{
-				field.Invalid(field.NewPath("metadata", "resourceVersion"), rv, "must be specified for an update"),
-			})
-		}
+	wanted, err := version(accessor)
+	switch {
+	case err != nil:
+		return err
+	case wanted == 0 && strategy.AllowUnconditionalUpdate():
 		accessor.SetResourceVersion(old.GetResourceVersion())
-	case rv != old.GetResourceVersion():
+	case wanted == 0:
+		// The kind is the resource, in upstream's answer too.
+		kind := schema.GroupKind{Group: s.Kind.Group, Kind: s.Name}
+		return errors.NewInvalid(kind, old.GetName(), field.ErrorList{
+			field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update"),
+		})
+	case accessor.GetResourceVersion() != old.GetResourceVersion():
 		return errors.NewConflict(s.GroupResource(), old.GetName(), stderrors.New(optimisticLock))
 	}
 	return nil
-}
-
-func uidConflict(s *Store, name string, wanted, present types.UID) error {
-	return errors.NewConflict(s.GroupResource(), name,
-		fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", wanted, present))
 }
 
 // nothingHolds says that obj, already marked for deletion and past its grace period, has no finalizer any more.

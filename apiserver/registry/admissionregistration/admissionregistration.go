@@ -44,6 +44,7 @@ func validatingWebhooks() registry.Resource {
 	r.NewList = func() runtime.Object { return &admissionregistrationv1.ValidatingWebhookConfigurationList{} }
 	r.Default = typed.Default(webhook.SetDefaultsValidating)
 	r.Strategy = typed.Strategy[*object]{
+		Meta:     registry.MetaRules{AnyFinalizer: true, NameAgain: true},
 		OnCreate: func(c *object) { c.Generation = 1 },
 		OnUpdate: func(c, old *object) { bumpWebhooks(c, c.Webhooks, old.Webhooks) },
 		Check: func(c *object) field.ErrorList {
@@ -64,6 +65,7 @@ func mutatingWebhooks() registry.Resource {
 	r.NewList = func() runtime.Object { return &admissionregistrationv1.MutatingWebhookConfigurationList{} }
 	r.Default = typed.Default(webhook.SetDefaultsMutating)
 	r.Strategy = typed.Strategy[*object]{
+		Meta:     registry.MetaRules{AnyFinalizer: true, NameAgain: true},
 		OnCreate: func(c *object) { c.Generation = 1 },
 		OnUpdate: func(c, old *object) { bumpWebhooks(c, c.Webhooks, old.Webhooks) },
 		Check: func(c *object) field.ErrorList {
@@ -101,6 +103,7 @@ func validatingPolicies(env *registry.Env) registry.Resource {
 		}
 		return ask.authorizeKind(ctx, p.Spec.ParamKind, old.Spec.ParamKind)
 	}, Strategy: typed.Strategy[*object]{
+		Meta:     registry.MetaRules{AnyFinalizer: true, NameAgain: true},
 		OnCreate: func(p *object) { p.Status, p.Generation = admissionregistrationv1.ValidatingAdmissionPolicyStatus{}, 1 },
 		OnUpdate: func(p, old *object) {
 			p.Status = old.Status
@@ -114,6 +117,7 @@ func validatingPolicies(env *registry.Env) registry.Resource {
 		},
 	}}
 	r.StatusStrategy = typed.Strategy[*object]{
+		Meta: registry.MetaRules{AnyFinalizer: true},
 		OnUpdate: func(p, old *object) {
 			p.Spec = old.Spec
 			metav1.ResetObjectMetaForStatus(p, old)
@@ -144,6 +148,7 @@ func mutatingPolicies(env *registry.Env) registry.Resource {
 		}
 		return ask.authorizeKind(ctx, p.Spec.ParamKind, old.Spec.ParamKind)
 	}, Strategy: typed.Strategy[*object]{
+		Meta:     registry.MetaRules{AnyFinalizer: true, NameAgain: true},
 		OnCreate: func(p *object) { p.Generation = 1 },
 		OnUpdate: func(p, old *object) { typed.Bump(p, p.Spec, old.Spec) },
 		Check: func(p *object) field.ErrorList {
@@ -188,6 +193,7 @@ func validatingBindings(env *registry.Env) registry.Resource {
 	r.Strategy = paramStrategy[*object]{path: field.NewPath("spec", "paramRef"), authorize: func(ctx context.Context, b, _ *object) error {
 		return ask.authorizeRef(ctx, binding{policy: b.Spec.PolicyName, ref: b.Spec.ParamRef, kind: kind})
 	}, Strategy: typed.Strategy[*object]{
+		Meta:     registry.MetaRules{AnyFinalizer: true, NameAgain: true},
 		OnCreate: func(b *object) { b.Generation = 1 },
 		OnUpdate: func(b, old *object) { typed.Bump(b, b.Spec, old.Spec) },
 		Check: func(b *object) field.ErrorList {
@@ -218,6 +224,7 @@ func mutatingBindings(env *registry.Env) registry.Resource {
 	r.Strategy = paramStrategy[*object]{path: field.NewPath("spec", "paramRef"), authorize: func(ctx context.Context, b, _ *object) error {
 		return ask.authorizeRef(ctx, binding{policy: b.Spec.PolicyName, ref: b.Spec.ParamRef, kind: kind})
 	}, Strategy: typed.Strategy[*object]{
+		Meta:     registry.MetaRules{AnyFinalizer: true, NameAgain: true},
 		OnCreate: func(b *object) { b.Generation = 1 },
 		OnUpdate: func(b, old *object) { typed.Bump(b, b.Spec, old.Spec) },
 		Check: func(b *object) field.ErrorList {

@@ -145,6 +145,7 @@ func cronJobs() registry.Resource {
 			WarnUpdate:  cronjob.WarningsOnUpdate,
 		},
 		StatusStrategy: typed.Strategy[*batchv1.CronJob]{
+			Meta:        registry.MetaRules{AnyFinalizer: true},
 			OnUpdate:    func(c, old *batchv1.CronJob) { c.Spec = old.Spec },
 			CheckUpdate: func(c, old *batchv1.CronJob) field.ErrorList { return nil },
 		},

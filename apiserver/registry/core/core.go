@@ -70,6 +70,7 @@ func endpointsResource() registry.Resource {
 		NewList:    func() runtime.Object { return &v1.EndpointsList{} },
 		Default:    typed.Default(endpoints.SetDefaults),
 		Strategy: typed.Strategy[*v1.Endpoints]{
+			Meta:           registry.MetaRules{NameAgain: true},
 			CreateOnUpdate: true,
 			Check:          endpoints.Validate,
 			CheckUpdate:    endpoints.ValidateUpdate,
@@ -87,6 +88,7 @@ func configMaps() registry.Resource {
 		New:        func() runtime.Object { return &v1.ConfigMap{} },
 		NewList:    func() runtime.Object { return &v1.ConfigMapList{} },
 		Strategy: typed.Strategy[*v1.ConfigMap]{
+			Meta:        registry.MetaRules{NameAgain: true},
 			Check:       configmap.Validate,
 			CheckUpdate: configmap.ValidateUpdate,
 		},
@@ -101,6 +103,7 @@ func secrets() registry.Resource {
 		NewList: func() runtime.Object { return &v1.SecretList{} },
 		Default: typed.Default(secret.SetDefaults),
 		Strategy: typed.Strategy[*v1.Secret]{
+			Meta: registry.MetaRules{NameAgain: true},
 			OnUpdate: func(s, old *v1.Secret) {
 				if s.Type == "" {
 					s.Type = old.Type
@@ -133,6 +136,7 @@ func serviceAccounts(env *registry.Env) registry.Resource {
 		New:        func() runtime.Object { return &v1.ServiceAccount{} },
 		NewList:    func() runtime.Object { return &v1.ServiceAccountList{} },
 		Strategy: typed.Strategy[*v1.ServiceAccount]{
+			Meta:       registry.MetaRules{NameAgain: true},
 			Name:       validation.ValidateServiceAccountName,
 			OnCreate:   serviceaccount.KeepSecretNames,
 			OnUpdate:   func(sa, old *v1.ServiceAccount) { serviceaccount.KeepSecretNames(sa) },

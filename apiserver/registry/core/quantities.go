@@ -26,6 +26,7 @@ func limitRanges() registry.Resource {
 		NewList:    func() runtime.Object { return &v1.LimitRangeList{} },
 		Default:    typed.Default(limitrange.SetDefaults),
 		Strategy: typed.Strategy[*v1.LimitRange]{
+			Meta: registry.MetaRules{NameAgain: true},
 			OnCreate: func(l *v1.LimitRange) {
 				if l.Name == "" {
 					l.Name = string(uuid.NewUUID())

@@ -23,6 +23,7 @@ func persistentVolumes() registry.Resource {
 		NewList: func() runtime.Object { return &v1.PersistentVolumeList{} },
 		Default: typed.Default(persistentvolume.SetDefaultsVolume),
 		Strategy: typed.Strategy[*v1.PersistentVolume]{
+			Meta: registry.MetaRules{NameAgain: true},
 			OnCreate: func(pv *v1.PersistentVolume) {
 				pv.Status = v1.PersistentVolumeStatus{Phase: v1.VolumePending, LastPhaseTransitionTime: ptr.To(metav1.Now())}
 			},
@@ -88,6 +89,7 @@ func persistentVolumeClaims() registry.Resource {
 		NewList: func() runtime.Object { return &v1.PersistentVolumeClaimList{} },
 		Default: typed.Default(persistentvolume.SetDefaultsClaim),
 		Strategy: typed.Strategy[*v1.PersistentVolumeClaim]{
+			Meta: registry.MetaRules{NameAgain: true},
 			OnCreate: func(c *v1.PersistentVolumeClaim) {
 				c.Status = v1.PersistentVolumeClaimStatus{Phase: v1.ClaimPending}
 				persistentvolume.NormalizeDataSource(&c.Spec)

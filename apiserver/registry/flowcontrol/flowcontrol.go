@@ -34,6 +34,7 @@ func flowSchemas() registry.Resource {
 		NewList: func() runtime.Object { return &flowcontrolv1.FlowSchemaList{} },
 		Default: typed.Default(flowschema.SetDefaults),
 		Strategy: typed.Strategy[*object]{
+			Meta:     registry.MetaRules{NameAgain: true},
 			OnCreate: func(s *object) { s.Status, s.Generation = flowcontrolv1.FlowSchemaStatus{}, 1 },
 			OnUpdate: func(s, old *object) {
 				s.Status = old.Status
@@ -42,6 +43,7 @@ func flowSchemas() registry.Resource {
 			Check: flowschema.Validate,
 		},
 		StatusStrategy: typed.Strategy[*object]{
+			Meta: registry.MetaRules{AnyFinalizer: true},
 			OnUpdate: func(s, old *object) {
 				s.Spec = old.Spec
 				metav1.ResetObjectMetaForStatus(s, old)
@@ -78,6 +80,7 @@ func priorityLevels() registry.Resource {
 		NewList: func() runtime.Object { return &flowcontrolv1.PriorityLevelConfigurationList{} },
 		Default: typed.Default(prioritylevelconfiguration.SetDefaults),
 		Strategy: typed.Strategy[*object]{
+			Meta:     registry.MetaRules{NameAgain: true},
 			OnCreate: func(p *object) { p.Status, p.Generation = flowcontrolv1.PriorityLevelConfigurationStatus{}, 1 },
 			OnUpdate: func(p, old *object) {
 				p.Status = old.Status
@@ -86,6 +89,7 @@ func priorityLevels() registry.Resource {
 			Check: prioritylevelconfiguration.Validate,
 		},
 		StatusStrategy: typed.Strategy[*object]{
+			Meta: registry.MetaRules{AnyFinalizer: true},
 			OnUpdate: func(p, old *object) {
 				p.Spec = old.Spec
 				metav1.ResetObjectMetaForStatus(p, old)

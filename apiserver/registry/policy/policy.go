@@ -21,6 +21,7 @@ func Resources(env *registry.Env) []registry.Resource {
 		New:        func() runtime.Object { return &policyv1.PodDisruptionBudget{} },
 		NewList:    func() runtime.Object { return &policyv1.PodDisruptionBudgetList{} },
 		Strategy: typed.Strategy[*policyv1.PodDisruptionBudget]{
+			Meta: registry.MetaRules{None: true},
 			// Until its controller has counted, a budget allows nothing.
 			OnCreate: func(pdb *policyv1.PodDisruptionBudget) {
 				pdb.Status, pdb.Generation = policyv1.PodDisruptionBudgetStatus{}, 1
@@ -34,6 +35,7 @@ func Resources(env *registry.Env) []registry.Resource {
 			Conditional: true,
 		},
 		StatusStrategy: typed.Strategy[*policyv1.PodDisruptionBudget]{
+			Meta:        registry.MetaRules{None: true},
 			OnUpdate:    func(pdb, old *policyv1.PodDisruptionBudget) { pdb.Spec = old.Spec },
 			CheckUpdate: poddisruptionbudget.ValidateStatusUpdate,
 			Conditional: true,

@@ -35,6 +35,8 @@ type Strategy[T runtime.Object] struct {
 	WarnUpdate func(obj, old T) []string
 	// Name nil: a DNS subdomain.
 	Name func(name string, prefix bool) []string
+	// Meta is what the kind asks of metadata beside.
+	Meta registry.MetaRules
 	// Grace nil: deleted at once.
 	Grace          func(obj T, options *metav1.DeleteOptions) int64
 	CreateOnUpdate bool
@@ -121,6 +123,8 @@ func (s Strategy[T]) ValidateName(name string, prefix bool) []string {
 	}
 	return s.Name(name, prefix)
 }
+
+func (s Strategy[T]) MetaRules(ctx context.Context) registry.MetaRules { return s.Meta }
 
 // Default adapts the defaults of a kind.
 func Default[T runtime.Object](fill func(T)) func(runtime.Object) {

@@ -58,6 +58,11 @@ func (strategy) ValidateUpdate(ctx context.Context, obj, old runtime.Object) fie
 	return event.Validate(obj.(*v1.Event))
 }
 
+// MetaRules implements registry.Strategy.
+func (strategy) MetaRules(ctx context.Context) registry.MetaRules {
+	return registry.MetaRules{None: !isStrict(ctx)}
+}
+
 func isStrict(ctx context.Context) bool {
 	info := request.InfoFrom(ctx)
 	return info != nil && info.APIGroup == eventsv1.GroupName

@@ -158,10 +158,22 @@ func (a *allocation) giveBack(ip netip.Addr) {
 func (a *allocation) hooks() registry.Hooks {
 	return registry.Hooks{
 		BeginCreate: func(ctx context.Context, obj runtime.Object, dryRun bool) (func(bool), error) {
-			return a.begin(ctx, obj.(*v1.Service), &v1.Service{}, dryRun)
+			s := obj.(*v1.Service)
+			normalizeClusterIPs(s, nil)
+			if errs := initIPFamilyFields(s, nil, families(a.env)); len(errs) > 0 {
+				return nil, invalid(s, errs...)
+			}
+			return a.begin(ctx, s, &v1.Service{}, dryRun)
 		},
 		BeginUpdate: func(ctx context.Context, obj, old runtime.Object, dryRun bool) (func(bool), error) {
-			return a.begin(ctx, obj.(*v1.Service), old.(*v1.Service), dryRun)
+			s, before := obj.(*v1.Service), old.(*v1.Service)
+			patchAllocatedValues(s, before)
+			normalizeClusterIPs(s, before)
+			dropTypeDependentFields(s, before) // else what goes with the old type would be held on to
+			if errs := initIPFamilyFields(s, before, families(a.env)); len(errs) > 0 {
+				return nil, invalid(s, errs...)
+			}
+			return a.begin(ctx, s, before, dryRun)
 		},
 		AfterDelete: func(obj runtime.Object) { a.release(obj.(*v1.Service)) },
 	}
@@ -187,8 +199,8 @@ func (a *allocation) begin(ctx context.Context, s, old *v1.Service, dryRun bool)
 	return t.finish, nil
 }
 
-func invalid(s *v1.Service, err *field.Error) error {
-	return errors.NewInvalid(schema.GroupKind{Kind: "Service"}, s.Name, field.ErrorList{err})
+func invalid(s *v1.Service, errs ...*field.Error) error {
+	return errors.NewInvalid(schema.GroupKind{Kind: "Service"}, s.Name, errs)
 }
 
 func unable(format string, args ...any) error {

@@ -39,7 +39,7 @@ func otherFamily(f v1.IPFamily) v1.IPFamily {
 }
 
 // initIPFamilyFields says of which families the addresses of s are to be, as far as its writer did not; old is nil at a create.
-// It runs once to prepare an object and again to validate it, since only then errors can be told: a second run changes nothing.
+// What makes no sense is refused here already, before addresses are given out and all else is validated.
 //
 //	policy     that of before, or SingleStack; a headless service without a selector may have any endpoints: RequireDualStack
 //	families   those of its addresses; else the cluster's default

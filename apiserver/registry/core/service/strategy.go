@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	"hyperkube/api/core/service"
@@ -33,28 +32,18 @@ func Resource(env *registry.Env) registry.Resource {
 		NewList: func() runtime.Object { return &v1.ServiceList{} },
 		Default: typed.Default(service.SetDefaults),
 		Strategy: typed.Strategy[*v1.Service]{
+			Meta: registry.MetaRules{NameAgain: true},
 			// A digit may come first since v1.36 (KEP-5311).
 			Name:           validation.NameIsDNSLabel,
 			CreateOnUpdate: true,
-			OnCreate: func(s *v1.Service) {
-				s.Status = v1.ServiceStatus{}
-				normalizeClusterIPs(s, nil)
-				initIPFamilyFields(s, nil, families(env))
-			},
+			OnCreate:       func(s *v1.Service) { s.Status = v1.ServiceStatus{} },
 			OnUpdate: func(s, old *v1.Service) {
 				s.Status = old.Status
-				patchAllocatedValues(s, old)
-				normalizeClusterIPs(s, old)
 				dropTypeDependentFields(s, old)
-				initIPFamilyFields(s, old, families(env))
 			},
-			Check: func(s *v1.Service) field.ErrorList {
-				return orElse(initIPFamilyFields(s, nil, families(env)), func() field.ErrorList { return service.Validate(s) })
-			},
-			CheckUpdate: func(s, old *v1.Service) field.ErrorList {
-				return orElse(initIPFamilyFields(s, old, families(env)), func() field.ErrorList { return service.ValidateUpdate(s, old) })
-			},
-			Warn: service.Warnings,
+			Check:       service.Validate,
+			CheckUpdate: service.ValidateUpdate,
+			Warn:        service.Warnings,
 		},
 		StatusStrategy: typed.Strategy[*v1.Service]{
 			OnUpdate:    func(s, old *v1.Service) { s.Spec = old.Spec },
@@ -69,14 +58,6 @@ func Resource(env *registry.Env) registry.Resource {
 		Hooks:               allocation.hooks(),
 		Background:          newRepair(allocation).Run,
 	}
-}
-
-// orElse is errs, or what next finds: where the families are wrong, what follows from them is noise.
-func orElse(errs field.ErrorList, next func() field.ErrorList) field.ErrorList {
-	if len(errs) > 0 {
-		return errs
-	}
-	return next()
 }
 
 // normalizeClusterIPs keeps clusterIP, which old clients know, and clusterIPs in
