@@ -430,6 +430,19 @@ func TestStreamingExecAttachAndPortForward(t *testing.T) {
 	if st := n.ended(id); st.ExitCode != 0 || n.log(id) != "through attach\n" {
 		t.Errorf("after attach: %v, log %q", st, n.log(id))
 	}
+	// Without it, the client goes and the container reads on.
+	stays := tools("cat")
+	stays.Stdin = true
+	id = n.run(pod, config, stays)
+	for _, line := range []string{"one\n", "two\n"} {
+		if attach, err = n.Attach(ctx, &runtimeapi.AttachRequest{ContainerId: id, Stdin: true, Stdout: true, Stderr: true}); err != nil {
+			t.Fatal(err)
+		}
+		if err = stream(t, attach.Url, remotecommand.StreamOptions{Stdin: strings.NewReader(line), Stdout: io.Discard, Stderr: io.Discard}); err != nil {
+			t.Errorf("the client was not let go: %v", err)
+		}
+	}
+	n.eventually("both clients' input was read", func() bool { return n.log(id) == "one\ntwo\n" })
 	n.run(pod, config, &runtimeapi.ContainerConfig{})
 	s := &streamRuntime{&CRI{sandboxes: map[string]*sandbox{pod: {id: pod, parent: podparent.Client{Dir: filepath.Join(n.cfg.Root, "pods", pod)}}}}}
 	var answer *http.Response

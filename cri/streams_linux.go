@@ -267,7 +267,7 @@ func (r *streamRuntime) Exec(ctx context.Context, id string, cmd []string, in io
 	return err
 }
 
-// Attach carries a container's own streams, until it ends or the client goes.
+// Attach carries a container's own streams, until it ends, the client goes, or the client's input ends.
 func (r *streamRuntime) Attach(ctx context.Context, id string, in io.Reader, out, stderr io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize) error {
 	k, err := r.c.running(id)
 	if err != nil {
@@ -297,7 +297,7 @@ func (r *streamRuntime) Attach(ctx context.Context, id string, in io.Reader, out
 			go followSize(attached.Stdin, resize)
 		}
 		if in != nil {
-			go k.feed(ctx, attached.Stdin, in)
+			go k.feed(ctx, attached, in)
 		}
 	}
 	copies := p.copyOut(std)
@@ -307,15 +307,18 @@ func (r *streamRuntime) Attach(ctx context.Context, id string, in io.Reader, out
 	return nil
 }
 
-// feed carries the client's input. If the container was made with stdinOnce, its
-// input ends with this client's.
-func (k *container) feed(ctx context.Context, to io.WriteCloser, from io.Reader) {
-	io.Copy(to, from)
-	if k.spec.StdinOnce && !k.spec.Terminal {
-		// Both ends that can be written to: ours, and the parent's.
+// feed carries the client's input. If the container was made with stdinOnce, its input ends with this client's, and the
+// client stays to see what comes of it. Else the container reads on, so that the client would wait for its end: it is let go
+// (`kubectl run -i --leave-stdin-open < file` returns).
+func (k *container) feed(ctx context.Context, to *podparent.Attachment, from io.Reader) {
+	io.Copy(to.Stdin, from)
+	if !k.spec.StdinOnce || k.spec.Terminal {
 		to.Close()
-		k.sb.parent.CloseStdin(context.WithoutCancel(ctx), k.id)
+		return
 	}
+	// Both ends that can be written to: ours, and the parent's.
+	to.Stdin.Close()
+	k.sb.parent.CloseStdin(context.WithoutCancel(ctx), k.id)
 }
 
 // PortForward carries one connection to a port on the pod's loopback.

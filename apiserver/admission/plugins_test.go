@@ -398,6 +398,24 @@ func TestResourceQuota(t *testing.T) {
 	service := func(kind corev1.ServiceType, rv string) *corev1.Service {
 		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p", ResourceVersion: rv}, Spec: corev1.ServiceSpec{Type: kind, Ports: []corev1.ServicePort{{Port: 1}, {Port: 2}}}}
 	}
+	plain := func() *corev1.Pod {
+		p := podOf(nil, nil)
+		p.ResourceVersion = "1"
+		return p
+	}
+	ending := func() *corev1.Pod {
+		p := plain()
+		p.Spec.ActiveDeadlineSeconds = ptr.To[int64](60)
+		return p
+	}
+	claim := func() *corev1.PersistentVolumeClaim {
+		return &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p", ResourceVersion: "1"}}
+	}
+	classed := func() *corev1.PersistentVolumeClaim {
+		c := claim()
+		c.Status.CurrentVolumeAttributesClassName = ptr.To("gold")
+		return c
+	}
 	lb := corev1.ServiceTypeLoadBalancer
 	for name, test := range map[string]struct {
 		quota *corev1.ResourceQuota
@@ -414,9 +432,14 @@ func TestResourceQuota(t *testing.T) {
 		"any kind":    {quota(amounts("count/leases.coordination.k8s.io", "0"), amounts("count/leases.coordination.k8s.io", "0")), write(request.Create, "coordination.k8s.io", "leases", "", podOf(nil, nil), nil), "exceeded quota: q, requested: count/leases.coordination.k8s.io=1", nil},
 		"changed type": {quota(amounts("services.loadbalancers", "0", "services.nodeports", "9"), amounts("services.loadbalancers", "0", "services.nodeports", "2")),
 			write(request.Update, "", "services", "", service(lb, "1"), service(corev1.ServiceTypeNodePort, "1")), "exceeded quota: q, requested: services.loadbalancers=1", nil},
-		"same type":   {quota(amounts("services.loadbalancers", "0", "services", "0"), amounts("services.loadbalancers", "1", "services", "1")), write(request.Update, "", "services", "", service(lb, "1"), service(lb, "1")), "", amounts("services.loadbalancers", "1", "services", "1")},
-		"new by PUT":  {quota(amounts("services", "0"), amounts("services", "0")), write(request.Update, "", "services", "", service(lb, ""), service(lb, "")), "exceeded quota", nil},
-		"updated pod": {quota(amounts("pods", "0"), amounts("pods", "1")), write(request.Update, "", "pods", "", podOf(nil, nil), podOf(nil, nil)), "", amounts("pods", "1")},
+		"same type":             {quota(amounts("services.loadbalancers", "0", "services", "0"), amounts("services.loadbalancers", "1", "services", "1")), write(request.Update, "", "services", "", service(lb, "1"), service(lb, "1")), "", amounts("services.loadbalancers", "1", "services", "1")},
+		"new by PUT":            {quota(amounts("services", "0"), amounts("services", "0")), write(request.Update, "", "services", "", service(lb, ""), service(lb, "")), "exceeded quota", nil},
+		"updated pod":           {quota(amounts("pods", "0"), amounts("pods", "1")), write(request.Update, "", "pods", "", podOf(nil, nil), podOf(nil, nil)), "", amounts("pods", "1")},
+		"new deadline":          {quota(amounts("pods", "2"), amounts("pods", "1"), corev1.ResourceQuotaScopeTerminating), write(request.Update, "", "pods", "", ending(), plain()), "", amounts("pods", "2")},
+		"new deadline, full":    {quota(amounts("pods", "1"), amounts("pods", "1"), corev1.ResourceQuotaScopeTerminating), write(request.Update, "", "pods", "", ending(), plain()), "exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1", nil},
+		"new deadline, any pod": {quota(amounts("pods", "1"), amounts("pods", "1")), write(request.Update, "", "pods", "", ending(), plain()), "", amounts("pods", "1")},
+		"new class":             {quota(amounts("persistentvolumeclaims", "0"), amounts("persistentvolumeclaims", "0"), corev1.ResourceQuotaScopeVolumeAttributesClass), write(request.Update, "", "persistentvolumeclaims", "", classed(), claim()), "exceeded quota", nil},
+		"new class, by status":  {quota(amounts("persistentvolumeclaims", "0"), amounts("persistentvolumeclaims", "0"), corev1.ResourceQuotaScopeVolumeAttributesClass), write(request.Update, "", "persistentvolumeclaims", "status", classed(), claim()), "", amounts("persistentvolumeclaims", "1")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stored := test.quota.DeepCopy()

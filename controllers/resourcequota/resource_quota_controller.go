@@ -100,7 +100,7 @@ func (c *Controller) quotasOf(namespace string) []string {
 	return keys
 }
 
-// usageChanged: a pod has ended or was resized, a Service has another type, a claim another size.
+// usageChanged: a pod has ended, was resized or given a deadline, a Service has another type, a claim another size or class.
 func usageChanged(gr schema.GroupResource) func(e reconcile.Event) bool {
 	evaluator := resourcequota.EvaluatorFor(gr)
 	return func(e reconcile.Event) bool {
@@ -109,7 +109,8 @@ func usageChanged(gr schema.GroupResource) func(e reconcile.Event) bool {
 		if !isObject || !isObjectToo {
 			return false
 		}
-		return !resourcequota.Equal(evaluator.Usage(old, time.Time{}), evaluator.Usage(obj, time.Time{}))
+		return evaluator.ScopeChanged != nil && evaluator.ScopeChanged(old, obj) ||
+			!resourcequota.Equal(evaluator.Usage(old, time.Time{}), evaluator.Usage(obj, time.Time{}))
 	}
 }
 

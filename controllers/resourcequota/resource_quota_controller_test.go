@@ -226,6 +226,7 @@ func TestWhen(t *testing.T) {
 	running, ended := pod("a", nil), pod("a", func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed })
 	labelled := pod("a", func(p *corev1.Pod) { p.Labels = map[string]string{"x": "y"} })
 	elsewhere := pod("a", func(p *corev1.Pod) { p.Namespace = "elsewhere" })
+	ending := pod("a", func(p *corev1.Pod) { p.Spec.ActiveDeadlineSeconds = new(int64) })
 	for _, test := range []struct {
 		name string
 		e    reconcile.Event
@@ -233,6 +234,7 @@ func TestWhen(t *testing.T) {
 	}{
 		{"added", reconcile.Event{New: running}, nil},
 		{"ended", reconcile.Event{Old: running, New: ended}, []string{"ns/q"}},
+		{"given a deadline", reconcile.Event{Old: running, New: ending}, []string{"ns/q"}},
 		{"labelled", reconcile.Event{Old: running, New: labelled}, nil},
 		{"deleted", reconcile.Event{Old: running}, []string{"ns/q"}},
 		{"deleted elsewhere", reconcile.Event{Old: elsewhere}, nil},

@@ -27,6 +27,9 @@ type Evaluator struct {
 	Constraints func(required []v1.ResourceName, obj runtime.Object) error
 	// MatchesScope says whether obj falls under one of a quota's scopes; nil: under none.
 	MatchesScope func(selector v1.ScopedResourceSelectorRequirement, obj runtime.Object) bool
+	// ScopeChanged says whether an update takes an object from under one scope to another; nil: none does. Otherwise the
+	// quota it came from would go on paying, and the one it came under not begin to.
+	ScopeChanged func(old, obj runtime.Object) bool
 }
 
 // ObjectCountName is the name under which objects of any resource are counted: count/deployments.apps, count/pods.

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/sets"
 	storagehelpers "k8s.io/component-helpers/storage/volume"
 	"k8s.io/utils/ptr"
 )
@@ -69,6 +70,11 @@ var claimEvaluator = &Evaluator{
 	MatchesScope: func(selector v1.ScopedResourceSelectorRequirement, obj runtime.Object) bool {
 		claim, ok := obj.(*v1.PersistentVolumeClaim)
 		return ok && selector.ScopeName == v1.ResourceQuotaScopeVolumeAttributesClass && selects(selector, attributesClasses(claim)...)
+	},
+	ScopeChanged: func(old, obj runtime.Object) bool {
+		before, ok := old.(*v1.PersistentVolumeClaim)
+		after, isClaim := obj.(*v1.PersistentVolumeClaim)
+		return ok && isClaim && !sets.New(attributesClasses(before)...).Equal(sets.New(attributesClasses(after)...))
 	},
 }
 

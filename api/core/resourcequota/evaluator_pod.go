@@ -34,6 +34,11 @@ var podEvaluator = &Evaluator{
 		p, ok := obj.(*v1.Pod)
 		return ok && podMatchesScope(selector, p)
 	},
+	ScopeChanged: func(old, obj runtime.Object) bool {
+		before, ok := old.(*v1.Pod)
+		after, isPod := obj.(*v1.Pod)
+		return ok && isPod && terminating(before) != terminating(after)
+	},
 }
 
 const podCount v1.ResourceName = "count/pods"
@@ -116,12 +121,11 @@ func podConstraints(required []v1.ResourceName, p *v1.Pod) error {
 }
 
 func podMatchesScope(selector v1.ScopedResourceSelectorRequirement, p *v1.Pod) bool {
-	terminating := p.Spec.ActiveDeadlineSeconds != nil && *p.Spec.ActiveDeadlineSeconds >= 0
 	switch selector.ScopeName {
 	case v1.ResourceQuotaScopeTerminating:
-		return terminating
+		return terminating(p)
 	case v1.ResourceQuotaScopeNotTerminating:
-		return !terminating
+		return !terminating(p)
 	case v1.ResourceQuotaScopeBestEffort:
 		return pod.GetPodQOS(p) == v1.PodQOSBestEffort
 	case v1.ResourceQuotaScopeNotBestEffort:
@@ -135,6 +139,11 @@ func podMatchesScope(selector v1.ScopedResourceSelectorRequirement, p *v1.Pod) b
 		return usesCrossNamespacePodAffinity(p)
 	}
 	return false
+}
+
+// terminating: the pod will end by itself. It is the one scope that an update of a pod can take it into.
+func terminating(p *v1.Pod) bool {
+	return p.Spec.ActiveDeadlineSeconds != nil && *p.Spec.ActiveDeadlineSeconds >= 0
 }
 
 // usesCrossNamespacePodAffinity: such a pod makes the scheduler look at pods of other namespaces.

@@ -72,14 +72,17 @@ type charge struct {
 
 func (q *quotaAdmission) validate(ctx context.Context, a *request.AdmissionAttributes) error {
 	gr := a.Resource.GroupResource()
-	if a.Namespace == "" || a.Object == nil || gr == (schema.GroupResource{Resource: "namespaces"}) || slices.Contains(ignored, gr) || !handles(a) {
+	if a.Namespace == "" || a.Object == nil || gr == (schema.GroupResource{Resource: "namespaces"}) || slices.Contains(ignored, gr) {
+		return nil
+	}
+	evaluator := resourcequota.EvaluatorFor(gr)
+	if !handles(evaluator, a) {
 		return nil
 	}
 	quotas, err := q.quotas.List(a.Namespace)
 	if err != nil || len(quotas) == 0 {
 		return err
 	}
-	evaluator := resourcequota.EvaluatorFor(gr)
 	charges, err := q.checkRequest(evaluator, quotas, a)
 	if err != nil || len(charges) == 0 || a.DryRun {
 		return err
@@ -114,14 +117,17 @@ func paidFor(a *request.AdmissionAttributes) map[string]corev1.ResourceList {
 	return paid
 }
 
-// handles says whether a write can change what is used up: creates do, and updates of what can grow.
-func handles(a *request.AdmissionAttributes) bool {
-	growing := a.Resource.Group == "" && (a.Resource.Resource == "services" || a.Resource.Resource == "persistentvolumeclaims")
-	switch a.Operation {
-	case request.Create:
+// handles says whether a write can change what is used up, or which quota it is used from: creates do; of updates, those of
+// what can grow or come under another scope.
+func handles(evaluator *resourcequota.Evaluator, a *request.AdmissionAttributes) bool {
+	if a.Operation == request.Create {
 		return a.Subresource == ""
-	case request.Update:
-		return a.Subresource == "" && growing || a.Resource.Resource == "pods" && a.Subresource == "resize"
+	}
+	switch a.Resource.Resource + "/" + a.Subresource {
+	case "services/", "persistentvolumeclaims/", "pods/resize":
+		return a.Resource.Group == ""
+	case "pods/", "persistentvolumeclaims/status":
+		return evaluator.ScopeChanged != nil && evaluator.ScopeChanged(a.OldObject, a.Object)
 	}
 	return false
 }
@@ -183,7 +189,8 @@ func hasUsageStats(quota *corev1.ResourceQuota, names []corev1.ResourceName) boo
 func pay(a *request.AdmissionAttributes, quota *corev1.ResourceQuota, delta corev1.ResourceList) error {
 	used := resourcequota.Add(quota.Status.Used, delta)
 	wanted := resourcequota.Mask(used, resourcequota.ResourceNames(delta))
-	if exceeded := resourcequota.Exceeded(wanted, quota.Status.Hard); len(exceeded) > 0 {
+	// A status tells what is already so: it is charged, and never refused.
+	if exceeded := resourcequota.Exceeded(wanted, quota.Status.Hard); len(exceeded) > 0 && a.Subresource != "status" {
 		return plugin.Forbidden(a, fmt.Errorf("exceeded quota: %s, requested: %s, used: %s, limited: %s", quota.Name,
 			joinList(resourcequota.Mask(delta, exceeded)), joinList(resourcequota.Mask(quota.Status.Used, exceeded)), joinList(resourcequota.Mask(quota.Status.Hard, exceeded))))
 	}
