@@ -125,8 +125,9 @@ func (ssc *StatefulSetController) processReplica(ctx context.Context, t *turn, p
 	return !t.available(pod), nil
 }
 
-// processCondemned deletes a pod of an ordinal that is not wanted, healthy or not: one
-// that is broken for good would otherwise keep the set from ever becoming smaller.
+// processCondemned deletes a pod of an ordinal that is not wanted. One after the other, an unhealthy pod is waited for: to
+// take more away would break what quorum is left. Only the lowest unhealthy one goes all the same, when all above it
+// have gone: broken for good, it would otherwise keep the set from ever becoming smaller.
 func (ssc *StatefulSetController) processCondemned(ctx context.Context, t *turn, pod *corev1.Pod) (wait bool, err error) {
 	if pod.DeletionTimestamp != nil {
 		return true, nil
@@ -134,7 +135,20 @@ func (ssc *StatefulSetController) processCondemned(ctx context.Context, t *turn,
 	if err := ssc.keepClaims(ctx, t.set, pod, true, false); err != nil {
 		return true, err
 	}
+	if t.monotonic() && !t.available(pod) && pod != t.firstUnavailable() {
+		return true, nil
+	}
 	return true, ssc.deleteStatefulPod(ctx, t.set, pod)
+}
+
+// firstUnavailable is the condemned pod of the lowest ordinal that is not available; replicas are by the time it is asked for.
+func (t *turn) firstUnavailable() *corev1.Pod {
+	for _, pod := range slices.Backward(t.condemned) {
+		if pod.DeletionTimestamp != nil || !t.available(pod) {
+			return pod
+		}
+	}
+	return nil
 }
 
 func isRunningAndReady(pod *corev1.Pod) bool {

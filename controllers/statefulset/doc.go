@@ -9,7 +9,7 @@
 //
 //  1. Claim the pods; find the current and the update revision.
 //  2. In order of ordinals, make each replica that is missing.
-//  3. From the highest down, delete pods beyond the replicas.
+//  3. From the highest down, delete pods beyond the replicas, of unhealthy ones only the lowest.
 //  4. From the highest down to the partition, delete pods of an old revision.
 //  5. Delete old revisions; write the status.
 //
