@@ -12,8 +12,8 @@ import (
 	"k8s.io/kubectl/pkg/cmd"
 )
 
-// runKubectl is kubectl itself, set on this cluster's admin.kubeconfig unless
-// the caller names another. argv[0] "kubectl" comes here too.
+// runKubectl is kubectl itself, set on this cluster's admin.kubeconfig unless the caller names another, or runs in a pod, where
+// the pod's own credentials count. argv[0] "kubectl" comes here too.
 func runKubectl(_ context.Context, args []string) error {
 	dataDir, rest, err := dataDirFlag(args)
 	if err != nil {
@@ -21,10 +21,13 @@ func runKubectl(_ context.Context, args []string) error {
 	}
 	if os.Getenv("KUBECONFIG") == "" && !slices.ContainsFunc(rest, namesAnotherCluster) {
 		file := filepath.Join(dataDir, "admin.kubeconfig")
-		if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+		_, err := os.Stat(file)
+		switch missing := errors.Is(err, os.ErrNotExist); {
+		case !missing:
+			os.Setenv("KUBECONFIG", file)
+		case os.Getenv("KUBERNETES_SERVICE_HOST") == "": // the variable by which client-go too knows a pod
 			return fmt.Errorf("%s does not exist: start the cluster with `hyperkube all --data-dir %s`, or name another with --kubeconfig", file, dataDir)
 		}
-		os.Setenv("KUBECONFIG", file)
 	}
 	os.Args = append([]string{"kubectl"}, rest...)
 	// kubectl prints its own errors and ends the process with its own status.

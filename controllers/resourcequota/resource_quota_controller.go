@@ -202,8 +202,9 @@ func (c *Controller) calculateUsage(ctx context.Context, quota *corev1.ResourceQ
 		{"pods", listOf(c.pods.Pods(quota.Namespace).List)},
 		{"services", listOf(c.services.Services(quota.Namespace).List)},
 		{"persistentvolumeclaims", listOf(c.claims.PersistentVolumeClaims(quota.Namespace).List)},
+		{"resourceclaims.resource.k8s.io", func() ([]runtime.Object, error) { return c.resourceClaims(ctx, quota.Namespace) }},
 	} {
-		evaluator := resourcequota.EvaluatorFor(schema.GroupResource{Resource: list.resource})
+		evaluator := resourcequota.EvaluatorFor(schema.ParseGroupResource(list.resource))
 		if err := c.measure(quota, evaluator, list.objects, used); err != nil {
 			return nil, err
 		}
@@ -248,6 +249,22 @@ func (c *Controller) measure(quota *corev1.ResourceQuota, evaluator *resourcequo
 		used[name] = quantity
 	}
 	return nil
+}
+
+// resourceClaims are asked for anew: few quotas name devices, and none is worth a cache of all claims. A counter tells of deletions.
+func (c *Controller) resourceClaims(ctx context.Context, namespace string) ([]runtime.Object, error) {
+	if _, err := c.counters.count(ctx, schema.ParseGroupResource("resourceclaims.resource.k8s.io"), namespace); err != nil {
+		return nil, fmt.Errorf("counting resourceclaims.resource.k8s.io: %w", err)
+	}
+	list, err := c.client.ResourceV1().ResourceClaims(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	objects := make([]runtime.Object, len(list.Items))
+	for i := range list.Items {
+		objects[i] = &list.Items[i]
+	}
+	return objects, nil
 }
 
 // listOf makes a typed lister's list one of objects.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -217,6 +218,27 @@ func TestHoldSinking(t *testing.T) {
 		if used != step.used {
 			t.Errorf("step %d: wrote %q, want %q", i, used, step.used)
 		}
+	}
+}
+
+// Devices are summed over the claims of the namespace, and a counter listens for the day one goes.
+func TestDevices(t *testing.T) {
+	const gpus, claims = "gpu.deviceclass.resource.k8s.io/devices", "count/resourceclaims.resource.k8s.io"
+	q := quota(amounts(gpus, "5", claims, "5"), nil, nil)
+	f := newFixture(q)
+	for i, namespace := range []string{"ns", "ns", "elsewhere"} {
+		claim := &resourcev1.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprint(i)}}
+		claim.Spec.Devices.Requests = []resourcev1.DeviceRequest{{Exactly: &resourcev1.ExactDeviceRequest{
+			DeviceClassName: "gpu", AllocationMode: resourcev1.DeviceAllocationModeExactCount, Count: 2}}}
+		_ = f.client.Tracker().Add(claim)
+	}
+	f.count(0, true)
+	f.counters.started[resourcev1.Resource("resourceclaims")] = f.counters.started[secrets]
+	if _, err := f.syncResourceQuota(t.Context(), "ns/q"); err != nil {
+		t.Fatal(err)
+	}
+	if written := f.writes(); len(written) != 1 || !resourcequota.Equal(written[0].Status.Used, amounts(gpus, "4", claims, "2")) {
+		t.Errorf("wrote %v", written)
 	}
 }
 

@@ -54,6 +54,8 @@ func EvaluatorFor(gr schema.GroupResource) *Evaluator {
 		return serviceEvaluator
 	case schema.GroupResource{Resource: "persistentvolumeclaims"}:
 		return claimEvaluator
+	case resourceClaims:
+		return deviceEvaluator
 	}
 	names := []v1.ResourceName{ObjectCountName(gr)}
 	if name, ok := counted[gr]; ok {
@@ -72,7 +74,7 @@ func EvaluatorFor(gr schema.GroupResource) *Evaluator {
 	}
 }
 
-// CountedBy names the resource that a name of spec.hard counts the objects of; false for what the three evaluators with
+// CountedBy names the resource that a name of spec.hard counts the objects of; false for what the evaluators with
 // rules of their own measure, and for names that nothing measures.
 func CountedBy(name v1.ResourceName) (schema.GroupResource, bool) {
 	for gr, legacy := range counted {
