@@ -46,6 +46,10 @@ func TestDaemonSet(t *testing.T) {
 		t.Errorf("defaults: %+v", ds.Spec)
 	}
 	ruletest.Expect(t, daemonset.Validate(ds))
+	deleted := &appsv1.DaemonSet{Spec: appsv1.DaemonSetSpec{UpdateStrategy: appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType, RollingUpdate: &appsv1.RollingUpdateDaemonSet{}}}}
+	if daemonset.SetDefaults(deleted); deleted.Spec.UpdateStrategy.RollingUpdate.MaxSurge == nil {
+		t.Error("a rolling update that nobody asked for has numbers, too")
+	}
 	rolling.MaxSurge = ptr.To(intstr.FromString("10%"))
 	ruletest.Expect(t, daemonset.Validate(ds), "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value … may not be set when maxUnavailable is non-zero")
 	rolling.MaxSurge, rolling.MaxUnavailable = nil, ptr.To(intstr.FromString("0%"))

@@ -64,7 +64,7 @@ func validateRules(rules []rbacv1.PolicyRule, namespaced bool) field.ErrorList {
 func validateRule(rule rbacv1.PolicyRule, namespaced bool, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if len(rule.Verbs) == 0 {
-		errs = append(errs, field.Required(at.Child("verbs"), "").MarkCoveredByDeclarative())
+		errs = append(errs, field.Required(at.Child("verbs"), "").MarkBeta())
 	}
 	if len(rule.NonResourceURLs) > 0 {
 		if namespaced {
@@ -124,7 +124,7 @@ func validateBinding(ref rbacv1.RoleRef, old *rbacv1.RoleRef, subjects []rbacv1.
 	}
 	if old == nil && ref.Name == "" {
 		// Declared; but not looked for in a reference that may not have changed.
-		return append(errs, missing.MarkCoveredByDeclarative())
+		return append(errs, missing.MarkBeta())
 	}
 	if old != nil && ref != *old {
 		errs = append(errs, field.Invalid(at, rule.Untagged(ref), apivalidation.FieldImmutableErrorMsg))
@@ -135,7 +135,7 @@ func validateBinding(ref rbacv1.RoleRef, old *rbacv1.RoleRef, subjects []rbacv1.
 func validateSubject(s rbacv1.Subject, namespaced bool, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if s.Name == "" {
-		errs = append(errs, field.Required(at.Child("name"), "").MarkCoveredByDeclarative())
+		errs = append(errs, field.Required(at.Child("name"), "").MarkBeta())
 	}
 	ofGroup := func(group string) field.ErrorList {
 		if s.APIGroup == group {

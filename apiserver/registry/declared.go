@@ -7,12 +7,12 @@ import (
 
 // inOrder is the order in which a client is told of errors: what is written by hand first, each but once; then
 // what upstream declares at the type (+k8s:required, +k8s:maxLength …) and generates. A rule that is declared there
-// marks its errors so (field.Error.MarkCoveredByDeclarative), and stands here in the order of the type's fields.
+// marks its errors so (rule.Declared), and stands here in the order of the type's fields.
 func inOrder(errs field.ErrorList) field.ErrorList {
 	seen := sets.New[string]()
 	var written, declared field.ErrorList
 	for _, err := range errs {
-		if err.CoveredByDeclarative {
+		if err.IsBeta() {
 			declared = append(declared, err)
 		} else if text := err.Error(); !seen.Has(text) {
 			seen.Insert(text)

@@ -396,7 +396,7 @@ func ValidateStatus(p *admissionregistrationv1.ValidatingAdmissionPolicy) field.
 func ValidateValidatingBinding(b *admissionregistrationv1.ValidatingAdmissionPolicyBinding) field.ErrorList {
 	path := field.NewPath("spec")
 	errs := validateBinding(b.Spec.PolicyName, b.Spec.ParamRef, b.Spec.MatchResources, path)
-	errs = append(errs, rule.NonEmpty(b.Spec.PolicyName, path.Child("policyName")).MarkCoveredByDeclarative()...)
+	errs = append(errs, rule.NonEmpty(b.Spec.PolicyName, path.Child("policyName")).MarkBeta()...)
 	return append(errs, validateActions(b.Spec.ValidationActions, path.Child("validationActions"))...)
 }
 
@@ -470,7 +470,7 @@ func validateParamRef(p *admissionregistrationv1.ParamRef, path *field.Path) fie
 
 func validateActions(actions []admissionregistrationv1.ValidationAction, path *field.Path) field.ErrorList {
 	if len(actions) == 0 {
-		return field.ErrorList{field.Required(path, "").MarkCoveredByDeclarative()}
+		return field.ErrorList{field.Required(path, "").MarkBeta()}
 	}
 	known := []admissionregistrationv1.ValidationAction{admissionregistrationv1.Audit, admissionregistrationv1.Deny, admissionregistrationv1.Warn}
 	var errs field.ErrorList

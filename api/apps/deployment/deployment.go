@@ -35,12 +35,23 @@ func SetDefaults(d *appsv1.Deployment) {
 			spec.Strategy.RollingUpdate.MaxSurge = ptr.To(intstr.FromString("25%"))
 		}
 	}
+	if r := spec.Strategy.RollingUpdate; r != nil {
+		// Of any other type, too, upstream's inner type has numbers where nothing was said.
+		r.MaxUnavailable, r.MaxSurge = orZero(r.MaxUnavailable), orZero(r.MaxSurge)
+	}
 	if spec.RevisionHistoryLimit == nil {
 		spec.RevisionHistoryLimit = ptr.To[int32](10)
 	}
 	if spec.ProgressDeadlineSeconds == nil {
 		spec.ProgressDeadlineSeconds = ptr.To[int32](600)
 	}
+}
+
+func orZero(n *intstr.IntOrString) *intstr.IntOrString {
+	if n == nil {
+		return &intstr.IntOrString{}
+	}
+	return n
 }
 
 // Validate checks a deployment on its own.

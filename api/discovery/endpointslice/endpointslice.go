@@ -73,7 +73,10 @@ func ValidateUpdate(s, old *discoveryv1.EndpointSlice) field.ErrorList {
 }
 
 func validate(s, old *discoveryv1.EndpointSlice) field.ErrorList {
-	errs := rule.Declared(rule.Supported(s.AddressType, field.NewPath("addressType"), discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6, discoveryv1.AddressTypeFQDN))
+	errs := rule.Supported(s.AddressType, field.NewPath("addressType"), discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6, discoveryv1.AddressTypeFQDN)
+	if old == nil || s.AddressType == "" { // else that it has changed is all that is declared
+		errs = rule.Declared(errs)
+	}
 	errs = append(errs, validatePorts(s.Ports, field.NewPath("ports"))...)
 	found := validateEndpoints(s, field.NewPath("endpoints"))
 	if len(found) > 0 && old != nil && equality.Semantic.DeepEqual(s.Endpoints, old.Endpoints) {

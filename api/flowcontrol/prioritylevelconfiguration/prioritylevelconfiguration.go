@@ -95,7 +95,7 @@ func validateMode(spec *flowcontrolv1.PriorityLevelConfigurationSpec, path *fiel
 	if spec.Type != flowcontrolv1.PriorityLevelEnablementExempt && spec.Exempt != nil {
 		errs = append(errs, field.Forbidden(path.Child("exempt"), ""))
 	}
-	return errs.MarkCoveredByDeclarative()
+	return errs.MarkBeta()
 }
 
 // validateResponseMode: only a level that queues says how.
