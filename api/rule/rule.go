@@ -117,6 +117,14 @@ func Listed[T ~string](value T, path *field.Path, words ...T) field.ErrorList {
 	return field.ErrorList{field.NotSupported(path, value, words)}
 }
 
+// RequiredListed is Listed for a field that may not be empty.
+func RequiredListed[T ~string](value T, path *field.Path, words ...T) field.ErrorList {
+	if value == "" {
+		return field.ErrorList{field.Required(path, "")}
+	}
+	return Listed(value, path, words...)
+}
+
 // Immutable asks that a field has not changed.
 func Immutable(value, old any, path *field.Path) field.ErrorList {
 	if equality.Semantic.DeepEqual(value, old) {
@@ -240,21 +248,27 @@ func SignerName(name string, path *field.Path) field.ErrorList {
 		errs = append(errs, field.TooLong(path, domain, validation.DNS1123SubdomainMaxLength))
 	}
 	labels := strings.Split(domain, ".")
-	for _, label := range labels {
-		for _, message := range validation.IsDNS1123Label(label) {
-			errs = append(errs, field.Invalid(path, domain, fmt.Sprintf("validating label %q: %s", label, message)))
-		}
-	}
+	errs = append(errs, firstBadLabel(labels, domain, validation.IsDNS1123Label, path)...)
 	if len(labels) < 2 {
 		errs = append(errs, field.Invalid(path, domain, "should be a domain with at least two segments separated by dots"))
 	}
-	for _, label := range strings.Split(rest, ".") {
-		for _, message := range validation.IsDNS1123Subdomain(label) {
-			errs = append(errs, field.Invalid(path, rest, fmt.Sprintf("validating label %q: %s", label, message)))
-		}
-	}
+	errs = append(errs, firstBadLabel(strings.Split(rest, "."), rest, validation.IsDNS1123Subdomain, path)...)
 	if len(name) > maxSignerName {
 		errs = append(errs, field.TooLong(path, name, maxSignerName))
+	}
+	return errs
+}
+
+// firstBadLabel tells what is wrong with one part of a dotted name; the others would say the same again.
+func firstBadLabel(labels []string, whole string, check func(string) []string, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, label := range labels {
+		for _, message := range check(label) {
+			errs = append(errs, field.Invalid(path, whole, fmt.Sprintf("validating label %q: %s", label, message)))
+		}
+		if len(errs) > 0 {
+			break
+		}
 	}
 	return errs
 }

@@ -11,6 +11,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -44,11 +45,21 @@ func WarnMap(selector map[string]string, pathOf func(key string) *field.Path) []
 	return warnings
 }
 
-// WarnTerm tells of the deprecated keys in a term of node affinity.
-func WarnTerm(term *v1.NodeSelectorTerm, path *field.Path) []string {
+// WarnTerm tells of the deprecated keys in a term of node affinity; and, if values says so, of values that no label can have: a
+// required term with such is refused, a preferred one only finds nothing.
+func WarnTerm(term *v1.NodeSelectorTerm, values bool, path *field.Path) []string {
 	var warnings []string
 	for i, expression := range term.MatchExpressions {
-		warnings = append(warnings, WarnKey(expression.Key, path.Child("matchExpressions").Index(i).Child("key"))...)
+		at := path.Child("matchExpressions").Index(i)
+		warnings = append(warnings, WarnKey(expression.Key, at.Child("key"))...)
+		for j, value := range expression.Values {
+			if !values {
+				break
+			}
+			for _, message := range validation.IsValidLabelValue(value) {
+				warnings = append(warnings, fmt.Sprintf("%s: %s is invalid, %s", at.Child("values").Index(j), value, message))
+			}
+		}
 	}
 	return warnings
 }

@@ -24,7 +24,7 @@ func VolumeWarnings(pv *v1.PersistentVolume) []string {
 	}
 	if a := pv.Spec.NodeAffinity; a != nil && a.Required != nil {
 		for i := range a.Required.NodeSelectorTerms {
-			warnings = append(warnings, nodelabel.WarnTerm(&a.Required.NodeSelectorTerms[i], path.Child("nodeAffinity", "required", "nodeSelectorTerms").Index(i))...)
+			warnings = append(warnings, nodelabel.WarnTerm(&a.Required.NodeSelectorTerms[i], false, path.Child("nodeAffinity", "required", "nodeSelectorTerms").Index(i))...)
 		}
 	}
 	for _, plugin := range []struct {

@@ -1,10 +1,10 @@
 package pod
 
 import (
+	"regexp"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/component-helpers/resource"
 	"k8s.io/utils/ptr"
 )
 
@@ -13,13 +13,16 @@ import (
 // author, so that a change of a default does not look like a change of the template.
 func SetDefaultsPod(pod *v1.Pod) {
 	SetDefaultsPodSpec(&pod.Spec)
+	dropInitContainerAnnotations(pod.Annotations)
+	if s := pod.Spec.TerminationGracePeriodSeconds; s != nil && *s < 0 {
+		pod.Spec.TerminationGracePeriodSeconds = ptr.To(int64(1))
+	}
 	for i := range pod.Spec.Containers {
 		requestLimits(&pod.Spec.Containers[i].Resources)
 	}
 	for i := range pod.Spec.InitContainers {
 		requestLimits(&pod.Spec.InitContainers[i].Resources)
 	}
-	defaultPodRequests(pod)
 	if pod.Spec.EnableServiceLinks == nil {
 		pod.Spec.EnableServiceLinks = ptr.To(v1.DefaultEnableServiceLinks)
 	}
@@ -27,15 +30,13 @@ func SetDefaultsPod(pod *v1.Pod) {
 		defaultHostNetworkPorts(pod.Spec.Containers)
 		defaultHostNetworkPorts(pod.Spec.InitContainers)
 	}
-	if pod.Status.Phase == "" {
-		pod.Status.Phase = v1.PodPending
-	}
 	setDefaultsStatus(&pod.Status)
 }
 
 // SetDefaultsPodTemplate fills the template of a workload.
 func SetDefaultsPodTemplate(template *v1.PodTemplateSpec) {
 	SetDefaultsPodSpec(&template.Spec)
+	dropInitContainerAnnotations(template.Annotations)
 }
 
 // SetDefaultsPodSpec fills the fields that pods and templates share, and takes out those that nobody can have yet.
@@ -62,10 +63,7 @@ func SetDefaultsPodSpec(spec *v1.PodSpec) {
 		return true
 	})
 	setDefaultsResourceList(spec.Overhead)
-	if spec.Resources != nil {
-		setDefaultsResourceList(spec.Resources.Limits)
-		setDefaultsResourceList(spec.Resources.Requests)
-	}
+	setDefaultsResources(spec.Resources)
 }
 
 func setDefaultsContainer(c *v1.Container) {
@@ -127,18 +125,30 @@ func defaultPullPolicy(image string) v1.PullPolicy {
 	return v1.PullIfNotPresent
 }
 
+// imageName is what an image may be called: a registry's host, a path, a tag, a digest.
+var imageName = regexp.MustCompile(`^(?:(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?/)?` +
+	`([a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)(?::([\w][\w.-]{0,127}))?(@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?$`)
+
+const (
+	maxImagePath = 255
+	imageIDChars = 64 // of a name that is an image's identifier, which nobody can pull
+)
+
 // imageTag is the tag of an image reference, "latest" where there is neither a
-// tag nor a digest. The colon of a registry's port is no tag.
+// tag nor a digest, and none where it is no reference.
 func imageTag(image string) string {
-	name, _, digested := strings.Cut(image, "@")
-	last := name[strings.LastIndex(name, "/")+1:]
-	if _, tag, ok := strings.Cut(last, ":"); ok {
-		return tag
-	}
-	if digested || image == "" {
+	parts := imageName.FindStringSubmatch(image)
+	if parts == nil || len(parts[1]) > maxImagePath || isImageID(image) {
 		return ""
 	}
-	return "latest"
+	if parts[2] == "" && parts[3] == "" {
+		return "latest"
+	}
+	return parts[2]
+}
+
+func isImageID(image string) bool {
+	return len(image) == imageIDChars && strings.Trim(image, "0123456789abcdef") == ""
 }
 
 // requestLimits requests what is limited and not requested.
@@ -156,33 +166,6 @@ func requestLimits(r *v1.ResourceRequirements) {
 	}
 }
 
-// defaultPodRequests fills the pod-level requests where pod-level limits are set
-// (KEP-2837): what the containers request together, or else the limit.
-func defaultPodRequests(pod *v1.Pod) {
-	r := pod.Spec.Resources
-	if r == nil || len(r.Limits) == 0 {
-		return
-	}
-	requests := r.Requests
-	if requests == nil {
-		requests = v1.ResourceList{}
-	}
-	for name, sum := range resource.AggregateContainerRequests(pod, resource.PodResourcesOptions{}) {
-		_, set := requests[name]
-		if !set && resource.IsSupportedPodLevelResource(name) && !isHugePageResourceName(name) {
-			requests[name] = sum.DeepCopy()
-		}
-	}
-	for name, limit := range r.Limits {
-		if _, set := requests[name]; !set && resource.IsSupportedPodLevelResource(name) {
-			requests[name] = limit.DeepCopy()
-		}
-	}
-	if len(requests) > 0 {
-		r.Requests = requests
-	}
-}
-
 // defaultHostNetworkPorts: in the host's network a container port is a host port.
 func defaultHostNetworkPorts(containers []v1.Container) {
 	for i := range containers {
@@ -192,17 +175,29 @@ func defaultHostNetworkPorts(containers []v1.Container) {
 	}
 }
 
-// setDefaultsStatus gives an address list to a status that has only the old
-// single address, and the single one to a status that has only the list.
+// setDefaultsStatus gives an address list to a status that has only the single address of old, and the single one to a status
+// that has only the list. Where they differ the single one is right: a kubelet of old wrote it.
 func setDefaultsStatus(status *v1.PodStatus) {
-	if status.PodIP != "" && len(status.PodIPs) == 0 {
+	switch {
+	case status.PodIP != "" && (len(status.PodIPs) == 0 || status.PodIPs[0].IP != status.PodIP):
 		status.PodIPs = []v1.PodIP{{IP: status.PodIP}}
-	}
-	if status.PodIP == "" && len(status.PodIPs) > 0 {
+	case status.PodIP == "" && len(status.PodIPs) > 0:
 		status.PodIP = status.PodIPs[0].IP
 	}
-	if status.HostIP != "" && len(status.HostIPs) == 0 {
-		status.HostIPs = []v1.HostIP{{IP: status.HostIP}}
+	setDefaultsResources(status.Resources)
+	setDefaultsResourceList(status.AllocatedResources)
+	for _, list := range [][]v1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses} {
+		for i := range list {
+			setDefaultsResourceList(list[i].AllocatedResources)
+			setDefaultsResources(list[i].Resources)
+		}
+	}
+}
+
+func setDefaultsResources(r *v1.ResourceRequirements) {
+	if r != nil {
+		setDefaultsResourceList(r.Limits)
+		setDefaultsResourceList(r.Requests)
 	}
 }
 

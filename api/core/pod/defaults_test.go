@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"strings"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
@@ -45,7 +46,6 @@ func TestSetDefaultsPod(t *testing.T) {
 				Resources: v1.ResourceRequirements{Limits: v1.ResourceList{v1.ResourceCPU: resource.MustParse("1")}, Requests: v1.ResourceList{v1.ResourceCPU: resource.MustParse("1")}},
 			}},
 		},
-		Status: v1.PodStatus{Phase: v1.PodPending},
 	}
 	for range 2 { // once more changes nothing
 		SetDefaultsPod(pod)
@@ -71,7 +71,9 @@ func TestDefaultPullPolicy(t *testing.T) {
 	for image, want := range map[string]v1.PullPolicy{
 		"web": v1.PullAlways, "web:latest": v1.PullAlways, "host:5000/web": v1.PullAlways,
 		"web:1": v1.PullIfNotPresent, "host:5000/web:1": v1.PullIfNotPresent,
-		"web@sha256:0123": v1.PullIfNotPresent, "web:latest@sha256:0123": v1.PullAlways,
+		"web@sha256:" + strings.Repeat("0", 64): v1.PullIfNotPresent, "web:latest@sha256:" + strings.Repeat("0", 64): v1.PullAlways,
+		// These are no references, so they have no tag either.
+		"Web": v1.PullIfNotPresent, "web!": v1.PullIfNotPresent, strings.Repeat("a", 256): v1.PullIfNotPresent, strings.Repeat("0", 64): v1.PullIfNotPresent,
 	} {
 		if got := defaultPullPolicy(image); got != want {
 			t.Errorf("%s: %s, want %s", image, got, want)

@@ -63,6 +63,9 @@ func setDefaultsBlockDevices(volume *v1.Volume) {
 
 func setDefaultsProjected(projected *v1.ProjectedVolumeSource) {
 	setDefaultMode(&projected.DefaultMode, v1.ProjectedVolumeSourceDefaultMode)
+	if len(projected.Sources) == 0 {
+		projected.Sources = nil // an empty list is shown as none
+	}
 	for i := range projected.Sources {
 		source := &projected.Sources[i]
 		if source.DownwardAPI != nil {

@@ -20,9 +20,63 @@ func dropDisabledFields(spec *v1.PodSpec) {
 			if probe != nil && probe.GRPC != nil {
 				probe.GRPC.Mode = nil // GRPCContainerProbeTLS
 			}
+			if probe != nil {
+				dropProtocol(probe.HTTPGet)
+			}
 		}
+		dropDisabledLifecycle(&c.Lifecycle)
 		return true
 	})
+	spec.SchedulingGroup = nil    // GenericWorkload
+	spec.EvictionResponders = nil // EvictionRequestAPI
+}
+
+func dropProtocol(action *v1.HTTPGetAction) {
+	if action != nil {
+		action.Protocol = nil // H2CContainerProbe
+	}
+}
+
+func dropDisabledLifecycle(p **v1.Lifecycle) {
+	lifecycle := *p
+	if lifecycle == nil {
+		return
+	}
+	for _, handler := range []*v1.LifecycleHandler{lifecycle.PostStart, lifecycle.PreStop} {
+		if handler != nil {
+			dropProtocol(handler.HTTPGet)
+		}
+	}
+	if lifecycle.StopSignal == nil {
+		return
+	}
+	lifecycle.StopSignal = nil // ContainerStopSignals
+	if *lifecycle == (v1.Lifecycle{}) {
+		*p = nil
+	}
+}
+
+// DropDisabledStatusFields is dropDisabledFields of a status.
+func DropDisabledStatusFields(status *v1.PodStatus) {
+	status.NodeAllocatableResourceClaimStatuses = nil // DRANodeAllocatableResources
+	status.VolumeHealth = nil                         // CSIVolumeHealth
+	for _, list := range [][]v1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses} {
+		for i := range list {
+			for j := range list[i].VolumeMounts {
+				list[i].VolumeMounts[j].VolumeStatus = nil // ImageVolumeWithDigest
+			}
+		}
+	}
+}
+
+// dropInitContainerAnnotations takes out what init containers were before there was a field for them.
+func dropInitContainerAnnotations(annotations map[string]string) {
+	for _, key := range []string{
+		"pod.beta.kubernetes.io/init-containers", "pod.alpha.kubernetes.io/init-containers",
+		"pod.beta.kubernetes.io/init-container-statuses", "pod.alpha.kubernetes.io/init-container-statuses",
+	} {
+		delete(annotations, key)
+	}
 }
 
 // dropDisabledVolumeFields: the owners of files (AtomicWriteVolumeUserFields), and the mode of an empty directory

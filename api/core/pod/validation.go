@@ -7,6 +7,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -31,21 +32,52 @@ func ValidatePodCreate(pod *v1.Pod) field.ErrorList {
 	if pod.Spec.NodeName != "" && len(pod.Spec.SchedulingGates) > 0 {
 		errs = append(errs, field.Forbidden(path.Child("nodeName"), "cannot be set until all schedulingGates have been cleared"))
 	}
-	return errs
+	return append(errs, validateProfilesMatch(pod.Annotations, &pod.Spec, path)...)
 }
 
-// validatePodOnly is what holds of a pod at any time, but not of a template.
+// validatePodOnly is what holds of a pod at any time, but not all of it of a template.
 func validatePodOnly(pod *v1.Pod) field.ErrorList {
 	path := field.NewPath("spec")
 	errs := validatePodAnnotations(pod.Annotations, &pod.Spec, field.NewPath("metadata", "annotations"))
-	errs = append(errs, ValidatePodSpec(&pod.Spec, path)...)
-	VisitContainersWithPath(&pod.Spec, path, AllContainers, func(c *v1.Container, _ ContainerType, at *field.Path) bool {
-		if strings.TrimSpace(c.Image) != c.Image {
-			errs = append(errs, field.Invalid(at.Child("image"), c.Image, "must not have leading or trailing whitespace"))
-		}
-		return true
-	})
+	errs = append(errs, ValidatePodSpec(&pod.Spec, &pod.ObjectMeta, path)...)
+	if pod.Spec.ServiceAccountName == "" {
+		errs = append(errs, forbidTokens(pod.Spec.Volumes, path.Child("volumes"))...)
+	}
+	if s := pod.Spec.TerminationGracePeriodSeconds; s != nil {
+		errs = append(errs, rule.NonNegative(*s, path.Child("terminationGracePeriodSeconds"))...)
+	}
+	for i := range pod.Spec.Containers {
+		errs = append(errs, validateTrimmedImage(&pod.Spec.Containers[i], path.Child("containers").Index(i))...)
+	}
+	for i := range pod.Spec.InitContainers {
+		errs = append(errs, validateTrimmedImage(&pod.Spec.InitContainers[i], path.Child("initContainers").Index(i))...)
+	}
 	return errs
+}
+
+// forbidTokens: without a service account there is nobody whose token a volume could show.
+func forbidTokens(volumes []v1.Volume, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, volume := range volumes {
+		if volume.Projected == nil {
+			continue
+		}
+		for j, source := range volume.Projected.Sources {
+			if source.ServiceAccountToken != nil {
+				at := path.Index(i).Child("projected", "sources").Index(j).Child("serviceAccountToken")
+				errs = append(errs, field.Forbidden(at, "must not be specified when serviceAccountName is not set"))
+			}
+		}
+	}
+	return errs
+}
+
+// validateTrimmedImage: templates may have spaces there, which some program puts its own meaning in.
+func validateTrimmedImage(c *v1.Container, path *field.Path) field.ErrorList {
+	if strings.TrimSpace(c.Image) == c.Image {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path.Child("image"), c.Image, "must not have leading or trailing whitespace")}
 }
 
 // ValidatePodTemplateSpec checks the template of a workload.
@@ -53,53 +85,63 @@ func ValidatePodTemplateSpec(template *v1.PodTemplateSpec, path *field.Path) fie
 	errs := metav1validation.ValidateLabels(template.Labels, path.Child("labels"))
 	errs = append(errs, apivalidation.ValidateAnnotations(template.Annotations, path.Child("annotations"))...)
 	errs = append(errs, validatePodAnnotations(template.Annotations, &template.Spec, path.Child("annotations"))...)
-	errs = append(errs, ValidatePodSpec(&template.Spec, path.Child("spec"))...)
+	errs = append(errs, ValidatePodSpec(&template.Spec, nil, path.Child("spec"))...)
+	errs = append(errs, validateProfilesMatch(template.Annotations, &template.Spec, path.Child("spec"))...)
 	if len(template.Spec.EphemeralContainers) > 0 {
 		errs = append(errs, field.Forbidden(path.Child("spec", "ephemeralContainers"), "ephemeral containers not allowed in pod template"))
 	}
 	return errs
 }
 
-// ValidatePodSpec checks what pods and templates share. It expects defaults to be applied.
-func ValidatePodSpec(spec *v1.PodSpec, path *field.Path) field.ErrorList {
-	volumes, errs := ValidateVolumes(spec.Volumes, path.Child("volumes"))
-	c := &containerRules{spec: spec, volumes: volumes, claims: claimNames(spec.ResourceClaims)}
+// ValidatePodSpec checks what pods and templates share. It expects defaults to be applied. meta is the pod's; a template, whose
+// pods have no names yet, has none. The order is that of upstream's errors.
+func ValidatePodSpec(spec *v1.PodSpec, meta *metav1.ObjectMeta, path *field.Path) field.ErrorList {
+	volumes, errs := validateVolumes(spec.Volumes, meta, path.Child("volumes"))
+	c := &containerRules{spec: spec, inPod: meta != nil, volumes: volumes, claims: claimNames(spec.ResourceClaims)}
+	errs = append(errs, validateResourceClaims(spec.ResourceClaims, meta, path.Child("resourceClaims"))...)
 	errs = append(errs, c.validateContainers(path.Child("containers"))...)
 	errs = append(errs, c.validateInitContainers(path.Child("initContainers"))...)
 	errs = append(errs, c.validateEphemeralContainers(path.Child("ephemeralContainers"))...)
-	errs = append(errs, validateFileKeyRefVolumes(spec, path)...)
 	errs = append(errs, validatePodResources(spec, path.Child("resources"))...)
-	errs = append(errs, ValidateOverhead(spec.Overhead, path.Child("overhead"))...)
-	errs = append(errs, validateLifetime(spec, path)...)
-	errs = append(errs, validateIdentity(spec, path)...)
-	errs = append(errs, validateDNS(spec, path)...)
-	errs = append(errs, validatePlacement(spec, path)...)
-	errs = append(errs, validatePodSecurityContext(spec, path.Child("securityContext"))...)
-	errs = append(errs, validateResourceClaims(spec.ResourceClaims, path.Child("resourceClaims"))...)
 	if spec.HostNetwork {
-		errs = append(errs, validateHostNetworkPorts(spec, path)...)
+		errs = append(errs, c.validateHostNetworkPorts(path.Child("containers"))...)
 	}
-	return append(errs, validateOS(spec, path)...)
+	errs = append(errs, rule.RequiredListed(spec.RestartPolicy, path.Child("restartPolicy"),
+		v1.RestartPolicyAlways, v1.RestartPolicyOnFailure, v1.RestartPolicyNever)...)
+	errs = append(errs, rule.RequiredListed(spec.DNSPolicy, path.Child("dnsPolicy"),
+		v1.DNSClusterFirstWithHostNet, v1.DNSClusterFirst, v1.DNSDefault, v1.DNSNone)...)
+	errs = append(errs, metav1validation.ValidateLabels(spec.NodeSelector, path.Child("nodeSelector"))...)
+	errs = append(errs, validatePodSecurityContext(spec, path.Child("securityContext"))...)
+	if share := spec.ShareProcessNamespace; share != nil && *share && spec.HostPID {
+		errs = append(errs, field.Invalid(path.Child("shareProcessNamespace"), true, "ShareProcessNamespace and HostPID cannot both be enabled"))
+	}
+	errs = append(errs, validateAffinity(spec.Affinity, path.Child("affinity"))...)
+	errs = append(errs, validateDNSConfig(spec, path.Child("dnsConfig"))...)
+	errs = append(errs, validateGates(spec, path)...)
+	errs = append(errs, validateTopologySpreadConstraints(spec.TopologySpreadConstraints, path.Child("topologySpreadConstraints"))...)
+	errs = append(errs, validateHostProcess(spec, path)...)
+	errs = append(errs, validateHostUsers(spec, path)...)
+	errs = append(errs, validateHostnameOverride(spec, path.Child("hostnameOverride"))...)
+	errs = append(errs, validateIdentity(spec, path)...)
+	errs = append(errs, ValidateTolerations(spec.Tolerations, path.Child("tolerations"))...)
+	errs = append(errs, validateHostAliases(spec.HostAliases, path.Child("hostAliases"))...)
+	errs = append(errs, validateClasses(spec, path)...)
+	errs = append(errs, ValidateResourceRequirements(&v1.ResourceRequirements{Limits: spec.Overhead}, path.Child("overhead"), ValidateContainerResourceName)...)
+	errs = append(errs, validateOS(spec, path)...)
+	return append(errs, validateFileKeyRefVolumes(spec, path)...)
 }
 
-// validateLifetime checks how long and how often the pod runs.
-func validateLifetime(spec *v1.PodSpec, path *field.Path) field.ErrorList {
-	errs := rule.Supported(spec.RestartPolicy, path.Child("restartPolicy"),
-		v1.RestartPolicyAlways, v1.RestartPolicyOnFailure, v1.RestartPolicyNever)
-	if s := spec.ActiveDeadlineSeconds; s != nil && (*s < 1 || *s > math.MaxInt32) {
-		errs = append(errs, field.Invalid(path.Child("activeDeadlineSeconds"), *s, validation.InclusiveRangeError(1, math.MaxInt32)))
-	}
-	if s := spec.TerminationGracePeriodSeconds; s != nil {
-		errs = append(errs, rule.NonNegative(*s, path.Child("terminationGracePeriodSeconds"))...)
-	}
-	return errs
-}
-
-// validateIdentity checks under whose names the pod runs.
+// validateIdentity checks under whose names the pod runs, and for how long.
 func validateIdentity(spec *v1.PodSpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if name := spec.ServiceAccountName; name != "" {
 		errs = append(errs, rule.DNSSubdomain(name, path.Child("serviceAccountName"))...)
+	}
+	if name := spec.NodeName; name != "" {
+		errs = append(errs, rule.DNSSubdomain(name, path.Child("nodeName"))...)
+	}
+	if s := spec.ActiveDeadlineSeconds; s != nil && (*s < 1 || *s > math.MaxInt32) {
+		errs = append(errs, field.Invalid(path.Child("activeDeadlineSeconds"), *s, validation.InclusiveRangeError(1, math.MaxInt32)))
 	}
 	if name := spec.Hostname; name != "" {
 		errs = append(errs, rule.DNSLabel(name, path.Child("hostname"))...)
@@ -107,40 +149,35 @@ func validateIdentity(spec *v1.PodSpec, path *field.Path) field.ErrorList {
 	if name := spec.Subdomain; name != "" {
 		errs = append(errs, rule.DNSLabel(name, path.Child("subdomain"))...)
 	}
-	if name := spec.HostnameOverride; name != nil {
-		errs = append(errs, validateHostnameOverride(spec, path)...)
-	}
-	for i, secret := range spec.ImagePullSecrets {
-		errs = append(errs, rule.NonEmpty(secret.Name, path.Child("imagePullSecrets").Index(i).Child("name"))...)
-	}
+	return errs
+}
+
+// validateClasses checks what the pod names of the cluster's classes.
+func validateClasses(spec *v1.PodSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
 	if name := spec.PriorityClassName; name != "" {
 		errs = append(errs, rule.DNSSubdomain(name, path.Child("priorityClassName"))...)
 	}
 	if name := spec.RuntimeClassName; name != nil {
 		errs = append(errs, rule.DNSSubdomain(*name, path.Child("runtimeClassName"))...)
 	}
-	for i, gate := range spec.ReadinessGates {
-		errs = append(errs, rule.QualifiedName(string(gate.ConditionType), path.Child("readinessGates").Index(i).Child("conditionType"))...)
-	}
 	if spec.PreemptionPolicy != nil {
-		errs = append(errs, rule.Supported(*spec.PreemptionPolicy, path.Child("preemptionPolicy"), v1.PreemptLowerPriority, v1.PreemptNever)...)
+		errs = append(errs, rule.RequiredListed(*spec.PreemptionPolicy, path.Child("preemptionPolicy"), v1.PreemptLowerPriority, v1.PreemptNever)...)
 	}
 	return errs
 }
 
-func validateHostnameOverride(spec *v1.PodSpec, path *field.Path) field.ErrorList {
-	at := path.Child("hostnameOverride")
-	errs := rule.DNSSubdomain(*spec.HostnameOverride, at)
-	if len(*spec.HostnameOverride) > 64 {
-		errs = append(errs, field.TooLong(at, *spec.HostnameOverride, 64))
+func validateHostnameOverride(spec *v1.PodSpec, at *field.Path) field.ErrorList {
+	name := spec.HostnameOverride
+	if name == nil {
+		return nil
 	}
-	if spec.HostNetwork {
-		errs = append(errs, field.Forbidden(at, "must not be set when `hostNetwork` is true"))
+	errs := forbidden(spec.SetHostnameAsFQDN != nil && *spec.SetHostnameAsFQDN, at, "may not be specified when setHostnameAsFQDN is true")
+	errs = append(errs, forbidden(spec.HostNetwork, at, "may not be specified when hostNetwork is true")...)
+	if len(*name) > 64 {
+		errs = append(errs, field.TooLong(at, "", 64))
 	}
-	if spec.SetHostnameAsFQDN != nil && *spec.SetHostnameAsFQDN {
-		errs = append(errs, field.Forbidden(at, "must not be set when `setHostnameAsFQDN` is true"))
-	}
-	return errs
+	return append(errs, rule.DNSSubdomain(*name, at)...)
 }
 
 // Limits of a resolver's configuration, generous ones of current C libraries.
@@ -150,34 +187,28 @@ const (
 	maxDNSSearchListChars = 2048
 )
 
-func validateDNS(spec *v1.PodSpec, path *field.Path) field.ErrorList {
-	errs := rule.Supported(spec.DNSPolicy, path.Child("dnsPolicy"),
-		v1.DNSClusterFirstWithHostNet, v1.DNSClusterFirst, v1.DNSDefault, v1.DNSNone)
-	errs = append(errs, validateDNSConfig(spec, path.Child("dnsConfig"))...)
-	for i, alias := range spec.HostAliases {
-		at := path.Child("hostAliases").Index(i)
-		errs = append(errs, rule.IP(alias.IP, at.Child("ip"))...)
+func validateHostAliases(aliases []v1.HostAlias, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, alias := range aliases {
+		errs = append(errs, rule.IP(alias.IP, path.Index(i).Child("ip"))...)
 		for j, name := range alias.Hostnames {
-			errs = append(errs, rule.DNSSubdomain(name, at.Child("hostnames").Index(j))...)
+			errs = append(errs, rule.DNSSubdomain(name, path.Index(i).Child("hostnames").Index(j))...)
 		}
 	}
 	return errs
 }
 
 func validateDNSConfig(spec *v1.PodSpec, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
 	config := spec.DNSConfig
-	if spec.DNSPolicy == v1.DNSNone {
-		if config == nil {
-			return field.ErrorList{field.Required(path, fmt.Sprintf("must provide `dnsConfig` when `dnsPolicy` is %s", v1.DNSNone))}
-		}
-		if len(config.Nameservers) == 0 {
-			errs = append(errs, field.Required(path.Child("nameservers"), fmt.Sprintf("must provide at least one DNS nameserver when `dnsPolicy` is %s", v1.DNSNone)))
-		}
+	switch {
+	case config == nil && spec.DNSPolicy == v1.DNSNone:
+		return field.ErrorList{field.Required(path, fmt.Sprintf("must provide `dnsConfig` when `dnsPolicy` is %s", v1.DNSNone))}
+	case config == nil:
+		return nil
+	case len(config.Nameservers) == 0 && spec.DNSPolicy == v1.DNSNone:
+		return field.ErrorList{field.Required(path.Child("nameservers"), fmt.Sprintf("must provide at least one DNS nameserver when `dnsPolicy` is %s", v1.DNSNone))}
 	}
-	if config == nil {
-		return errs
-	}
+	var errs field.ErrorList
 	if len(config.Nameservers) > maxDNSNameservers {
 		errs = append(errs, field.Invalid(path.Child("nameservers"), config.Nameservers, fmt.Sprintf("must not have more than %v nameservers", maxDNSNameservers)))
 	}
@@ -199,20 +230,19 @@ func validateDNSConfig(spec *v1.PodSpec, path *field.Path) field.ErrorList {
 		errs = append(errs, rule.All(validation.IsDNS1123SubdomainWithUnderscore(name), at.Index(i), name)...)
 	}
 	for i, option := range config.Options {
-		errs = append(errs, rule.NonEmpty(option.Name, path.Child("options").Index(i).Child("name"))...)
+		if option.Name == "" {
+			errs = append(errs, field.Required(path.Child("options").Index(i), "must not be empty"))
+		}
 	}
 	return errs
 }
 
-// validatePlacement checks where the pod may run.
-func validatePlacement(spec *v1.PodSpec, path *field.Path) field.ErrorList {
-	errs := metav1validation.ValidateLabels(spec.NodeSelector, path.Child("nodeSelector"))
-	if spec.NodeName != "" {
-		errs = append(errs, rule.DNSSubdomain(spec.NodeName, path.Child("nodeName"))...)
+// validateGates checks what others must say before the pod is ready, and before it is scheduled.
+func validateGates(spec *v1.PodSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, gate := range spec.ReadinessGates {
+		errs = append(errs, rule.QualifiedName(string(gate.ConditionType), path.Child("readinessGates").Index(i).Child("conditionType"))...)
 	}
-	errs = append(errs, validateAffinity(spec.Affinity, path.Child("affinity"))...)
-	errs = append(errs, ValidateTolerations(spec.Tolerations, path.Child("tolerations"))...)
-	errs = append(errs, validateTopologySpreadConstraints(spec.TopologySpreadConstraints, path.Child("topologySpreadConstraints"))...)
 	seen := sets.New[string]()
 	for i, gate := range spec.SchedulingGates {
 		at := path.Child("schedulingGates").Index(i)
@@ -225,34 +255,29 @@ func validatePlacement(spec *v1.PodSpec, path *field.Path) field.ErrorList {
 	return errs
 }
 
-func validateOS(spec *v1.PodSpec, path *field.Path) field.ErrorList {
-	if spec.OS == nil {
-		return nil
-	}
-	errs := rule.Supported(spec.OS.Name, path.Child("os", "name"), v1.Linux, v1.Windows)
-	if spec.OS.Name == v1.Windows {
-		for name, set := range map[string]bool{"hostPID": spec.HostPID, "hostIPC": spec.HostIPC, "shareProcessNamespace": spec.ShareProcessNamespace != nil} {
-			if set {
-				errs = append(errs, field.Forbidden(path.Child(name), "cannot be set for a windows pod"))
-			}
-		}
-	}
-	return errs
-}
-
 func claimNames(claims []v1.PodResourceClaim) sets.Set[string] {
 	names := sets.New[string]()
 	for _, claim := range claims {
-		names.Insert(claim.Name)
+		if claim.Name != "" {
+			names.Insert(claim.Name)
+		}
 	}
 	return names
 }
 
-func validateResourceClaims(claims []v1.PodResourceClaim, path *field.Path) field.ErrorList {
+func validateResourceClaims(claims []v1.PodResourceClaim, meta *metav1.ObjectMeta, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	seen := sets.New[string]()
+	mirror := false
+	if meta != nil {
+		_, mirror = meta.Annotations[v1.MirrorPodAnnotationKey]
+	}
 	for i, claim := range claims {
 		at := path.Index(i)
+		if mirror {
+			errs = append(errs, field.Forbidden(field.NewPath(""), "static pods do not support resource claims"))
+			continue
+		}
 		switch {
 		case claim.Name == "":
 			errs = append(errs, field.Required(at.Child("name"), ""))
@@ -262,18 +287,18 @@ func validateResourceClaims(claims []v1.PodResourceClaim, path *field.Path) fiel
 			errs = append(errs, rule.DNSLabel(claim.Name, at.Child("name"))...)
 		}
 		seen.Insert(claim.Name)
-		if (claim.ResourceClaimName == nil) == (claim.ResourceClaimTemplateName == nil) {
-			errs = append(errs, field.Invalid(at, claim, "must specify exactly one of: `resourceClaimName`, `resourceClaimTemplateName`"))
+		switch name, template := claim.ResourceClaimName != nil, claim.ResourceClaimTemplateName != nil; {
+		case name && template:
+			errs = append(errs, field.Invalid(at, rule.Untagged(claim), "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"))
+		case !name && !template:
+			errs = append(errs, field.Invalid(at, rule.Untagged(claim), "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"))
 		}
-	}
-	return errs
-}
-
-// validatePodAnnotations checks the annotations that mean something to a pod.
-func validatePodAnnotations(annotations map[string]string, spec *v1.PodSpec, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if value, ok := annotations[v1.MirrorPodAnnotationKey]; ok && spec.NodeName == "" {
-		errs = append(errs, field.Invalid(path.Key(v1.MirrorPodAnnotationKey), value, "must set spec.nodeName if mirror pod annotation is set"))
+		if name := claim.ResourceClaimName; name != nil {
+			errs = append(errs, rule.DNSSubdomain(*name, at.Child("resourceClaimName"))...)
+		}
+		if name := claim.ResourceClaimTemplateName; name != nil {
+			errs = append(errs, rule.DNSSubdomain(*name, at.Child("resourceClaimTemplateName"))...)
+		}
 	}
 	return errs
 }

@@ -2,7 +2,8 @@ package pod
 
 import (
 	"fmt"
-	"strconv"
+	"slices"
+	"strings"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,7 +44,8 @@ func validateNodeAffinity(affinity *v1.NodeAffinity, path *field.Path) field.Err
 	for i, term := range affinity.PreferredDuringSchedulingIgnoredDuringExecution {
 		at := path.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i)
 		errs = append(errs, validateWeight(term.Weight, at.Child("weight"))...)
-		errs = append(errs, validateNodeSelectorTerm(&term.Preference, at.Child("preference"))...)
+		// A value that no label can have makes a preference idle, not wrong: of it a warning tells.
+		errs = append(errs, validateNodeSelectorTerm(&term.Preference, false, at.Child("preference"))...)
 	}
 	return errs
 }
@@ -62,15 +64,21 @@ func ValidateNodeSelector(selector *v1.NodeSelector, path *field.Path) field.Err
 	}
 	var errs field.ErrorList
 	for i := range selector.NodeSelectorTerms {
-		errs = append(errs, validateNodeSelectorTerm(&selector.NodeSelectorTerms[i], path.Child("nodeSelectorTerms").Index(i))...)
+		errs = append(errs, validateNodeSelectorTerm(&selector.NodeSelectorTerms[i], true, path.Child("nodeSelectorTerms").Index(i))...)
 	}
 	return errs
 }
 
-func validateNodeSelectorTerm(term *v1.NodeSelectorTerm, path *field.Path) field.ErrorList {
+func validateNodeSelectorTerm(term *v1.NodeSelectorTerm, values bool, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i := range term.MatchExpressions {
-		errs = append(errs, validateNodeSelectorRequirement(&term.MatchExpressions[i], path.Child("matchExpressions").Index(i))...)
+		r, at := &term.MatchExpressions[i], path.Child("matchExpressions").Index(i)
+		errs = append(errs, validateNodeSelectorRequirement(r, at)...)
+		for j, value := range r.Values {
+			if values {
+				errs = append(errs, rule.All(validation.IsValidLabelValue(value), at.Child("values").Index(j), value)...)
+			}
+		}
 	}
 	for i, r := range term.MatchFields {
 		at := path.Child("matchFields").Index(i)
@@ -109,11 +117,7 @@ func validateNodeSelectorRequirement(r *v1.NodeSelectorRequirement, path *field.
 	default:
 		errs = append(errs, field.Invalid(path.Child("operator"), r.Operator, "not a valid selector operator"))
 	}
-	errs = append(errs, metav1validation.ValidateLabelName(r.Key, path.Child("key"))...)
-	for i, value := range r.Values {
-		errs = append(errs, rule.All(validation.IsValidLabelValue(value), at.Index(i), value)...)
-	}
-	return errs
+	return append(errs, metav1validation.ValidateLabelName(r.Key, path.Child("key"))...)
 }
 
 func validatePodAffinityTerms(terms []v1.PodAffinityTerm, path *field.Path) field.ErrorList {
@@ -137,18 +141,56 @@ func validatePodAffinityTerm(term *v1.PodAffinityTerm, path *field.Path) field.E
 	options := metav1validation.LabelSelectorValidationOptions{}
 	errs := metav1validation.ValidateLabelSelector(term.LabelSelector, options, path.Child("labelSelector"))
 	errs = append(errs, metav1validation.ValidateLabelSelector(term.NamespaceSelector, options, path.Child("namespaceSelector"))...)
-	for i, name := range term.Namespaces {
-		errs = append(errs, rule.DNSLabel(name, path.Child("namespaces").Index(i))...)
+	for _, name := range term.Namespaces {
+		errs = append(errs, rule.DNSLabel(name, path.Child("namespace"))...)
 	}
+	errs = append(errs, validateLabelKeys(term.MatchLabelKeys, term.MismatchLabelKeys, term.LabelSelector, path)...)
 	if term.TopologyKey == "" {
 		errs = append(errs, field.Required(path.Child("topologyKey"), "can not be empty"))
 	}
-	errs = append(errs, metav1validation.ValidateLabelName(term.TopologyKey, path.Child("topologyKey"))...)
-	if term.LabelSelector == nil {
-		errs = append(errs, forbidden(len(term.MatchLabelKeys) > 0, path.Child("matchLabelKeys"), "must not be specified when labelSelector is not set")...)
-		errs = append(errs, forbidden(len(term.MismatchLabelKeys) > 0, path.Child("mismatchLabelKeys"), "must not be specified when labelSelector is not set")...)
+	return append(errs, metav1validation.ValidateLabelName(term.TopologyKey, path.Child("topologyKey"))...)
+}
+
+// validateLabelKeys checks keys whose values of the pod itself narrow a selector down. When this is called they have been merged
+// into the selector, so a key that stands there twice was written there by hand too.
+func validateLabelKeys(match, mismatch []string, selector *metav1.LabelSelector, path *field.Path) field.ErrorList {
+	errs := validateLabelNames(match, selector, path.Child("matchLabelKeys"))
+	errs = append(errs, validateLabelNames(mismatch, selector, path.Child("mismatchLabelKeys"))...)
+	if selector != nil && len(match) > 0 {
+		seen := sets.KeySet(selector.MatchLabels)
+		for _, expression := range selector.MatchExpressions {
+			if i := lastIndex(match, expression.Key); i >= 0 && seen.Has(expression.Key) {
+				errs = append(errs, field.Invalid(path.Index(i), expression.Key, "exists in both matchLabelKeys and labelSelector"))
+			}
+			seen.Insert(expression.Key)
+		}
+	}
+	for i, key := range match {
+		if slices.Contains(mismatch, key) {
+			errs = append(errs, field.Invalid(path.Child("matchLabelKeys").Index(i), key, "exists in both matchLabelKeys and mismatchLabelKeys"))
+		}
 	}
 	return errs
+}
+
+func validateLabelNames(keys []string, selector *metav1.LabelSelector, path *field.Path) field.ErrorList {
+	if len(keys) > 0 && selector == nil {
+		return field.ErrorList{field.Forbidden(path, "must not be specified when labelSelector is not set")}
+	}
+	var errs field.ErrorList
+	for i, key := range keys {
+		errs = append(errs, metav1validation.ValidateLabelName(key, path.Index(i))...)
+	}
+	return errs
+}
+
+func lastIndex(list []string, s string) int {
+	for i := len(list) - 1; i >= 0; i-- {
+		if list[i] == s {
+			return i
+		}
+	}
+	return -1
 }
 
 // ValidateTolerations checks what taints a pod stands.
@@ -167,15 +209,15 @@ func ValidateTolerations(tolerations []v1.Toleration, path *field.Path) field.Er
 		}
 		switch t.Operator {
 		case v1.TolerationOpEqual, "":
-			errs = append(errs, rule.All(validation.IsValidLabelValue(t.Value), at.Child("operator"), t.Value)...)
+			if messages := validation.IsValidLabelValue(t.Value); len(messages) > 0 {
+				errs = append(errs, field.Invalid(at.Child("operator"), t.Value, strings.Join(messages, ";")))
+			}
 		case v1.TolerationOpExists:
 			if t.Value != "" {
 				errs = append(errs, field.Invalid(at.Child("operator"), t.Value, "value must be empty when `operator` is 'Exists'"))
 			}
-		case v1.TolerationOpGt, v1.TolerationOpLt:
-			if _, err := strconv.ParseInt(t.Value, 10, 64); err != nil {
-				errs = append(errs, field.Invalid(at.Child("value"), t.Value, "value must be an integer when `operator` is 'Lt' or 'Gt'"))
-			}
+		case v1.TolerationOpGt, v1.TolerationOpLt: // behind a gate that v1.37 has off
+			errs = append(errs, field.NotSupported(at.Child("operator"), t.Operator, []v1.TolerationOperator{v1.TolerationOpEqual, v1.TolerationOpExists, v1.TolerationOpLt, v1.TolerationOpGt}))
 		default:
 			errs = append(errs, field.NotSupported(at.Child("operator"), t.Operator, []v1.TolerationOperator{v1.TolerationOpEqual, v1.TolerationOpExists}))
 		}
@@ -188,37 +230,36 @@ func ValidateTolerations(tolerations []v1.Toleration, path *field.Path) field.Er
 
 // ValidateTaintEffect asks for one of the three effects of a taint.
 func ValidateTaintEffect(effect v1.TaintEffect, path *field.Path) field.ErrorList {
-	return rule.Supported(effect, path, v1.TaintEffectNoSchedule, v1.TaintEffectPreferNoSchedule, v1.TaintEffectNoExecute)
+	return rule.RequiredListed(effect, path, v1.TaintEffectNoSchedule, v1.TaintEffectPreferNoSchedule, v1.TaintEffectNoExecute)
 }
 
 func validateTopologySpreadConstraints(constraints []v1.TopologySpreadConstraint, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	seen := sets.New[string]()
 	for i := range constraints {
 		c, at := &constraints[i], path.Index(i)
 		errs = append(errs, rule.Positive(int64(c.MaxSkew), at.Child("maxSkew"))...)
 		if c.TopologyKey == "" {
 			errs = append(errs, field.Required(at.Child("topologyKey"), "can not be empty"))
-		} else {
-			errs = append(errs, metav1validation.ValidateLabelName(c.TopologyKey, at.Child("topologyKey"))...)
 		}
-		errs = append(errs, rule.Supported(c.WhenUnsatisfiable, at.Child("whenUnsatisfiable"), v1.DoNotSchedule, v1.ScheduleAnyway)...)
-		key := fmt.Sprintf("{%v, %v}", c.TopologyKey, c.WhenUnsatisfiable)
-		if seen.Has(key) {
-			errs = append(errs, field.Duplicate(at.Child("{topologyKey, whenUnsatisfiable}"), key))
+		errs = append(errs, rule.OneOf(c.WhenUnsatisfiable, at.Child("whenUnsatisfiable"), v1.DoNotSchedule, v1.ScheduleAnyway)...)
+		if slices.ContainsFunc(constraints[i+1:], func(o v1.TopologySpreadConstraint) bool {
+			return o.TopologyKey == c.TopologyKey && o.WhenUnsatisfiable == c.WhenUnsatisfiable
+		}) {
+			errs = append(errs, field.Duplicate(at.Child("{topologyKey, whenUnsatisfiable}"), fmt.Sprintf("{%v, %v}", c.TopologyKey, c.WhenUnsatisfiable)))
 		}
-		seen.Insert(key)
 		if c.MinDomains != nil {
 			errs = append(errs, rule.Positive(int64(*c.MinDomains), at.Child("minDomains"))...)
 			if c.WhenUnsatisfiable != v1.DoNotSchedule {
 				errs = append(errs, field.Invalid(at.Child("minDomains"), *c.MinDomains, fmt.Sprintf("can only use minDomains if whenUnsatisfiable=%s, not %s", v1.DoNotSchedule, c.WhenUnsatisfiable)))
 			}
 		}
-		for name, policy := range map[string]*v1.NodeInclusionPolicy{"nodeAffinityPolicy": c.NodeAffinityPolicy, "nodeTaintsPolicy": c.NodeTaintsPolicy} {
-			if policy != nil {
-				errs = append(errs, rule.Supported(*policy, at.Child(name), v1.NodeInclusionPolicyIgnore, v1.NodeInclusionPolicyHonor)...)
-			}
+		if p := c.NodeAffinityPolicy; p != nil {
+			errs = append(errs, rule.OneOf(*p, at.Child("nodeAffinityPolicy"), v1.NodeInclusionPolicyIgnore, v1.NodeInclusionPolicyHonor)...)
 		}
+		if p := c.NodeTaintsPolicy; p != nil {
+			errs = append(errs, rule.OneOf(*p, at.Child("nodeTaintsPolicy"), v1.NodeInclusionPolicyIgnore, v1.NodeInclusionPolicyHonor)...)
+		}
+		errs = append(errs, validateLabelKeys(c.MatchLabelKeys, nil, c.LabelSelector, at)...)
 		errs = append(errs, metav1validation.ValidateLabelSelector(c.LabelSelector, metav1validation.LabelSelectorValidationOptions{}, at.Child("labelSelector"))...)
 	}
 	return errs

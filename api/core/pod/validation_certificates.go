@@ -2,11 +2,14 @@ package pod
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"hyperkube/api/rule"
@@ -30,15 +33,16 @@ func validateTrustProjection(p *v1.ClusterTrustBundleProjection, at *field.Path)
 	var errs field.ErrorList
 	switch {
 	case p.Name != nil && p.SignerName != nil:
-		errs = append(errs, field.Invalid(at, p, "only one of name and signerName may be used"))
+		errs = append(errs, field.Invalid(at, rule.Untagged(p), "only one of name and signerName may be used"))
 	case p.Name != nil:
 		errs = append(errs, validateTrustName(*p.Name, at.Child("name"))...)
 		if p.LabelSelector != nil {
 			errs = append(errs, field.Invalid(at.Child("labelSelector"), p.LabelSelector, "labelSelector must be unset if name is specified"))
 		}
-	case p.SignerName != nil && *p.SignerName == "":
-		errs = append(errs, field.Required(at.Child("signerName"), "must be a valid signer name"))
 	case p.SignerName != nil:
+		if *p.SignerName == "" {
+			errs = append(errs, field.Required(at.Child("signerName"), "must be a valid signer name"))
+		}
 		errs = append(errs, rule.SignerName(*p.SignerName, at.Child("signerName"))...)
 		errs = append(errs, metav1validation.ValidateLabelSelector(p.LabelSelector, metav1validation.LabelSelectorValidationOptions{}, at.Child("labelSelector"))...)
 	default:
@@ -50,21 +54,24 @@ func validateTrustProjection(p *v1.ClusterTrustBundleProjection, at *field.Path)
 
 // validateTrustName: a name is a DNS name, behind its signer's if it has one ("example.com:signer:name").
 func validateTrustName(name string, at *field.Path) field.ErrorList {
-	if name == "" {
-		return field.ErrorList{field.Required(at, "must be a valid object name")}
-	}
 	var errs field.ErrorList
+	if name == "" {
+		errs = append(errs, field.Required(at, "must be a valid object name"))
+	}
 	for _, message := range apivalidation.NameIsDNSSubdomain(name[strings.LastIndex(name, ":")+1:], false) {
 		errs = append(errs, field.Invalid(at, name, fmt.Sprintf("not a valid clustertrustbundlename: %v", message)))
 	}
 	return errs
 }
 
-func validateCertificateProjection(p *v1.PodCertificateProjection, at *field.Path) field.ErrorList {
+func validateCertificateProjection(p *v1.PodCertificateProjection, at *field.Path, files *claimPaths) field.ErrorList {
 	errs := rule.SignerName(p.SignerName, at.Child("signerName"))
-	errs = append(errs, rule.OneOf(p.KeyType, at.Child("keyType"), keyTypes...)...)
+	errs = append(errs, validateUserAnnotations(p.UserAnnotations, at.Child("userAnnotations"))...)
+	if !slices.Contains(keyTypes, p.KeyType) {
+		errs = append(errs, field.NotSupported(at.Child("keyType"), p.KeyType, keyTypes))
+	}
 	most := int32(maxCertificateLife)
-	if strings.HasPrefix(p.SignerName, "kubernetes.io/") {
+	if host, _, _ := strings.Cut(p.SignerName, "/"); host == "kubernetes.io" || strings.HasSuffix(host, ".kubernetes.io") {
 		most = maxKubernetesCertificateLife
 	}
 	if seconds := p.MaxExpirationSeconds; seconds != nil && *seconds < minCertificateLife {
@@ -75,10 +82,25 @@ func validateCertificateProjection(p *v1.PodCertificateProjection, at *field.Pat
 	for _, file := range []struct{ field, path string }{
 		{"credentialBundlePath", p.CredentialBundlePath}, {"keyPath", p.KeyPath}, {"certificateChainPath", p.CertificateChainPath},
 	} {
-		errs = append(errs, validateLocalNonReservedPath(file.path, at.Child(file.field))...)
+		if file.path != "" {
+			errs = append(errs, validateLocalNonReservedPath(file.path, at.Child(file.field))...)
+			errs = append(errs, files.claim(file.path, file.path)...)
+		}
 	}
 	if len(certificatePaths(p)) == 0 {
 		errs = append(errs, field.Required(at, "specify at least one of credentialBundlePath, keyPath, and certificateChainPath"))
+	}
+	return errs
+}
+
+// validateUserAnnotations checks what a signer is told besides; its keys belong to somebody's domain.
+func validateUserAnnotations(annotations map[string]string, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, key := range slices.Sorted(maps.Keys(annotations)) {
+		errs = append(errs, validation.IsDomainPrefixedKey(at, strings.ToLower(key))...)
+	}
+	if apivalidation.ValidateAnnotationsSize(annotations) != nil {
+		errs = append(errs, field.TooLong(at, "", apivalidation.TotalAnnotationSizeLimitB))
 	}
 	return errs
 }

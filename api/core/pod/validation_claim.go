@@ -15,8 +15,14 @@ import (
 
 // ValidatePersistentVolumeClaimSpec checks what a claim asks for, be it a claim of its own or the template of one in a pod.
 func ValidatePersistentVolumeClaimSpec(spec *v1.PersistentVolumeClaimSpec, at *field.Path) field.ErrorList {
-	errs := ValidateAccessModes(spec.AccessModes, "at least 1 access mode is required", at.Child("accessModes"))
+	var errs field.ErrorList
+	if len(spec.AccessModes) == 0 {
+		errs = append(errs, field.Required(at.Child("accessModes"), "at least 1 access mode is required"))
+	}
 	errs = append(errs, metav1validation.ValidateLabelSelector(spec.Selector, metav1validation.LabelSelectorValidationOptions{}, at.Child("selector"))...)
+	if len(spec.AccessModes) > 0 {
+		errs = append(errs, ValidateAccessModes(spec.AccessModes, "", at.Child("accessModes"))...)
+	}
 	storage, ok := spec.Resources.Requests[v1.ResourceStorage]
 	switch here := at.Child("resources").Key(string(v1.ResourceStorage)); {
 	case !ok:

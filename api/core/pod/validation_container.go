@@ -17,6 +17,7 @@ import (
 // are gone through: a name is unique in the pod, not in its list.
 type containerRules struct {
 	spec    *v1.PodSpec
+	inPod   bool // not in a template
 	volumes map[string]v1.VolumeSource
 	claims  sets.Set[string]
 	names   sets.Set[string]
@@ -45,8 +46,14 @@ func (r *containerRules) validateInitContainers(path *field.Path) field.ErrorLis
 	for i := range r.spec.InitContainers {
 		c, at := &r.spec.InitContainers[i], path.Index(i)
 		errs = append(errs, r.validateCommon(c, at)...)
+		if c.RestartPolicy != nil {
+			errs = append(errs, validateRestart(c, at)...)
+		} else if len(c.RestartPolicyRules) > 0 {
+			errs = append(errs, field.Required(at.Child("restartPolicy"), "must specify restartPolicy when restart rules are used"))
+		}
 		errs = append(errs, r.claimName(c.Name, at)...)
-		errs = append(errs, validateRestart(c, at)...)
+		// Init containers run one after the other: ports need to be unique within one only.
+		errs = append(errs, uniqueHostPorts(r.spec.InitContainers[i:i+1], path)...)
 		if IsRestartableInitContainer(c) {
 			errs = append(errs, r.validateRunning(c, at)...)
 		} else {
@@ -55,9 +62,19 @@ func (r *containerRules) validateInitContainers(path *field.Path) field.ErrorLis
 			errs = append(errs, forbidden(c.LivenessProbe != nil, at.Child("livenessProbe"), message)...)
 			errs = append(errs, forbidden(c.ReadinessProbe != nil, at.Child("readinessProbe"), message)...)
 			errs = append(errs, forbidden(c.StartupProbe != nil, at.Child("startupProbe"), message)...)
+			errs = append(errs, validateInitResizePolicy(c.ResizePolicy, at.Child("resizePolicy"))...)
 		}
-		// Init containers run one after the other: ports need to be unique within one only.
-		errs = append(errs, uniqueHostPorts(r.spec.InitContainers[i:i+1], path)...)
+	}
+	return errs
+}
+
+// validateInitResizePolicy: an init container that ends by itself is not started anew to be resized.
+func validateInitResizePolicy(policies []v1.ContainerResizePolicy, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, policy := range policies {
+		if policy.RestartPolicy == v1.RestartContainer {
+			errs = append(errs, field.Invalid(path.Index(i).Child("restartPolicy"), policy.RestartPolicy, "must not be set to 'RestartContainer' for non-sidecar initContainers"))
+		}
 	}
 	return errs
 }
@@ -69,24 +86,26 @@ var ephemeralAllowed = sets.New("Name", "Image", "Command", "Args", "WorkingDir"
 	"ImagePullPolicy", "SecurityContext", "Stdin", "StdinOnce", "TTY")
 
 func (r *containerRules) validateEphemeralContainers(path *field.Path) field.ErrorList {
+	const message = "cannot be set for an Ephemeral Container"
 	var errs field.ErrorList
 	for i := range r.spec.EphemeralContainers {
 		ec, at := &r.spec.EphemeralContainers[i], path.Index(i)
-		errs = append(errs, r.validateCommon((*v1.Container)(&ec.EphemeralContainerCommon), at)...)
+		c := (*v1.Container)(&ec.EphemeralContainerCommon)
+		errs = append(errs, r.validateCommon(c, at)...)
+		errs = append(errs, validateTrimmedImage(c, at)...)
 		errs = append(errs, r.claimName(ec.Name, at)...)
+		if target := ec.TargetContainerName; target != "" && !r.hasTarget(target) {
+			errs = append(errs, field.NotFound(at.Child("targetContainerName"), target))
+		}
 		common := reflect.ValueOf(ec.EphemeralContainerCommon)
 		for f := range common.NumField() {
 			if name := common.Type().Field(f).Name; !ephemeralAllowed.Has(name) && !common.Field(f).IsZero() {
-				errs = append(errs, field.Forbidden(at.Child(strings.ToLower(name[:1])+name[1:]), "cannot be set for an Ephemeral Container"))
+				errs = append(errs, field.Forbidden(at.Child(strings.ToLower(name[:1])+name[1:]), message))
 			}
 		}
 		for j, mount := range ec.VolumeMounts {
-			const message = "cannot be set for an Ephemeral Container"
 			errs = append(errs, forbidden(mount.SubPath != "", at.Child("volumeMounts").Index(j).Child("subPath"), message)...)
 			errs = append(errs, forbidden(mount.SubPathExpr != "", at.Child("volumeMounts").Index(j).Child("subPathExpr"), message)...)
-		}
-		if target := ec.TargetContainerName; target != "" && !r.hasTarget(target) {
-			errs = append(errs, field.NotFound(at.Child("targetContainerName"), target))
 		}
 	}
 	return errs
@@ -117,7 +136,7 @@ func (r *containerRules) validateCommon(c *v1.Container, path *field.Path) field
 		errs = append(errs, rule.DNSLabel(c.Name, path.Child("name"))...)
 	}
 	errs = append(errs, rule.NonEmpty(c.Image, path.Child("image"))...)
-	errs = append(errs, rule.Supported(c.TerminationMessagePolicy, path.Child("terminationMessagePolicy"),
+	errs = append(errs, rule.RequiredListed(c.TerminationMessagePolicy, path.Child("terminationMessagePolicy"),
 		v1.TerminationMessageReadFile, v1.TerminationMessageFallbackToLogsOnError)...)
 	errs = append(errs, validateContainerPorts(c.Ports, path.Child("ports"))...)
 	errs = append(errs, ValidateEnv(c.Env, path.Child("env"))...)
@@ -150,7 +169,7 @@ func validatePullPolicy(policy v1.PullPolicy, path *field.Path) field.ErrorList 
 func validateRestart(c *v1.Container, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if c.RestartPolicy != nil {
-		errs = append(errs, rule.Supported(*c.RestartPolicy, path.Child("restartPolicy"),
+		errs = append(errs, rule.OneOf(*c.RestartPolicy, path.Child("restartPolicy"),
 			v1.ContainerRestartPolicyAlways, v1.ContainerRestartPolicyNever, v1.ContainerRestartPolicyOnFailure)...)
 	} else if len(c.RestartPolicyRules) > 0 {
 		errs = append(errs, field.Required(path.Child("restartPolicy"), "must specify restartPolicy when restart rules are used"))
@@ -196,9 +215,6 @@ func validateContainerPorts(ports []v1.ContainerPort, path *field.Path) field.Er
 			errs = append(errs, rule.All(validation.IsValidPortNum(int(port.HostPort)), at.Child("hostPort"), port.HostPort)...)
 		}
 		errs = append(errs, rule.SupportedProtocol(port.Protocol, at.Child("protocol"))...)
-		if port.HostIP != "" {
-			errs = append(errs, rule.IP(port.HostIP, at.Child("hostIP"))...)
-		}
 	}
 	return errs
 }
@@ -222,110 +238,15 @@ func uniqueHostPorts(containers []v1.Container, path *field.Path) field.ErrorLis
 	return errs
 }
 
-func validateHostNetworkPorts(spec *v1.PodSpec, path *field.Path) field.ErrorList {
+// validateHostNetworkPorts: in a template an absent host port is filled when the pod is made.
+func (r *containerRules) validateHostNetworkPorts(path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	VisitContainersWithPath(spec, path, Containers|InitContainers, func(c *v1.Container, _ ContainerType, at *field.Path) bool {
-		for i, port := range c.Ports {
-			// In a template an absent host port is filled when the pod is made.
-			if port.HostPort != 0 && port.HostPort != port.ContainerPort {
-				errs = append(errs, field.Invalid(at.Child("ports").Index(i).Child("containerPort"), port.ContainerPort, "must match `hostPort` when `hostNetwork` is true"))
+	for i := range r.spec.Containers {
+		for j, port := range r.spec.Containers[i].Ports {
+			if (r.inPod || port.HostPort != 0) && port.HostPort != port.ContainerPort {
+				errs = append(errs, field.Invalid(path.Index(i).Child("ports").Index(j).Child("hostPort"), port.HostPort, "must match `containerPort` when `hostNetwork` is true"))
 			}
 		}
-		return true
-	})
-	return errs
-}
-
-func (r *containerRules) validateVolumeMounts(c *v1.Container, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	paths := sets.New[string]()
-	for i, mount := range c.VolumeMounts {
-		at := path.Index(i)
-		errs = append(errs, rule.NonEmpty(mount.Name, at.Child("name"))...)
-		if _, ok := r.volumes[mount.Name]; !ok {
-			errs = append(errs, field.NotFound(at.Child("name"), mount.Name))
-		}
-		errs = append(errs, rule.NonEmpty(mount.MountPath, at.Child("mountPath"))...)
-		if paths.Has(mount.MountPath) {
-			errs = append(errs, field.Invalid(at.Child("mountPath"), mount.MountPath, "must be unique"))
-		}
-		paths.Insert(mount.MountPath)
-		if mount.SubPath != "" {
-			errs = append(errs, validateLocalDescendingPath(mount.SubPath, at.Child("subPath"))...)
-		}
-		if mount.SubPathExpr != "" {
-			if mount.SubPath != "" {
-				errs = append(errs, field.Invalid(at.Child("subPathExpr"), mount.SubPathExpr, "subPathExpr and subPath are mutually exclusive"))
-			}
-			errs = append(errs, validateLocalDescendingPath(mount.SubPathExpr, at.Child("subPathExpr"))...)
-		}
-		errs = append(errs, validateMountPropagation(mount.MountPropagation, c, at.Child("mountPropagation"))...)
-		errs = append(errs, validateRecursiveReadOnly(&mount, at)...)
-		for _, device := range c.VolumeDevices {
-			if device.Name == mount.Name {
-				errs = append(errs, field.Invalid(at.Child("name"), mount.Name, "must not already exist in volumeDevices"))
-			}
-			if device.DevicePath == mount.MountPath {
-				errs = append(errs, field.Invalid(at.Child("mountPath"), mount.MountPath, "must not already exist as a path in volumeDevices"))
-			}
-		}
-	}
-	return errs
-}
-
-func validateMountPropagation(mode *v1.MountPropagationMode, c *v1.Container, path *field.Path) field.ErrorList {
-	if mode == nil {
-		return nil
-	}
-	privileged := c.SecurityContext != nil && c.SecurityContext.Privileged != nil && *c.SecurityContext.Privileged
-	if *mode == v1.MountPropagationBidirectional && !privileged {
-		return field.ErrorList{field.Forbidden(path, "Bidirectional mount propagation is available only to privileged containers")}
-	}
-	return rule.Supported(*mode, path, v1.MountPropagationBidirectional, v1.MountPropagationHostToContainer, v1.MountPropagationNone)
-}
-
-func validateRecursiveReadOnly(mount *v1.VolumeMount, path *field.Path) field.ErrorList {
-	if mount.RecursiveReadOnly == nil {
-		return nil
-	}
-	at := path.Child("recursiveReadOnly")
-	mode := *mount.RecursiveReadOnly
-	errs := rule.Supported(mode, at, v1.RecursiveReadOnlyDisabled, v1.RecursiveReadOnlyIfPossible, v1.RecursiveReadOnlyEnabled)
-	if mode == v1.RecursiveReadOnlyDisabled {
-		return errs
-	}
-	if !mount.ReadOnly {
-		errs = append(errs, field.Forbidden(at, "may only be specified when readOnly is true"))
-	}
-	if p := mount.MountPropagation; p != nil && *p != v1.MountPropagationNone {
-		errs = append(errs, field.Forbidden(at, "may only be specified when mountPropagation is None or not specified"))
-	}
-	return errs
-}
-
-func (r *containerRules) validateVolumeDevices(c *v1.Container, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	names, paths := sets.New[string](), sets.New[string]()
-	for i, device := range c.VolumeDevices {
-		at := path.Index(i)
-		errs = append(errs, rule.NonEmpty(device.Name, at.Child("name"))...)
-		errs = append(errs, rule.NonEmpty(device.DevicePath, at.Child("devicePath"))...)
-		if names.Has(device.Name) {
-			errs = append(errs, field.Invalid(at.Child("name"), device.Name, "must be unique"))
-		}
-		if paths.Has(device.DevicePath) {
-			errs = append(errs, field.Invalid(at.Child("devicePath"), device.DevicePath, "must be unique"))
-		}
-		names.Insert(device.Name)
-		paths.Insert(device.DevicePath)
-		source, ok := r.volumes[device.Name]
-		switch {
-		case !ok:
-			errs = append(errs, field.NotFound(at.Child("name"), device.Name))
-		case source.PersistentVolumeClaim == nil && source.Ephemeral == nil:
-			errs = append(errs, field.Invalid(at.Child("name"), device.Name, "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode"))
-		}
-		errs = append(errs, validatePathNoBacksteps(device.DevicePath, at.Child("devicePath"))...)
 	}
 	return errs
 }

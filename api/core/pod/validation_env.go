@@ -1,12 +1,12 @@
 package pod
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -20,6 +20,8 @@ var (
 	envFields = sets.New("metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName",
 		"spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs")
 	volumeFields = sets.New("metadata.name", "metadata.namespace", "metadata.labels", "metadata.annotations", "metadata.uid")
+
+	otherFields = sets.New("spec.restartPolicy", "spec.schedulerName", "status.phase") // fields, but not for containers
 
 	downwardResources = sets.New("limits.cpu", "limits.memory", "limits.ephemeral-storage",
 		"requests.cpu", "requests.memory", "requests.ephemeral-storage")
@@ -79,7 +81,7 @@ func validateEnvVarValueFrom(env *v1.EnvVar, path *field.Path) field.ErrorList {
 }
 
 func validateKeySelector(name, key string, path *field.Path) field.ErrorList {
-	errs := rule.NonEmpty(name, path.Child("name"))
+	errs := rule.DNSSubdomain(name, path.Child("name"))
 	if key == "" {
 		return append(errs, field.Required(path.Child("key"), ""))
 	}
@@ -129,32 +131,31 @@ func validateFileKeyRefVolumes(spec *v1.PodSpec, path *field.Path) field.ErrorLi
 // entry of a map (metadata.labels['app']).
 func validateObjectFieldSelector(ref *v1.ObjectFieldSelector, known sets.Set[string], path *field.Path) field.ErrorList {
 	at := path.Child("fieldPath")
-	if ref.APIVersion == "" {
+	switch {
+	case ref.APIVersion == "":
 		return field.ErrorList{field.Required(path.Child("apiVersion"), "")}
-	}
-	if ref.FieldPath == "" {
+	case ref.FieldPath == "":
 		return field.ErrorList{field.Required(at, "")}
-	}
-	if ref.APIVersion != "v1" {
-		return field.ErrorList{field.Invalid(at, ref.FieldPath, fmt.Sprintf("error converting fieldPath: unsupported pod version: %s", ref.APIVersion))}
+	case ref.APIVersion != "v1":
+		return field.ErrorList{field.Invalid(at, ref.FieldPath, "error converting fieldPath: unsupported pod version: "+ref.APIVersion)}
 	}
 	name, key, subscripted := splitSubscript(ref.FieldPath)
-	if !subscripted {
-		if known.Has(name) {
-			return nil
-		}
-		if !volumeFields.Has(name) && !envFields.Has(name) {
-			return field.ErrorList{field.Invalid(at, ref.FieldPath, "error converting fieldPath: field label not supported: "+ref.FieldPath)}
-		}
-		return field.ErrorList{field.NotSupported(at, name, sets.List(known))}
+	switch {
+	case subscripted && name == "metadata.annotations":
+		return rule.QualifiedName(strings.ToLower(key), path)
+	case subscripted && name == "metadata.labels":
+		return rule.QualifiedName(key, path)
+	case subscripted:
+		return field.ErrorList{field.Invalid(at, ref.FieldPath, "error converting fieldPath: field label does not support subscript: "+ref.FieldPath)}
+	case name == "spec.host": // what spec.nodeName once was
+		name = "spec.nodeName"
+	case !volumeFields.Has(name) && !envFields.Has(name) && !otherFields.Has(name):
+		return field.ErrorList{field.Invalid(at, ref.FieldPath, "error converting fieldPath: field label not supported: "+ref.FieldPath)}
 	}
-	switch name {
-	case "metadata.annotations":
-		return rule.All(validation.IsQualifiedName(strings.ToLower(key)), at, key)
-	case "metadata.labels":
-		return rule.All(validation.IsQualifiedName(key), at, key)
+	if known.Has(name) {
+		return nil
 	}
-	return field.ErrorList{field.Invalid(at, ref.FieldPath, "error converting fieldPath: field label does not support subscript")}
+	return field.ErrorList{field.NotSupported(at, name, sets.List(known))}
 }
 
 // splitSubscript splits "metadata.labels['app']" into its map and its key.
@@ -171,17 +172,17 @@ func splitSubscript(path string) (name, key string, ok bool) {
 }
 
 func validateResourceFieldSelector(ref *v1.ResourceFieldSelector, inVolume bool, path *field.Path) field.ErrorList {
-	if inVolume && ref.ContainerName == "" {
-		return field.ErrorList{field.Required(path.Child("containerName"), "")}
-	}
-	if ref.Resource == "" {
-		return field.ErrorList{field.Required(path.Child("resource"), "")}
-	}
+	var errs field.ErrorList
 	huge := strings.HasPrefix(ref.Resource, "limits.hugepages-") || strings.HasPrefix(ref.Resource, "requests.hugepages-")
-	if !downwardResources.Has(ref.Resource) && !huge {
-		return field.ErrorList{field.NotSupported(path.Child("resource"), ref.Resource, sets.List(downwardResources))}
+	switch {
+	case inVolume && ref.ContainerName == "":
+		errs = append(errs, field.Required(path.Child("containerName"), ""))
+	case ref.Resource == "":
+		errs = append(errs, field.Required(path.Child("resource"), ""))
+	case !downwardResources.Has(ref.Resource) && !huge:
+		errs = append(errs, field.NotSupported(path.Child("resource"), ref.Resource, sets.List(downwardResources)))
 	}
-	return validateDivisor(ref.Resource, ref.Divisor, path.Child("divisor"))
+	return append(errs, validateDivisor(ref.Resource, ref.Divisor, huge, path.Child("divisor"))...)
 }
 
 var (
@@ -189,24 +190,24 @@ var (
 	memoryDivisors = sets.New("1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei")
 )
 
-func validateDivisor(name string, divisor resource.Quantity, path *field.Path) field.ErrorList {
-	if divisor.IsZero() {
+func validateDivisor(name string, divisor resource.Quantity, huge bool, path *field.Path) field.ErrorList {
+	if divisor.IsZero() || !huge && !downwardResources.Has(name) {
 		return nil
 	}
 	_, kind, _ := strings.Cut(name, ".")
 	switch {
 	case kind == "cpu":
 		if !cpuDivisors.Has(divisor.String()) {
-			return field.ErrorList{field.Invalid(path, kind, "only divisor's values 1m and 1 are supported with the cpu resource")}
+			return field.ErrorList{field.Invalid(path, name, "only divisor's values 1m and 1 are supported with the cpu resource")}
 		}
 	case !memoryDivisors.Has(divisor.String()):
 		what := "memory"
 		if kind == "ephemeral-storage" {
 			what = "local ephemeral storage"
-		} else if strings.HasPrefix(kind, "hugepages-") {
+		} else if huge {
 			what = "hugepages"
 		}
-		return field.ErrorList{field.Invalid(path, kind, "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the "+what+" resource")}
+		return field.ErrorList{field.Invalid(path, name, "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the "+what+" resource")}
 	}
 	return nil
 }
@@ -220,10 +221,10 @@ func ValidateEnvFrom(sources []v1.EnvFromSource, path *field.Path) field.ErrorLi
 			errs = append(errs, rule.All(validation.IsRelaxedEnvVarName(source.Prefix), at.Child("prefix"), source.Prefix)...)
 		}
 		if ref := source.ConfigMapRef; ref != nil {
-			errs = append(errs, rule.NonEmpty(ref.Name, at.Child("configMapRef", "name"))...)
+			errs = append(errs, validateMapName(ref.Name, at.Child("configMapRef", "name"))...)
 		}
 		if ref := source.SecretRef; ref != nil {
-			errs = append(errs, rule.NonEmpty(ref.Name, at.Child("secretRef", "name"))...)
+			errs = append(errs, validateMapName(ref.Name, at.Child("secretRef", "name"))...)
 		}
 		switch {
 		case source.ConfigMapRef == nil && source.SecretRef == nil:
@@ -233,4 +234,12 @@ func ValidateEnvFrom(sources []v1.EnvFromSource, path *field.Path) field.ErrorLi
 		}
 	}
 	return errs
+}
+
+// validateMapName takes a name's beginning too ("settings-"): upstream checks here what a generated name starts with.
+func validateMapName(name string, path *field.Path) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(path, "")}
+	}
+	return rule.All(apivalidation.NameIsDNSSubdomain(name, true), path, name)
 }

@@ -92,7 +92,7 @@ func (h handler) validate(grace *int64, path *field.Path) field.ErrorList {
 		return rule.PortNumOrName(h.tcpSocket.Port, at.Child("port"))
 	})
 	check(h.grpc != nil, "grpc", func(at *field.Path) field.ErrorList {
-		return rule.All(validation.IsValidPortNum(int(h.grpc.Port)), at.Child("port"), h.grpc.Port)
+		return rule.All(validation.IsValidPortNum(int(h.grpc.Port)), at.Child("port"), int(h.grpc.Port))
 	})
 	check(h.sleep != nil, "sleep", func(at *field.Path) field.ErrorList {
 		if grace != nil && (h.sleep.Seconds < 0 || h.sleep.Seconds > *grace) {
@@ -109,7 +109,7 @@ func (h handler) validate(grace *int64, path *field.Path) field.ErrorList {
 func validateHTTPGet(action *v1.HTTPGetAction, path *field.Path) field.ErrorList {
 	errs := rule.NonEmpty(action.Path, path.Child("path"))
 	errs = append(errs, rule.PortNumOrName(action.Port, path.Child("port"))...)
-	errs = append(errs, rule.Supported(action.Scheme, path.Child("scheme"), v1.URISchemeHTTP, v1.URISchemeHTTPS)...)
+	errs = append(errs, rule.OneOf(action.Scheme, path.Child("scheme"), v1.URISchemeHTTP, v1.URISchemeHTTPS)...)
 	for _, header := range action.HTTPHeaders {
 		errs = append(errs, rule.All(validation.IsHTTPHeaderName(header.Name), path.Child("httpHeaders"), header.Name)...)
 	}

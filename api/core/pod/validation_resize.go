@@ -28,9 +28,6 @@ func ValidatePodResize(pod, old *v1.Pod) field.ErrorList {
 	if hasPodResources(&pod.Spec) || hasPodResources(&old.Spec) {
 		errs = append(errs, takeBackPodResources(rest, &old.Spec, path)...)
 	}
-	if len(old.Status.NodeAllocatableResourceClaimStatuses) > 0 {
-		errs = append(errs, field.Forbidden(path, "pods with node allocatable resource claims cannot be resized"))
-	}
 	if moved := validateSameContainers(&pod.Spec, &old.Spec, path); len(moved) > 0 {
 		return append(errs, moved...)
 	}
@@ -58,29 +55,22 @@ func hasPodResources(spec *v1.PodSpec) bool {
 // takeBackPodResources gives rest the processor time and memory of the pod as a whole that old has (KEP-5419).
 func takeBackPodResources(rest, old *v1.PodSpec, path *field.Path) field.ErrorList {
 	at := path.Child("resources")
-	if rest.Resources == nil {
+	if rest.Resources == nil && old.Resources != nil {
 		return field.ErrorList{field.Forbidden(at, "pod-level resources cannot be removed")}
 	}
 	var errs field.ErrorList
 	had := v1.ResourceRequirements{}
 	if old.Resources != nil {
 		had = *old.Resources
-	}
-	if removed(rest.Resources.Requests, had.Requests) {
-		errs = append(errs, field.Forbidden(at.Child("requests"), "pod-level resource requests cannot be removed"))
-	}
-	if removed(rest.Resources.Limits, had.Limits) {
-		errs = append(errs, field.Forbidden(at.Child("limits"), "pod-level resource limits cannot be removed"))
+		errs = append(errs, forbidden(removed(rest.Resources.Requests, had.Requests), at.Child("requests"), "pod-level resource requests cannot be removed")...)
+		errs = append(errs, forbidden(removed(rest.Resources.Limits, had.Limits), at.Child("limits"), "pod-level resource limits cannot be removed")...)
 	}
 	rest.Resources.Requests = takeBack(rest.Resources.Requests, had.Requests)
 	rest.Resources.Limits = takeBack(rest.Resources.Limits, had.Limits)
 	if r := rest.Resources; old.Resources == nil && len(r.Requests) == 0 && len(r.Limits) == 0 && len(r.Claims) == 0 {
 		rest.Resources = nil
 	}
-	if !apiequality.Semantic.DeepEqual(rest.Resources, old.Resources) {
-		errs = append(errs, field.Forbidden(path, "only cpu and memory resources are mutable at pod-level"))
-	}
-	return errs
+	return append(errs, forbidden(!apiequality.Semantic.DeepEqual(rest.Resources, old.Resources), path, "only cpu and memory resources are mutable at pod-level")...)
 }
 
 // validateSameContainers: a resize has the containers of before, in their order.
@@ -104,35 +94,30 @@ func validateSameContainers(spec, old *v1.PodSpec, path *field.Path) field.Error
 	return errs
 }
 
-// takeBackContainers gives the containers of rest what old has, and says what else was changed. A container that runs to its
-// end before the others start has no time to be resized in.
+// takeBackContainers gives the containers of rest what old has, and says what else was changed.
 func takeBackContainers(rest, old *v1.PodSpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i := range rest.InitContainers {
-		if IsRestartableInitContainer(&old.InitContainers[i]) {
-			errs = append(errs, validateResized(&rest.InitContainers[i], &old.InitContainers[i], path.Child("initContainers").Index(i))...)
-		}
+		errs = append(errs, validateResized(&rest.InitContainers[i], &old.InitContainers[i], path.Child("initContainers").Index(i))...)
 	}
 	for i := range rest.Containers {
 		errs = append(errs, validateResized(&rest.Containers[i], &old.Containers[i], path.Child("containers").Index(i))...)
 	}
 	for i := range rest.Containers {
-		takeBackContainer(&rest.Containers[i], &old.Containers[i])
-		if !apiequality.Semantic.DeepEqual(rest.Containers[i], old.Containers[i]) {
-			errs = append(errs, field.Forbidden(path, "only cpu and memory resources are mutable"))
-		}
+		c, was := &rest.Containers[i], &old.Containers[i]
+		takeBackContainer(c, was)
+		errs = append(errs, forbidden(!apiequality.Semantic.DeepEqual(*c, *was), path, "only cpu and memory resources are mutable")...)
 	}
 	for i := range rest.InitContainers {
-		c, was := &rest.InitContainers[i], &old.InitContainers[i]
-		if !IsRestartableInitContainer(c) {
-			if !apiequality.Semantic.DeepEqual(*c, *was) {
-				errs = append(errs, field.Forbidden(path, "resources for non-sidecar init containers are immutable"))
-			}
+		c, was, at := &rest.InitContainers[i], &old.InitContainers[i], path.Child("initContainers").Index(i)
+		changed := !apiequality.Semantic.DeepEqual(*c, *was)
+		takeBackContainer(c, was)
+		errs = append(errs, forbidden(!apiequality.Semantic.DeepEqual(*c, *was), at, "only cpu and memory resources for init or sidecar containers are mutable")...)
+		if !changed || IsRestartableInitContainer(c) {
 			continue
 		}
-		takeBackContainer(c, was)
-		if !apiequality.Semantic.DeepEqual(*c, *was) {
-			errs = append(errs, field.Forbidden(path.Child("initContainers").Index(i), "only cpu and memory resources for init or sidecar containers are mutable"))
+		for _, policy := range c.ResizePolicy {
+			errs = append(errs, forbidden(policy.RestartPolicy == v1.RestartContainer, at, "non-sidecar init containers with a resize policy of RestartContainer cannot be resized")...)
 		}
 	}
 	return errs

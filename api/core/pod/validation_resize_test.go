@@ -41,7 +41,9 @@ func TestValidatePodResize(t *testing.T) {
 		}, []string{"spec: Forbidden: only cpu and memory resources are mutable"}},
 		{"image", func(p *v1.Pod) { p.Spec.Containers[0].Image = "other" }, []string{"spec: Forbidden: only cpu and memory resources are mutable"}},
 		{"sidecar", func(p *v1.Pod) { p.Spec.InitContainers[0].Resources = whole("2") }, nil},
-		{"init container", func(p *v1.Pod) { p.Spec.InitContainers[1].Resources = whole("2") }, []string{"spec: Forbidden: resources for non-sidecar init containers are immutable"}},
+		{"init container", func(p *v1.Pod) { p.Spec.InitContainers[1].Resources = whole("2") }, nil},
+		{"init container, image", func(p *v1.Pod) { p.Spec.InitContainers[1].Image = "other" }, []string{"spec.initContainers[1]: Forbidden: only cpu and memory resources for init or sidecar containers are mutable"}},
+		{"renamed", func(p *v1.Pod) { p.Spec.Containers[0].Name = "b" }, []string{"spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize"}},
 		{"container more", func(p *v1.Pod) {
 			p.Spec.Containers = append(p.Spec.Containers, v1.Container{Name: "c", Image: "a", TerminationMessagePolicy: "File", ImagePullPolicy: "Always"})
 		}, []string{"spec.containers: Forbidden: containers may not be added or removed on resize"}},

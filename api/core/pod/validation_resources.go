@@ -114,24 +114,56 @@ func IsIntegerResourceName(name v1.ResourceName) bool {
 
 func validateContainerResources(r *v1.ResourceRequirements, claims sets.Set[string], path *field.Path) field.ErrorList {
 	errs := ValidateResourceRequirements(r, path, ValidateContainerResourceName)
+	return append(errs, validateClaimsOfContainer(r.Claims, claims, path.Child("claims"))...)
+}
+
+// validateClaimsOfContainer: each claim is one of the pod's, and is named once as a whole, or once for each of its requests.
+func validateClaimsOfContainer(list []v1.ResourceClaim, claims sets.Set[string], path *field.Path) field.ErrorList {
+	var errs field.ErrorList
 	seen := sets.New[string]()
-	for i, claim := range r.Claims {
-		at := path.Child("claims").Index(i)
-		key := claim.Name
-		if claim.Request != "" {
-			key += "/" + claim.Request
+	for i, claim := range list {
+		at := path.Index(i)
+		if claim.Name == "" {
+			errs = append(errs, field.Required(at, ""))
+			continue
 		}
-		switch {
-		case claim.Name == "":
-			errs = append(errs, field.Required(at.Child("name"), ""))
-		case seen.Has(claim.Name) || seen.Has(key):
-			errs = append(errs, field.Duplicate(at, key))
-		case !claims.Has(claim.Name):
-			errs = append(errs, field.NotFound(at.Child("name"), claim.Name))
+		if seen.Has(claim.Name) {
+			errs = append(errs, field.Duplicate(at, claim.Name))
+		} else {
+			key := claim.Name
+			if claim.Request != "" {
+				errs = append(errs, rule.DNSLabel(claim.Request, at.Child("request"))...)
+				key += "/" + claim.Request
+			}
+			for other := range seen {
+				if other == key || claim.Request == "" && strings.HasPrefix(other, claim.Name+"/") {
+					errs = append(errs, field.Duplicate(at, key))
+				}
+			}
+			seen.Insert(key)
 		}
-		seen.Insert(key)
+		if !claims.Has(claim.Name) {
+			missing := field.NotFound(at, claim.Name)
+			missing.Detail = "must be one of the names in pod.spec.resourceClaims which is empty"
+			if len(claims) > 0 {
+				missing.Detail = "must be one of the names in pod.spec.resourceClaims: " + strings.Join(sets.List(claims), ", ")
+			}
+			errs = append(errs, missing)
+		}
 	}
 	return errs
+}
+
+// validateHugePages: such memory comes in whole pages of the size that its name says.
+func validateHugePages(name v1.ResourceName, value apiresource.Quantity, path *field.Path) field.ErrorList {
+	if !isHugePageResourceName(name) {
+		return nil
+	}
+	size, err := apiresource.ParseQuantity(strings.TrimPrefix(string(name), v1.ResourceHugePagesPrefix))
+	if err == nil && size.Sign() > 0 && size.MilliValue()%1000 == 0 && value.Value()%size.Value() == 0 {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path, value.String(), fmt.Sprintf("%s is not positive integer multiple of %s", value.String(), name))}
 }
 
 // ValidateResourceRequirements checks requests against limits. validateName
@@ -143,6 +175,7 @@ func ValidateResourceRequirements(r *v1.ResourceRequirements, path *field.Path, 
 	for name, limit := range r.Limits {
 		errs = append(errs, validateName(name, limits.Key(string(name)))...)
 		errs = append(errs, ValidateResourceQuantityValue(name, limit, limits.Key(string(name)))...)
+		errs = append(errs, validateHugePages(name, limit, limits.Key(string(name)))...)
 		hugePages = hugePages || isHugePageResourceName(name)
 		cpuOrMemory = cpuOrMemory || name == v1.ResourceCPU || name == v1.ResourceMemory
 	}
@@ -160,6 +193,7 @@ func ValidateResourceRequirements(r *v1.ResourceRequirements, path *field.Path, 
 		case !limited && !IsOvercommitAllowed(name):
 			errs = append(errs, field.Required(limits, "Limit must be set for non overcommitable resources"))
 		}
+		errs = append(errs, validateHugePages(name, request, requests.Key(string(name)))...)
 	}
 	if hugePages && !cpuOrMemory {
 		errs = append(errs, field.Forbidden(path, "HugePages require cpu or memory"))
@@ -172,30 +206,44 @@ func validatePodResources(spec *v1.PodSpec, path *field.Path) field.ErrorList {
 	if spec.Resources == nil {
 		return nil
 	}
-	errs := ValidateResourceRequirements(spec.Resources, path, func(name v1.ResourceName, at *field.Path) field.ErrorList {
-		if !resource.IsSupportedPodLevelResource(name) {
-			return field.ErrorList{field.NotSupported(at, name, sets.List(resource.SupportedPodLevelResources()))}
-		}
-		return nil
-	})
-	if len(spec.Resources.Claims) > 0 {
-		errs = append(errs, field.Forbidden(path.Child("claims"), "claims may not be set for Resources at pod-level"))
+	if spec.OS != nil && spec.OS.Name == v1.Windows {
+		return field.ErrorList{field.Forbidden(path, "may not be set for a windows pod")}
 	}
-	pod := &v1.Pod{Spec: *spec}
-	for name, sum := range resource.AggregateContainerRequests(pod, resource.PodResourcesOptions{}) {
-		if request, ok := spec.Resources.Requests[name]; ok && resource.IsSupportedPodLevelResource(name) && request.Cmp(sum) < 0 {
-			errs = append(errs, field.Invalid(path.Child("requests").Key(string(name)), request.String(), fmt.Sprintf("must be greater than or equal to aggregate container requests of %s", sum.String())))
-		}
+	errs := forbidden(spec.Resources.Claims != nil, path.Child("claims"), "claims may not be set for Resources at pod-level")
+	errs = append(errs, ValidateResourceRequirements(spec.Resources, path, validatePodResourceName)...)
+	errs = append(errs, validateClaimsOfContainer(spec.Resources.Claims, claimNames(spec.ResourceClaims), path.Child("claims"))...)
+	return append(errs, validatePodResourceConsistency(spec, path)...)
+}
+
+func validatePodResourceName(name v1.ResourceName, path *field.Path) field.ErrorList {
+	errs := ValidateResourceName(name, path)
+	if len(errs) == 0 && !resource.IsSupportedPodLevelResource(name) {
+		errs = append(errs, field.NotSupported(path, name, sets.List(resource.SupportedPodLevelResources())))
 	}
 	return errs
 }
 
-// ValidateOverhead checks what the runtime class adds to the containers' sum.
-func ValidateOverhead(overhead v1.ResourceList, path *field.Path) field.ErrorList {
+// validatePodResourceConsistency: the pod as a whole has no less than its containers ask for.
+func validatePodResourceConsistency(spec *v1.PodSpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	for name, quantity := range overhead {
-		errs = append(errs, ValidateResourceName(name, path.Key(string(name)))...)
-		errs = append(errs, ValidateResourceQuantityValue(name, quantity, path.Key(string(name)))...)
+	pod, r := &v1.Pod{Spec: *spec}, spec.Resources
+	for name, sum := range resource.AggregateContainerRequests(pod, resource.PodResourcesOptions{}) {
+		if request, ok := r.Requests[name]; ok && sum.Cmp(request) > 0 {
+			errs = append(errs, field.Invalid(path.Child("requests").Key(string(name)), request.String(), fmt.Sprintf("must be greater than or equal to aggregate container requests of %s", sum.String())))
+		}
+	}
+	for name, sum := range resource.AggregateContainerLimits(pod, resource.PodResourcesOptions{}) {
+		if limit, ok := r.Limits[name]; ok && isHugePageResourceName(name) && sum.Cmp(limit) > 0 {
+			errs = append(errs, field.Invalid(path.Child("limits").Key(string(name)), limit.String(), fmt.Sprintf("must be greater than or equal to aggregate container limits of %s", sum.String())))
+		}
+	}
+	for i := range spec.Containers {
+		for name, limit := range spec.Containers[i].Resources.Limits {
+			if whole, ok := r.Limits[name]; ok && limit.Cmp(whole) > 0 {
+				at := path.Child("containers").Index(i).Key(string(name)).Child("limits")
+				errs = append(errs, field.Invalid(at, limit.String(), fmt.Sprintf("must be less than or equal to pod limits of %s", whole.String())))
+			}
+		}
 	}
 	return errs
 }
@@ -203,15 +251,15 @@ func ValidateOverhead(overhead v1.ResourceList, path *field.Path) field.ErrorLis
 func validateResizePolicy(policies []v1.ContainerResizePolicy, restart v1.RestartPolicy, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	seen := sets.New[v1.ResourceName]()
-	for _, policy := range policies {
+	for i, policy := range policies {
 		if seen.Has(policy.ResourceName) {
-			errs = append(errs, field.Duplicate(path, policy.ResourceName))
+			errs = append(errs, field.Duplicate(path.Index(i), policy.ResourceName))
 		}
 		seen.Insert(policy.ResourceName)
 		errs = append(errs, rule.Supported(policy.ResourceName, path, v1.ResourceCPU, v1.ResourceMemory)...)
 		errs = append(errs, rule.Supported(policy.RestartPolicy, path, v1.NotRequired, v1.RestartContainer)...)
-		if restart == v1.RestartPolicyNever && policy.RestartPolicy == v1.RestartContainer {
-			errs = append(errs, field.Invalid(path, policy.RestartPolicy, "must be 'NotRequired' when `restartPolicy` is 'Never'"))
+		if restart == v1.RestartPolicyNever && policy.RestartPolicy != v1.NotRequired {
+			errs = append(errs, field.Invalid(path, policy.RestartPolicy, "must be 'NotRequired' when pod `restartPolicy` is 'Never'"))
 		}
 	}
 	return errs

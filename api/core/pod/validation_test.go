@@ -83,7 +83,7 @@ func TestValidateContainers(t *testing.T) {
 		"host network, other port": {func(p *v1.Pod) {
 			p.Spec.HostNetwork = true
 			first(p).Ports = []v1.ContainerPort{{ContainerPort: 80, HostPort: 81}}
-		}, []string{"spec.containers[0].ports[0].containerPort: Invalid value: 80: must match `hostPort` when `hostNetwork` is true"}},
+		}, []string{"spec.containers[0].ports[0].hostPort: Invalid value: 81: must match `containerPort` when `hostNetwork` is true"}},
 	})
 }
 
@@ -212,7 +212,10 @@ func TestValidateProbesAndHooks(t *testing.T) {
 
 func TestValidateVolumes(t *testing.T) {
 	volume := func(s v1.VolumeSource) func(*v1.Pod) {
-		return func(p *v1.Pod) { p.Spec.Volumes = []v1.Volume{{Name: "v", VolumeSource: s}} }
+		return func(p *v1.Pod) {
+			p.Spec.ServiceAccountName = "default" // whose token a volume may show
+			p.Spec.Volumes = []v1.Volume{{Name: "v", VolumeSource: s}}
+		}
 	}
 	mount := func(m v1.VolumeMount) func(*v1.Pod) {
 		return func(p *v1.Pod) {
@@ -247,7 +250,7 @@ func TestValidateVolumes(t *testing.T) {
 		"item, mode":               {volume(secret(v1.KeyToPath{Key: "k", Path: "p", Mode: ptr.To[int32](01000)})), []string{"spec.volumes[0].secret.items[0].mode: Invalid value: 512: must be a number between 0 and 0777"}},
 		"token":                    {volume(projected(token(600))), nil},
 		"token, short":             {volume(projected(token(60))), []string{"spec.volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds: Invalid value: 60: may not specify a duration less than 10 minutes"}},
-		"one path twice":           {volume(projected(token(600), token(600))), []string{"spec.volumes[0].projected.sources[1].serviceAccountToken: Invalid value … conflicting duplicate paths"}},
+		"one path twice":           {volume(projected(certificate("ED25519", "a", "b"), certificate("ED25519", "a", "c"))), []string{"spec.volumes[0].projected: Invalid value … conflicting duplicate paths"}},
 		"trust":                    {volume(projected(trust(v1.ClusterTrustBundleProjection{Name: ptr.To("example.com:s:a")}))), nil},
 		"trust of a signer":        {volume(projected(trust(v1.ClusterTrustBundleProjection{SignerName: ptr.To("example.com/s"), LabelSelector: &metav1.LabelSelector{}}))), nil},
 		"trust, name and signer":   {volume(projected(trust(v1.ClusterTrustBundleProjection{Name: ptr.To("a"), SignerName: ptr.To("example.com/s")}))), []string{"spec.volumes[0].projected.sources[0].clusterTrustBundle: Invalid value … only one of name and signerName may be used"}},
@@ -256,15 +259,15 @@ func TestValidateVolumes(t *testing.T) {
 		"certificate":              {volume(projected(certificate("ED25519", "a", "b"))), nil},
 		"certificate, no such key": {volume(projected(certificate("DSA", "a", "b"))), []string{"spec.volumes[0].projected.sources[0].podCertificate.keyType: Unsupported value"}},
 		"certificate, no file":     {volume(projected(certificate("ED25519", "", ""))), []string{"spec.volumes[0].projected.sources[0].podCertificate: Required value: specify at least one of credentialBundlePath, keyPath, and certificateChainPath"}},
-		"certificate, one file":    {volume(projected(certificate("ED25519", "a", "a"))), []string{"spec.volumes[0].projected.sources[0].podCertificate: Invalid value … conflicting duplicate paths"}},
+		"certificate, one file":    {volume(projected(certificate("ED25519", "a", "a"))), []string{`spec.volumes[0].projected: Invalid value: "a": conflicting duplicate paths`}},
 		"claim":                    {volume(v1.VolumeSource{PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{}}), []string{"spec.volumes[0].persistentVolumeClaim.claimName: Required value"}},
 		"downward":                 {volume(v1.VolumeSource{DownwardAPI: &v1.DownwardAPIVolumeSource{Items: []v1.DownwardAPIVolumeFile{{Path: "l", FieldRef: &v1.ObjectFieldSelector{FieldPath: "metadata.labels"}}}}}), nil},
 		"mount":                    {mount(v1.VolumeMount{Name: "v", MountPath: "/v"}), nil},
 		"mount of nothing":         {mount(v1.VolumeMount{Name: "w", MountPath: "/v"}), []string{`spec.containers[0].volumeMounts[0].name: Not found: "w"`}},
 		"mount, no path":           {mount(v1.VolumeMount{Name: "v"}), []string{"spec.containers[0].volumeMounts[0].mountPath: Required value"}},
-		"mount, sub path":          {mount(v1.VolumeMount{Name: "v", MountPath: "/v", SubPath: "../x"}), []string{"spec.containers[0].volumeMounts[0].subPath: Invalid value … must not contain '..'"}},
+		"mount, sub path":          {mount(v1.VolumeMount{Name: "v", MountPath: "/v", SubPath: "../x"}), []string{"spec.containers[0].volumeMounts.subPath: Invalid value … must not contain '..'"}},
 		"mount, two sub paths":     {mount(v1.VolumeMount{Name: "v", MountPath: "/v", SubPath: "x", SubPathExpr: "y"}), []string{"spec.containers[0].volumeMounts[0].subPathExpr: Invalid value … mutually exclusive"}},
-		"mount, propagation":       {mount(v1.VolumeMount{Name: "v", MountPath: "/v", MountPropagation: ptr.To(v1.MountPropagationBidirectional)}), []string{"spec.containers[0].volumeMounts[0].mountPropagation: Forbidden"}},
+		"mount, propagation":       {mount(v1.VolumeMount{Name: "v", MountPath: "/v", MountPropagation: ptr.To(v1.MountPropagationBidirectional)}), []string{"spec.containers[0].volumeMounts.mountPropagation: Forbidden"}},
 	})
 }
 
@@ -272,7 +275,7 @@ func TestValidatePodSpec(t *testing.T) {
 	runCreate(t, map[string]podTest{
 		"restart policy": {func(p *v1.Pod) { p.Spec.RestartPolicy = "Sometimes" }, []string{"spec.restartPolicy: Unsupported value"}},
 		"deadline":       {func(p *v1.Pod) { p.Spec.ActiveDeadlineSeconds = ptr.To[int64](0) }, []string{"spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive"}},
-		"grace":          {func(p *v1.Pod) { p.Spec.TerminationGracePeriodSeconds = ptr.To[int64](-1) }, []string{"spec.terminationGracePeriodSeconds: Invalid value: -1"}},
+		"grace":          {func(p *v1.Pod) { p.Spec.TerminationGracePeriodSeconds = ptr.To[int64](-1) }, nil}, // as if it were 1
 		"dns policy":     {func(p *v1.Pod) { p.Spec.DNSPolicy = "x" }, []string{"spec.dnsPolicy: Unsupported value"}},
 		"dns none":       {func(p *v1.Pod) { p.Spec.DNSPolicy = v1.DNSNone }, []string{"spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None"}},
 		"nameserver":     {func(p *v1.Pod) { p.Spec.DNSConfig = &v1.PodDNSConfig{Nameservers: []string{"x"}} }, []string{"spec.dnsConfig.nameservers[0]: Invalid value … must be a valid IP address"}},
@@ -293,7 +296,7 @@ func TestValidatePodSpec(t *testing.T) {
 			p.Spec.TopologySpreadConstraints = []v1.TopologySpreadConstraint{{TopologyKey: "zone", WhenUnsatisfiable: v1.DoNotSchedule}}
 		}, []string{"spec.topologySpreadConstraints[0].maxSkew: Invalid value: 0: must be greater than zero"}},
 		"gate and node": {func(p *v1.Pod) { p.Spec.NodeName = "n"; p.Spec.SchedulingGates = []v1.PodSchedulingGate{{Name: "a"}} }, []string{"spec.nodeName: Forbidden: cannot be set until all schedulingGates have been cleared"}},
-		"pull secret":   {func(p *v1.Pod) { p.Spec.ImagePullSecrets = []v1.LocalObjectReference{{}} }, []string{"spec.imagePullSecrets[0].name: Required value"}},
+		"pull secret":   {func(p *v1.Pod) { p.Spec.ImagePullSecrets = []v1.LocalObjectReference{{}} }, nil}, // of which a warning tells
 		"user":          {func(p *v1.Pod) { p.Spec.SecurityContext.RunAsUser = ptr.To[int64](-1) }, []string{"spec.securityContext.runAsUser: Invalid value: -1"}},
 		"sysctl":        {func(p *v1.Pod) { p.Spec.SecurityContext.Sysctls = []v1.Sysctl{{Name: "A B"}} }, []string{"spec.securityContext.sysctls[0].name: Invalid value"}},
 		"seccomp": {func(p *v1.Pod) {

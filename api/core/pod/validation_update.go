@@ -3,6 +3,7 @@ package pod
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	v1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -23,20 +24,38 @@ const updatable = "`spec.containers[*].image`,`spec.initContainers[*].image`,`sp
 func ValidatePodUpdate(pod, old *v1.Pod) field.ErrorList {
 	path := field.NewPath("spec")
 	errs := validatePodOnly(pod)
-	if len(pod.Spec.Containers) != len(old.Spec.Containers) {
-		return append(errs, field.Forbidden(path.Child("containers"), "pod updates may not add or remove containers"))
+	errs = append(errs, validateAnnotationUpdates(pod, old, field.NewPath("metadata", "annotations"))...)
+	found, stop := validateImageUpdates(pod.Spec.Containers, old.Spec.Containers, path.Child("containers"))
+	errs = append(errs, found...)
+	if !stop {
+		found, stop = validateImageUpdates(pod.Spec.InitContainers, old.Spec.InitContainers, path.Child("initContainers"))
+		errs = append(errs, found...)
 	}
-	if len(pod.Spec.InitContainers) != len(old.Spec.InitContainers) {
-		return append(errs, field.Forbidden(path.Child("initContainers"), "pod updates may not add or remove containers"))
+	if !stop {
+		found, stop = validateDeadlineUpdate(pod, old, path.Child("activeDeadlineSeconds"))
+		errs = append(errs, found...)
 	}
-	errs = append(errs, validateDeadlineUpdate(pod, old, path.Child("activeDeadlineSeconds"))...)
+	if stop {
+		return errs
+	}
 	errs = append(errs, validateOnlyAddedTolerations(pod, old, path.Child("tolerations"))...)
 	errs = append(errs, validateOnlyDeletedSchedulingGates(pod, old, path.Child("schedulingGates"))...)
-	if value, was := pod.Annotations[v1.MirrorPodAnnotationKey], old.Annotations[v1.MirrorPodAnnotationKey]; value != was {
-		errs = append(errs, field.Forbidden(field.NewPath("metadata", "annotations").Key(v1.MirrorPodAnnotationKey), "may not be added, removed or changed"))
+	if apiequality.Semantic.DeepEqual(pod.Spec, old.Spec) {
+		return errs
 	}
+	rest := withoutUpdatable(pod, old)
+	if len(old.Spec.SchedulingGates) > 0 {
+		errs = append(errs, validateNarrowedPlacement(rest, &old.Spec, path)...)
+	}
+	if !apiequality.Semantic.DeepEqual(*rest, old.Spec) {
+		changes := diff.Diff(rule.Untagged(old.Spec), rule.Untagged(*rest))
+		errs = append(errs, field.Forbidden(path, fmt.Sprintf("pod updates may not change fields other than %s\n%v", updatable, changes)))
+	}
+	return errs
+}
 
-	// Take back what may change: what is left must be equal.
+// withoutUpdatable is the pod's spec with what may change taken back: what is left must be equal to old's.
+func withoutUpdatable(pod, old *v1.Pod) *v1.PodSpec {
 	rest := pod.Spec.DeepCopy()
 	for i := range rest.Containers {
 		rest.Containers[i].Image = old.Spec.Containers[i].Image
@@ -44,35 +63,44 @@ func ValidatePodUpdate(pod, old *v1.Pod) field.ErrorList {
 	for i := range rest.InitContainers {
 		rest.InitContainers[i].Image = old.Spec.InitContainers[i].Image
 	}
+	if len(rest.InitContainers) == 0 {
+		rest.InitContainers = nil
+	}
 	rest.ActiveDeadlineSeconds = old.Spec.ActiveDeadlineSeconds
 	rest.Tolerations = old.Spec.Tolerations
 	rest.SchedulingGates = old.Spec.SchedulingGates
 	if grace, was := rest.TerminationGracePeriodSeconds, old.Spec.TerminationGracePeriodSeconds; grace != nil && was != nil && *was < 0 && *grace == 1 {
 		rest.TerminationGracePeriodSeconds = was
 	}
-	if len(old.Spec.SchedulingGates) > 0 {
-		errs = append(errs, validateNarrowedPlacement(pod, old, rest, path)...)
+	return rest
+}
+
+// validateImageUpdates stops what follows where there are not as many containers as there were.
+func validateImageUpdates(now, old []v1.Container, path *field.Path) (errs field.ErrorList, stop bool) {
+	if len(now) != len(old) {
+		return field.ErrorList{field.Forbidden(path, "pod updates may not add or remove containers")}, true
 	}
-	if !apiequality.Semantic.DeepEqual(*rest, old.Spec) {
-		errs = append(errs, field.Forbidden(path, fmt.Sprintf("pod updates may not change fields other than %s\n%v", updatable, diff.Diff(old.Spec, *rest))))
+	for i := range now {
+		errs = append(errs, rule.NonEmpty(now[i].Image, path.Index(i).Child("image"))...)
+		errs = append(errs, validateTrimmedImage(&now[i], path.Index(i))...)
 	}
-	return errs
+	return errs, false
 }
 
 // validateDeadlineUpdate: a deadline may be set, and then only come nearer.
-func validateDeadlineUpdate(pod, old *v1.Pod, path *field.Path) field.ErrorList {
+func validateDeadlineUpdate(pod, old *v1.Pod, path *field.Path) (errs field.ErrorList, stop bool) {
 	deadline, was := pod.Spec.ActiveDeadlineSeconds, old.Spec.ActiveDeadlineSeconds
 	switch {
 	case deadline == nil && was != nil:
-		return field.ErrorList{field.Invalid(path, deadline, "must not update from a positive integer to nil value")}
+		return field.ErrorList{field.Invalid(path, deadline, "must not update from a positive integer to nil value")}, false
 	case deadline == nil:
-		return nil
+		return nil, false
 	case *deadline < 0 || *deadline > math.MaxInt32:
-		return field.ErrorList{field.Invalid(path, *deadline, validation.InclusiveRangeError(0, math.MaxInt32))}
+		return field.ErrorList{field.Invalid(path, *deadline, validation.InclusiveRangeError(0, math.MaxInt32))}, true
 	case was != nil && *was < *deadline:
-		return field.ErrorList{field.Invalid(path, *deadline, "must be less than or equal to previous value")}
+		return field.ErrorList{field.Invalid(path, *deadline, "must be less than or equal to previous value")}, true
 	}
-	return nil
+	return nil, false
 }
 
 func validateOnlyAddedTolerations(pod, old *v1.Pod, path *field.Path) field.ErrorList {
@@ -87,127 +115,91 @@ func validateOnlyAddedTolerations(pod, old *v1.Pod, path *field.Path) field.Erro
 			return field.ErrorList{field.Forbidden(path, "existing toleration can not be modified except its tolerationSeconds")}
 		}
 	}
-	return nil
+	return ValidateTolerations(pod.Spec.Tolerations, path)
 }
 
 func validateOnlyDeletedSchedulingGates(pod, old *v1.Pod, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i, gate := range pod.Spec.SchedulingGates {
-		found := false
-		for _, was := range old.Spec.SchedulingGates {
-			found = found || was.Name == gate.Name
-		}
-		if !found {
+		same := func(other v1.PodSchedulingGate) bool { return other.Name == gate.Name }
+		if !slices.ContainsFunc(old.Spec.SchedulingGates, same) && !slices.ContainsFunc(pod.Spec.SchedulingGates[i+1:], same) {
 			errs = append(errs, field.Forbidden(path.Index(i).Child("name"), fmt.Sprintf("only deletion is allowed, but found new scheduling gate '%s'", gate.Name)))
 		}
 	}
 	return errs
 }
 
-// validateNarrowedPlacement lets a gated pod gain node selectors and node affinity,
-// never lose any: a quota or queue that opened the gate relied on them.
-func validateNarrowedPlacement(pod, old *v1.Pod, rest *v1.PodSpec, path *field.Path) field.ErrorList {
+// validateNarrowedPlacement lets a gated pod gain node selectors and node affinity, never lose any: a quota or queue that opened
+// the gate relied on them. What was gained is taken back in rest.
+func validateNarrowedPlacement(rest, old *v1.PodSpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	narrowed := true
-	for key, was := range old.Spec.NodeSelector {
-		if value, ok := pod.Spec.NodeSelector[key]; !ok || value != was {
-			narrowed = false
-			errs = append(errs, field.Invalid(path.Child("nodeSelector").Key(key), pod.Spec.NodeSelector[key], "only additions are allowed (no mutations or deletions)"))
+	for key, was := range old.NodeSelector {
+		if value, ok := rest.NodeSelector[key]; !ok || value != was {
+			errs = append(errs, field.Invalid(path.Child("nodeSelector"), rest.NodeSelector, "only additions to spec.nodeSelector are allowed (no mutations or deletions)"))
+			break
 		}
 	}
-	if narrowed {
-		rest.NodeSelector = old.Spec.NodeSelector
+	rest.NodeSelector = old.NodeSelector
+	was, now := nodeAffinity(old), nodeAffinity(rest)
+	if apiequality.Semantic.DeepEqual(was, now) {
+		return errs
 	}
-	was := requiredNodeTerms(old.Spec.Affinity)
-	terms := requiredNodeTerms(pod.Spec.Affinity)
-	if len(was) > 0 && len(was) != len(terms) {
-		return append(errs, field.Invalid(path.Child("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"), terms, "no additions/deletions to non-empty NodeSelectorTerms list are allowed"))
+	errs = append(errs, validateNarrowedTerms(requiredNodeTerms(now), requiredNodeTerms(was),
+		path.Child("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"))...)
+	switch {
+	case rest.Affinity == nil:
+		rest.Affinity = &v1.Affinity{NodeAffinity: was}
+	case old.Affinity == nil && rest.Affinity.PodAffinity == nil && rest.Affinity.PodAntiAffinity == nil:
+		rest.Affinity = nil
+	default:
+		rest.Affinity.NodeAffinity = was
 	}
+	return errs
+}
+
+func nodeAffinity(spec *v1.PodSpec) *v1.NodeAffinity {
+	if spec.Affinity == nil {
+		return nil
+	}
+	return spec.Affinity.NodeAffinity
+}
+
+func requiredNodeTerms(affinity *v1.NodeAffinity) []v1.NodeSelectorTerm {
+	if affinity == nil || affinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return nil
+	}
+	return affinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+}
+
+// validateNarrowedTerms: terms are alternatives, so another one would widen; within one, more requirements narrow.
+func validateNarrowedTerms(now, was []v1.NodeSelectorTerm, path *field.Path) field.ErrorList {
+	if len(was) > 0 && len(was) != len(now) {
+		return field.ErrorList{field.Invalid(path, rule.Untagged(now), "no additions/deletions to non-empty NodeSelectorTerms list are allowed")}
+	}
+	var errs field.ErrorList
 	for i := range was {
-		for _, expression := range was[i].MatchExpressions {
-			found := false
-			for _, e := range terms[i].MatchExpressions {
-				found = found || apiequality.Semantic.DeepEqual(e, expression)
-			}
-			if !found {
-				return append(errs, field.Invalid(path.Child("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms").Index(i), terms[i], "only additions are allowed (no mutations or deletions)"))
-			}
-		}
-	}
-	// Everything of node affinity but what was required before is free.
-	if pod.Spec.Affinity != nil {
-		rest.Affinity = rest.Affinity.DeepCopy()
-		rest.Affinity.NodeAffinity = nil
-		if old.Spec.Affinity != nil {
-			rest.Affinity.NodeAffinity = old.Spec.Affinity.NodeAffinity
-		}
-		if old.Spec.Affinity == nil && rest.Affinity.PodAffinity == nil && rest.Affinity.PodAntiAffinity == nil {
-			rest.Affinity = nil
+		empty := len(was[i].MatchExpressions)+len(was[i].MatchFields) == 0 // matches no node; anything more would
+		if empty && len(now[i].MatchExpressions)+len(now[i].MatchFields) > 0 ||
+			!startsWith(now[i].MatchExpressions, was[i].MatchExpressions) || !startsWith(now[i].MatchFields, was[i].MatchFields) {
+			errs = append(errs, field.Invalid(path.Index(i), rule.Untagged(now[i]), "only additions are allowed (no mutations or deletions)"))
 		}
 	}
 	return errs
 }
 
-func requiredNodeTerms(affinity *v1.Affinity) []v1.NodeSelectorTerm {
-	if affinity == nil || affinity.NodeAffinity == nil || affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
-		return nil
-	}
-	return affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
-}
-
-// ValidatePodStatusUpdate checks what a kubelet (or a scheduler) says of a pod.
-func ValidatePodStatusUpdate(pod, old *v1.Pod) field.ErrorList {
-	path := field.NewPath("status")
-	var errs field.ErrorList
-	if pod.Spec.NodeName != old.Spec.NodeName {
-		errs = append(errs, field.Forbidden(path.Child("nodeName"), "may not be changed directly"))
-	}
-	if name := pod.Status.NominatedNodeName; name != "" {
-		errs = append(errs, rule.DNSSubdomain(name, path.Child("nominatedNodeName"))...)
-	}
-	for i, condition := range pod.Status.Conditions {
-		if condition.Type == "" {
-			errs = append(errs, field.Required(path.Child("conditions").Index(i).Child("type"), ""))
-		}
-	}
-	errs = append(errs, validateStateTransition(pod.Status.ContainerStatuses, old.Status.ContainerStatuses, &old.Spec, path.Child("containerStatuses"))...)
-	errs = append(errs, validateStateTransition(pod.Status.InitContainerStatuses, old.Status.InitContainerStatuses, &old.Spec, path.Child("initContainerStatuses"))...)
-	for i, ip := range pod.Status.PodIPs {
-		errs = append(errs, rule.IP(ip.IP, path.Child("podIPs").Index(i))...)
-	}
-	if len(pod.Status.PodIPs) > 2 {
-		errs = append(errs, field.Invalid(path.Child("podIPs"), pod.Status.PodIPs, "may specify no more than one IP for each IP family"))
-	}
-	for i, ip := range pod.Status.HostIPs {
-		errs = append(errs, rule.IP(ip.IP, path.Child("hostIPs").Index(i))...)
-	}
-	return errs
-}
-
-// validateStateTransition: what has ended and is not to be restarted stays ended.
-func validateStateTransition(statuses, olds []v1.ContainerStatus, spec *v1.PodSpec, path *field.Path) field.ErrorList {
-	if AllContainersCouldRestart(spec) {
-		return nil
-	}
-	var errs field.ErrorList
-	for i, old := range olds {
-		status, ok := GetContainerStatus(statuses, old.Name)
-		if !ok || old.State.Terminated == nil || status.State.Terminated != nil {
-			continue
-		}
-		restarts := !VisitContainers(spec, InitContainers|Containers, func(c *v1.Container, _ ContainerType) bool {
-			return c.Name != old.Name || !ContainerShouldRestart(c, spec, old.State.Terminated.ExitCode)
-		})
-		errs = append(errs, forbidden(!restarts, path.Index(i).Child("state"), "may not be transitioned to non-terminated state")...)
-	}
-	return errs
+func startsWith(now, was []v1.NodeSelectorRequirement) bool {
+	return len(now) >= len(was) && (len(was) == 0 || apiequality.Semantic.DeepEqual(now[:len(was)], was))
 }
 
 // ValidatePodEphemeralContainersUpdate checks a write of pods/ephemeralcontainers:
 // containers can be added to a running pod, none can be changed or taken away.
 func ValidatePodEphemeralContainersUpdate(pod, old *v1.Pod) field.ErrorList {
+	if IsMirrorPod(old) {
+		return field.ErrorList{field.Forbidden(field.NewPath(""), "static pods do not support ephemeral containers")}
+	}
 	path := field.NewPath("spec", "ephemeralContainers")
 	errs := validatePodOnly(pod)
+	errs = append(errs, validateAnnotationUpdates(pod, old, field.NewPath("metadata", "annotations"))...)
 	byName := map[string]*v1.EphemeralContainer{}
 	for i := range pod.Spec.EphemeralContainers {
 		byName[pod.Spec.EphemeralContainers[i].Name] = &pod.Spec.EphemeralContainers[i]
@@ -219,11 +211,8 @@ func ValidatePodEphemeralContainersUpdate(pod, old *v1.Pod) field.ErrorList {
 		case !ok:
 			errs = append(errs, field.Forbidden(path, fmt.Sprintf("existing ephemeral containers %q may not be removed\n", was.Name)))
 		case !apiequality.Semantic.DeepEqual(was, now):
-			errs = append(errs, field.Forbidden(path, fmt.Sprintf("existing ephemeral containers %q may not be changed\n%v", was.Name, diff.Diff(was, now))))
+			errs = append(errs, field.Forbidden(path, fmt.Sprintf("existing ephemeral containers %q may not be changed\n%v", was.Name, diff.Diff(rule.Untagged(*was), rule.Untagged(now)))))
 		}
-	}
-	if len(pod.Spec.EphemeralContainers) > 0 && IsMirrorPod(pod) {
-		errs = append(errs, field.Forbidden(field.NewPath(""), "static pods do not support ephemeral containers"))
 	}
 	return errs
 }

@@ -5,8 +5,10 @@ import (
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"hyperkube/api/core/nodelabel"
@@ -14,7 +16,11 @@ import (
 
 // Warnings tell of what a pod may say, and hardly means: kubectl prints them, the pod is taken as it is.
 func Warnings(pod *v1.Pod) []string {
-	return warnings(&pod.Spec, &pod.ObjectMeta, nil)
+	var all []string
+	if messages := validation.IsDNS1123Label(pod.Name); len(messages) > 0 {
+		all = append(all, fmt.Sprintf("metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: %v", messages))
+	}
+	return append(all, warnings(&pod.Spec, &pod.ObjectMeta, nil)...)
 }
 
 // WarningsForTemplate are the warnings of the template of a workload.
@@ -34,20 +40,22 @@ func warnings(spec *v1.PodSpec, meta *metav1.ObjectMeta, root *field.Path) []str
 	all = append(all, warnNames(spec, path)...)
 	all = append(all, warnFraction(spec.Overhead, v1.ResourceMemory, path, "overhead")...)
 	all = append(all, warnFraction(spec.Overhead, v1.ResourceEphemeralStorage, path, "overhead")...)
-	all = append(all, warnProfiles(spec, meta, root)...)
-	VisitContainersWithPath(spec, path, AllContainers, func(c *v1.Container, _ ContainerType, at *field.Path) bool {
-		for _, name := range []v1.ResourceName{v1.ResourceMemory, v1.ResourceEphemeralStorage} {
-			all = append(all, warnFraction(c.Resources.Limits, name, at, "resources", "limits")...)
-			all = append(all, warnFraction(c.Resources.Requests, name, at, "resources", "requests")...)
-		}
-		all = append(all, warnEnv(c.Env, at.Child("env"))...)
-		return true
-	})
+	all = append(all, warnContainers(spec, meta, root)...)
 	all = append(all, warnPorts(spec, path)...)
+	all = append(all, warnPortNames(spec, path)...)
 	if n := spec.TerminationGracePeriodSeconds; n != nil && *n < 0 {
 		all = append(all, fmt.Sprintf("%s: must be >= 0; negative values are invalid and will be treated as 1", path.Child("terminationGracePeriodSeconds")))
 	}
-	return append(all, warnPodAffinity(spec.Affinity, path.Child("affinity"))...)
+	all = append(all, warnPodAffinity(spec.Affinity, path.Child("affinity"))...)
+	if spec.DNSConfig != nil {
+		for i, server := range spec.DNSConfig.Nameservers {
+			all = append(all, validation.GetWarningsForIP(path.Child("dnsConfig", "nameservers").Index(i), server)...)
+		}
+	}
+	for i, alias := range spec.HostAliases {
+		all = append(all, validation.GetWarningsForIP(path.Child("hostAliases").Index(i).Child("ip"), alias.IP)...)
+	}
+	return all
 }
 
 // warnPlacement tells of node labels with newer names, and of constraints that count no pod.
@@ -58,12 +66,12 @@ func warnPlacement(spec *v1.PodSpec, path *field.Path) []string {
 		if a.RequiredDuringSchedulingIgnoredDuringExecution != nil {
 			terms := a.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
 			for i := range terms {
-				all = append(all, nodelabel.WarnTerm(&terms[i], at.Child("requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms").Index(i))...)
+				all = append(all, nodelabel.WarnTerm(&terms[i], false, at.Child("requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms").Index(i))...)
 			}
 		}
 		for i := range a.PreferredDuringSchedulingIgnoredDuringExecution {
 			term := &a.PreferredDuringSchedulingIgnoredDuringExecution[i].Preference
-			all = append(all, nodelabel.WarnTerm(term, at.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i).Child("preference"))...)
+			all = append(all, nodelabel.WarnTerm(term, true, at.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i).Child("preference"))...)
 		}
 	}
 	for i, c := range spec.TopologySpreadConstraints {
@@ -114,37 +122,43 @@ func warnAnnotations(meta *metav1.ObjectMeta, path *field.Path) []string {
 	return all
 }
 
-// Annotations that were profiles of seccomp and AppArmor before there were fields for them.
-const (
-	seccompPod       = "seccomp.security.alpha.kubernetes.io/pod"
-	seccompContainer = "container.seccomp.security.alpha.kubernetes.io/"
-)
-
-// warnProfiles tells of profiles that stand in annotations only. Of a pod's AppArmor annotation nothing is said: it is made a field.
-func warnProfiles(spec *v1.PodSpec, meta *metav1.ObjectMeta, root *field.Path) []string {
+// warnContainers tells, container by container, of profiles that stand in annotations only, of parts of bytes, and of variables
+// set twice. A pod's AppArmor annotation is made a field before this; of that the strategy tells.
+func warnContainers(spec *v1.PodSpec, meta *metav1.ObjectMeta, root *field.Path) []string {
 	var all []string
 	warn := func(key, text string) {
-		if _, ok := meta.Annotations[key]; ok {
-			all = append(all, fmt.Sprintf("%s: %s", root.Child("metadata", "annotations").Key(key), text))
-		}
+		all = append(all, fmt.Sprintf("%s: %s", root.Child("metadata", "annotations").Key(key), text))
 	}
-	const seccomp = `non-functional in v1.27+; use the "seccompProfile" field instead`
 	context := spec.SecurityContext
-	if context == nil || context.SeccompProfile == nil {
-		warn(seccompPod, seccomp)
+	if _, ok := meta.Annotations[seccompPod]; ok && (context == nil || context.SeccompProfile == nil) {
+		warn(seccompPod, seccompGone)
 	}
-	VisitContainersWithPath(spec, root, AllContainers, func(c *v1.Container, _ ContainerType, _ *field.Path) bool {
+	VisitContainersWithPath(spec, root.Child("spec"), AllContainers, func(c *v1.Container, _ ContainerType, at *field.Path) bool {
 		own := c.SecurityContext
-		if own == nil || own.SeccompProfile == nil {
-			warn(seccompContainer+c.Name, seccomp)
+		if len(meta.Annotations) > 0 {
+			if _, ok := meta.Annotations[seccompContainer+c.Name]; ok && (own == nil || own.SeccompProfile == nil) {
+				warn(seccompContainer+c.Name, seccompGone)
+			}
+			annotation, ok := meta.Annotations[appArmor+c.Name]
+			if ok && root != nil && (own == nil || own.AppArmorProfile == nil) &&
+				(context == nil || context.AppArmorProfile == nil || !apiequality.Semantic.DeepEqual(context.AppArmorProfile, AppArmorFromAnnotation(annotation))) {
+				warn(appArmor+c.Name, AppArmorDeprecated)
+			}
 		}
-		if root != nil && (context == nil || context.AppArmorProfile == nil) && (own == nil || own.AppArmorProfile == nil) {
-			warn(v1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix+c.Name, `deprecated since v1.30; use the "appArmorProfile" field instead`)
+		for _, name := range []v1.ResourceName{v1.ResourceMemory, v1.ResourceEphemeralStorage} {
+			all = append(all, warnFraction(c.Resources.Limits, name, at, "resources", "limits")...)
+			all = append(all, warnFraction(c.Resources.Requests, name, at, "resources", "requests")...)
 		}
+		all = append(all, warnEnv(c.Env, at)...)
 		return true
 	})
 	return all
 }
+
+const (
+	seccompGone        = `non-functional in v1.27+; use the "seccompProfile" field instead`
+	AppArmorDeprecated = `deprecated since v1.30; use the "appArmorProfile" field instead`
+)
 
 // warnNames tells of entries of lists that one name finds twice, of which apply would keep one.
 func warnNames(spec *v1.PodSpec, path *field.Path) []string {
@@ -171,16 +185,37 @@ func warnNames(spec *v1.PodSpec, path *field.Path) []string {
 }
 
 // warnEnv tells of variables that are set twice, unless the later one builds on the earlier.
-func warnEnv(env []v1.EnvVar, path *field.Path) []string {
+func warnEnv(env []v1.EnvVar, container *field.Path) []string {
+	if len(env) < 2 {
+		return nil
+	}
 	var all []string
 	seen := sets.New[string]()
 	for i, e := range env {
 		ref := "$(" + e.Name + ")"
 		if seen.Has(e.Name) && (e.ValueFrom != nil || e.Value == ref || !strings.Contains(e.Value, ref)) {
-			all = append(all, fmt.Sprintf("%s: hides previous definition of %q, which may be dropped when using apply", path.Index(i), e.Name))
+			all = append(all, fmt.Sprintf("%s: hides previous definition of %q, which may be dropped when using apply", container.Child("env").Index(i), e.Name))
 		}
 		seen.Insert(e.Name)
 	}
+	return all
+}
+
+// warnPortNames tells of a port's name that two containers have: whoever asks for it gets the first.
+func warnPortNames(spec *v1.PodSpec, path *field.Path) []string {
+	var all []string
+	first := map[string]*field.Path{}
+	VisitContainersWithPath(spec, path, AllContainers, func(c *v1.Container, _ ContainerType, at *field.Path) bool {
+		for i, port := range c.Ports {
+			here := at.Child("ports").Index(i)
+			if other := first[port.Name]; other != nil {
+				all = append(all, fmt.Sprintf("%s: duplicate port name %q with %s, services and probes that select ports by name will use %s", here, port.Name, other, other))
+			} else if port.Name != "" {
+				first[port.Name] = here
+			}
+		}
+		return true
+	})
 	return all
 }
 

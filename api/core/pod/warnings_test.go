@@ -2,6 +2,7 @@ package pod
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
@@ -39,7 +40,7 @@ func TestWarnings(t *testing.T) {
 				{Secret: &v1.SecretProjection{LocalObjectReference: v1.LocalObjectReference{Name: "s"}, Items: []v1.KeyToPath{{Path: "token"}}}},
 				{ServiceAccountToken: &v1.ServiceAccountTokenProjection{Path: "token"}}, {},
 			}}}}}
-		}, []string{`volume "v" (Projected ServiceAccountToken): overlapping paths: "token" with "token"`, `volume "v" (Projected) has no sources provided`}},
+		}, []string{`volume "v" (Projected) has no sources provided`, `volume "v" (Projected): overlapping paths: "token" (ServiceAccountToken) with "token" (Secret "s")`}},
 		"aliases": {func(p *v1.Pod) { p.Spec.HostAliases = []v1.HostAlias{{IP: "1.2.3.4"}, {IP: "1.2.3.4"}} }, []string{`spec.hostAliases[1].ip: duplicate ip "1.2.3.4"`}},
 		"pull secrets": {func(p *v1.Pod) { p.Spec.ImagePullSecrets = []v1.LocalObjectReference{{Name: "a"}, {Name: "a"}, {}} }, []string{
 			`spec.imagePullSecrets[1].name: duplicate name "a"`, `spec.imagePullSecrets[2].name: invalid empty name ""`}},
@@ -55,13 +56,21 @@ func TestWarnings(t *testing.T) {
 		"host ports": {func(p *v1.Pod) {
 			p.Spec.Containers[0].Ports = []v1.ContainerPort{{ContainerPort: 80, HostPort: 81}, {ContainerPort: 80, HostPort: 81, HostIP: "1.2.3.4"}}
 		}, []string{"spec.containers[0].ports[1]: dangerously ambiguous port definition with spec.containers[0].ports[0]"}},
+		"name": {func(p *v1.Pod) { p.Name = "a.b" }, []string{"metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]"}},
+		"port names": {func(p *v1.Pod) {
+			p.Spec.Containers[0].Ports = []v1.ContainerPort{{Name: "a", ContainerPort: 80}, {Name: "a", ContainerPort: 81}}
+		}, []string{`spec.containers[0].ports[1]: duplicate port name "a" with spec.containers[0].ports[0], services and probes that select ports by name will use spec.containers[0].ports[0]`}},
+		"idle preference": {func(p *v1.Pod) {
+			p.Spec.Affinity = &v1.Affinity{NodeAffinity: &v1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []v1.PreferredSchedulingTerm{{
+				Preference: v1.NodeSelectorTerm{MatchExpressions: []v1.NodeSelectorRequirement{{Key: "a", Operator: v1.NodeSelectorOpIn, Values: []string{strings.Repeat("a", 64)}}}}}}}}
+		}, []string{"spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchExpressions[0].values[0]: " + strings.Repeat("a", 64) + " is invalid, must be no more than 63 bytes"}},
 		"grace": {func(p *v1.Pod) { p.Spec.TerminationGracePeriodSeconds = ptr.To[int64](-1) }, []string{"spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"}},
 		"affinity": {func(p *v1.Pod) {
 			p.Spec.Affinity = &v1.Affinity{PodAntiAffinity: &v1.PodAntiAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []v1.WeightedPodAffinityTerm{{}}}}
 		}, []string{"spec.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.labelSelector: a null labelSelector results in matching no pod"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := &v1.Pod{Spec: v1.PodSpec{Containers: []v1.Container{{Name: "a", Image: "i"}}}}
+			p := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: v1.PodSpec{Containers: []v1.Container{{Name: "a", Image: "i"}}}}
 			test.change(p)
 			if got := Warnings(p); !slices.Equal(got, test.want) {
 				t.Errorf("%q, want %q", got, test.want)

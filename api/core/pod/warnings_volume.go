@@ -7,6 +7,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 )
 
 // warnVolume tells of kinds of volumes that nobody mounts any more.
@@ -36,103 +37,99 @@ func warnVolume(volume *v1.Volume, path *field.Path) []string {
 	return all
 }
 
+// place is a path in a volume, and for a projected one the source it comes from.
+type place struct{ path, source string }
+
+func (p place) String() string {
+	if p.source == "" {
+		return fmt.Sprintf("%q", p.path)
+	}
+	return fmt.Sprintf("%q (%s)", p.path, p.source)
+}
+
 // warnOverlaps tells of two keys of a volume that want one path, or of which one wants a directory where the other has a file.
 func warnOverlaps(volumes []v1.Volume) []string {
 	var all []string
 	for i := range volumes {
 		v := &volumes[i]
 		if v.ConfigMap != nil {
-			all = append(all, overlaps(itemPaths(v.ConfigMap.Items), func() string {
-				return fmt.Sprintf("volume %q (ConfigMap %q): overlapping paths", v.Name, v.ConfigMap.Name)
-			})...)
+			all = append(all, overlaps(v, itemPlaces(v.ConfigMap.Items, ""), func() string { return fmt.Sprintf("ConfigMap %q", v.ConfigMap.Name) })...)
 		}
 		if v.Secret != nil {
-			all = append(all, overlaps(itemPaths(v.Secret.Items), func() string {
-				return fmt.Sprintf("volume %q (Secret %q): overlapping paths", v.Name, v.Secret.SecretName)
-			})...)
+			all = append(all, overlaps(v, itemPlaces(v.Secret.Items, ""), func() string { return fmt.Sprintf("Secret %q", v.Secret.SecretName) })...)
 		}
 		if v.DownwardAPI != nil {
-			all = append(all, overlaps(downwardPaths(v.DownwardAPI.Items), func() string { return fmt.Sprintf("volume %q (DownwardAPI): overlapping paths", v.Name) })...)
+			all = append(all, overlaps(v, downwardPlaces(v.DownwardAPI.Items, ""), func() string { return "DownwardAPI" })...)
 		}
-		if v.Projected != nil {
-			all = append(all, projectedOverlaps(v)...)
-		}
-	}
-	return all
-}
-
-// projectedOverlaps compares the paths within each source, and then with those of the sources before it.
-func projectedOverlaps(v *v1.Volume) []string {
-	var all, before []string
-	for _, source := range v.Projected.Sources {
-		if source == (v1.VolumeProjection{}) {
-			all = append(all, fmt.Sprintf("volume %q (Projected) has no sources provided", v.Name))
+		if v.Projected == nil {
 			continue
 		}
-		paths, name := projectedPaths(&source)
-		text := func() string { return fmt.Sprintf("volume %q (Projected %s): overlapping paths", v.Name, name) }
-		all = append(all, overlaps(paths, text)...)
-		slices.Sort(paths)
-		paths = slices.Compact(paths)
-		together := append(slices.Clone(before), paths...)
-		slices.Sort(together)
-		all = append(all, overlaps(together, text)...)
-		before = append(before, paths...)
+		var places []place
+		for j := range v.Projected.Sources {
+			if v.Projected.Sources[j] == (v1.VolumeProjection{}) {
+				all = append(all, fmt.Sprintf("volume %q (Projected) has no sources provided", v.Name))
+			}
+			places = append(places, projectedPlaces(&v.Projected.Sources[j])...)
+		}
+		all = append(all, overlaps(v, places, func() string { return "Projected" })...)
 	}
 	return all
 }
 
-func projectedPaths(source *v1.VolumeProjection) ([]string, string) {
+func projectedPlaces(source *v1.VolumeProjection) []place {
 	switch {
-	case source.ConfigMap != nil:
-		return itemPaths(source.ConfigMap.Items), fmt.Sprintf("ConfigMap %q", source.ConfigMap.Name)
-	case source.Secret != nil:
-		return itemPaths(source.Secret.Items), fmt.Sprintf("Secret %q", source.Secret.Name)
-	case source.DownwardAPI != nil:
-		return downwardPaths(source.DownwardAPI.Items), "DownwardAPI"
+	case source.ConfigMap != nil && source.ConfigMap.Items != nil:
+		return itemPlaces(source.ConfigMap.Items, fmt.Sprintf("ConfigMap %q", source.ConfigMap.Name))
+	case source.Secret != nil && source.Secret.Items != nil:
+		return itemPlaces(source.Secret.Items, fmt.Sprintf("Secret %q", source.Secret.Name))
+	case source.DownwardAPI != nil && source.DownwardAPI.Items != nil:
+		return downwardPlaces(source.DownwardAPI.Items, "DownwardAPI")
 	case source.ServiceAccountToken != nil:
-		return []string{source.ServiceAccountToken.Path}, "ServiceAccountToken"
+		return []place{{source.ServiceAccountToken.Path, "ServiceAccountToken"}}
 	case source.ClusterTrustBundle != nil:
-		bundle := source.ClusterTrustBundle
-		name := bundle.SignerName
-		if bundle.Name != nil {
-			name = bundle.Name
-		}
+		name := source.ClusterTrustBundle.Name
 		if name == nil {
-			return []string{bundle.Path}, "ClusterTrustBundle"
+			name = source.ClusterTrustBundle.SignerName
 		}
-		return []string{bundle.Path}, fmt.Sprintf("ClusterTrustBundle %q", *name)
+		return []place{{source.ClusterTrustBundle.Path, fmt.Sprintf("ClusterTrustBundle %q", ptr.Deref(name, ""))}}
 	case source.PodCertificate != nil:
-		return certificatePaths(source.PodCertificate), "PodCertificate chain"
+		c := source.PodCertificate
+		places := []place{{c.CertificateChainPath, "PodCertificate chain"}, {c.KeyPath, "PodCertificate key"}, {c.CredentialBundlePath, "PodCertificate credential bundle"}}
+		return slices.DeleteFunc(places, func(p place) bool { return p.path == "" })
 	}
-	return nil, ""
+	return nil
 }
 
-func itemPaths(items []v1.KeyToPath) []string {
-	paths := make([]string, len(items))
+func itemPlaces(items []v1.KeyToPath, source string) []place {
+	if len(items) == 0 {
+		return nil
+	}
+	places := make([]place, len(items))
 	for i, item := range items {
-		paths[i] = item.Path
+		places[i] = place{item.Path, source}
 	}
-	return paths
+	return places
 }
 
-func downwardPaths(items []v1.DownwardAPIVolumeFile) []string {
-	paths := make([]string, len(items))
+func downwardPlaces(items []v1.DownwardAPIVolumeFile, source string) []place {
+	places := make([]place, len(items))
 	for i, item := range items {
-		paths[i] = item.Path
+		places[i] = place{item.Path, source}
 	}
-	return paths
+	return places
 }
 
-// overlaps are the paths that collide with one before them, each with the first such.
-func overlaps(paths []string, text func() string) []string {
-	var all, before []string
-	for _, path := range paths {
-		path = strings.TrimRight(path, "/")
-		if i := slices.IndexFunc(before, func(other string) bool { return collide(path, other) }); i >= 0 {
-			all = append(all, fmt.Sprintf("%s: %q with %q", text(), path, before[i]))
+// overlaps tells of each place and each one before it that it collides with.
+func overlaps(v *v1.Volume, places []place, kind func() string) []string {
+	var all []string
+	for i := range places {
+		p := &places[i]
+		p.path = strings.TrimRight(p.path, "/")
+		for _, before := range places[:i] {
+			if collide(p.path, before.path) {
+				all = append(all, fmt.Sprintf("volume %q (%s): overlapping paths: %s with %s", v.Name, kind(), p, before))
+			}
 		}
-		before = append(before, path)
 	}
 	return all
 }

@@ -8,18 +8,21 @@
 package pod
 
 import (
+	"context"
 	"fmt"
-	"slices"
 	"strconv"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	podutil "hyperkube/api/core/pod"
 	"hyperkube/apiserver/registry"
 	"hyperkube/apiserver/registry/typed"
+	"hyperkube/apiserver/request"
 )
 
 // Resource is the line of pods in the table of the core group.
@@ -30,7 +33,7 @@ func Resource(env *registry.Env) registry.Resource {
 		New:                 func() runtime.Object { return &v1.Pod{} },
 		NewList:             func() runtime.Object { return &v1.PodList{} },
 		Default:             typed.Default(podutil.SetDefaultsPod),
-		Strategy:            podStrategy,
+		Strategy:            creation{podStrategy},
 		StatusStrategy:      podStatusStrategy,
 		Fields:              typed.Fields(selectableFields),
 		Selects:             selects,
@@ -46,21 +49,27 @@ func Resource(env *registry.Env) registry.Resource {
 	}
 }
 
+// creation is podStrategy with what a create tells its client before it mends it.
+type creation struct{ typed.Strategy[*v1.Pod] }
+
+func (s creation) PrepareForCreate(ctx context.Context, obj runtime.Object) {
+	for _, text := range syncAppArmor(obj.(*v1.Pod)) {
+		request.AddWarning(ctx, text)
+	}
+	s.Strategy.PrepareForCreate(ctx, obj)
+}
+
 var podStrategy = typed.Strategy[*v1.Pod]{
 	OnCreate: func(pod *v1.Pod) {
 		pod.Generation = 1
+		podutil.DefaultPodLevelResources(pod)
 		pod.Status = v1.PodStatus{Phase: v1.PodPending, QOSClass: podutil.ComputePodQOS(&pod.Spec)}
 		applySchedulingGatedCondition(pod)
 		mergeMatchLabelKeys(pod)
 	},
 	OnUpdate: func(pod, old *v1.Pod) {
 		pod.Status = old.Status
-		if len(old.Spec.SchedulingGates) > 0 && len(pod.Spec.SchedulingGates) == 0 {
-			pod.Status = *old.Status.DeepCopy()
-			pod.Status.Conditions = slices.DeleteFunc(pod.Status.Conditions, func(c v1.PodCondition) bool {
-				return c.Type == v1.PodScheduled && c.Reason == v1.PodReasonSchedulingGated
-			})
-		}
+		keepPodResources(pod, old)
 		typed.Bump(pod, pod.Spec, old.Spec)
 	},
 	Check:       podutil.ValidatePodCreate,
@@ -69,6 +78,41 @@ var podStrategy = typed.Strategy[*v1.Pod]{
 	// Updates are for the most part by controllers, which read no warnings.
 	WarnUpdate: func(pod, old *v1.Pod) []string { return nil },
 	Grace:      gracePeriod,
+}
+
+// keepPodResources keeps the resources of the pod as a whole for a client that does not know of them: it sends back none.
+func keepPodResources(pod, old *v1.Pod) {
+	if pod.Spec.Resources == nil && old.Spec.Resources != nil {
+		pod.Spec.Resources = old.Spec.Resources.DeepCopy()
+	}
+}
+
+// syncAppArmor makes a field of the annotation that a profile of AppArmor was before it, and tells of such.
+func syncAppArmor(pod *v1.Pod) []string {
+	if len(pod.Annotations) == 0 || pod.Spec.OS != nil && pod.Spec.OS.Name == v1.Windows {
+		return nil
+	}
+	var warnings []string
+	podutil.VisitContainers(&pod.Spec, podutil.AllContainers, func(c *v1.Container, _ podutil.ContainerType) bool {
+		key := v1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix + c.Name
+		annotation, ok := pod.Annotations[key]
+		if !ok || c.SecurityContext != nil && c.SecurityContext.AppArmorProfile != nil {
+			return true
+		}
+		profile := podutil.AppArmorFromAnnotation(annotation)
+		if sc := pod.Spec.SecurityContext; profile != nil && sc != nil && equality.Semantic.DeepEqual(profile, sc.AppArmorProfile) {
+			return true // the pod says so already
+		}
+		if profile != nil && podutil.IsAppArmorProfile(profile) {
+			if c.SecurityContext == nil {
+				c.SecurityContext = &v1.SecurityContext{}
+			}
+			c.SecurityContext.AppArmorProfile = profile
+		}
+		warnings = append(warnings, fmt.Sprintf("%s: %s", field.NewPath("metadata", "annotations").Key(key), podutil.AppArmorDeprecated))
+		return true
+	})
+	return warnings
 }
 
 // gracePeriod is how long a kubelet gets to stop the pod, in seconds. Where no
@@ -91,7 +135,7 @@ func gracePeriod(pod *v1.Pod, options *metav1.DeleteOptions) int64 {
 
 func applySchedulingGatedCondition(pod *v1.Pod) {
 	if len(pod.Spec.SchedulingGates) > 0 {
-		pod.Status.Conditions = append(pod.Status.Conditions, v1.PodCondition{
+		podutil.UpdatePodCondition(&pod.Status, &v1.PodCondition{
 			Type: v1.PodScheduled, Status: v1.ConditionFalse, Reason: v1.PodReasonSchedulingGated,
 			Message: "Scheduling is blocked due to non-empty scheduling gates",
 		})
@@ -107,48 +151,88 @@ var podStatusStrategy = typed.Strategy[*v1.Pod]{
 		if pod.Status.QOSClass == "" {
 			pod.Status.QOSClass = old.Status.QOSClass
 		}
+		// Who does not know of a field sends back none; an empty list is meant.
 		if pod.Status.ResourceClaimStatuses == nil {
 			pod.Status.ResourceClaimStatuses = old.Status.ResourceClaimStatuses
 		}
+		if pod.Status.ExtendedResourceClaimStatus == nil {
+			pod.Status.ExtendedResourceClaimStatus = old.Status.ExtendedResourceClaimStatus
+		}
+		keepObservedGenerations(&pod.Status, &old.Status)
+		podutil.DropDisabledStatusFields(&pod.Status)
 	},
 	CheckUpdate: podutil.ValidatePodStatusUpdate,
+	WarnUpdate:  func(pod, old *v1.Pod) []string { return podutil.WarningsForStatus(pod) },
 }
 
-// podEphemeralContainersStrategy takes only the ephemeral containers from the request.
+// keepObservedGenerations: what a client leaves out, which does not know of it, is as it was. Of conditions of one type, which
+// nothing forbids, the first stands for the first.
+func keepObservedGenerations(status, old *v1.PodStatus) {
+	if status.ObservedGeneration == 0 {
+		status.ObservedGeneration = old.ObservedGeneration
+	}
+	before := map[v1.PodConditionType][]int64{}
+	for _, c := range old.Conditions {
+		before[c.Type] = append(before[c.Type], c.ObservedGeneration)
+	}
+	for i := range status.Conditions {
+		c := &status.Conditions[i]
+		if was := before[c.Type]; len(was) > 0 {
+			before[c.Type] = was[1:]
+			if c.ObservedGeneration == 0 {
+				c.ObservedGeneration = was[0]
+			}
+		}
+	}
+}
+
+// podEphemeralContainersStrategy takes only the ephemeral containers from the request, and labels and annotations.
 var podEphemeralContainersStrategy = typed.Strategy[*v1.Pod]{
 	OnUpdate: func(pod, old *v1.Pod) {
-		merged := old.DeepCopy()
-		merged.ResourceVersion = pod.ResourceVersion
-		merged.ManagedFields = pod.ManagedFields
-		merged.Spec.EphemeralContainers = pod.Spec.EphemeralContainers
-		*pod = *merged
+		containers := pod.Spec.EphemeralContainers
+		pod.Spec, pod.Status = *old.Spec.DeepCopy(), old.Status
+		pod.Spec.EphemeralContainers = containers
+		metav1.ResetObjectMetaForStatus(&pod.ObjectMeta, &old.ObjectMeta)
 		typed.Bump(pod, pod.Spec, old.Spec)
 	},
 	CheckUpdate: podutil.ValidatePodEphemeralContainersUpdate,
+	WarnUpdate:  func(pod, old *v1.Pod) []string { return nil },
 }
 
 // podResizeStrategy takes only the resources of containers from the request. What becomes of it is the kubelet's to do and
 // to say (conditions PodResizePending and PodResizeInProgress).
 var podResizeStrategy = typed.Strategy[*v1.Pod]{
 	OnUpdate: func(pod, old *v1.Pod) {
-		merged := old.DeepCopy()
-		merged.ResourceVersion = pod.ResourceVersion
-		merged.ManagedFields = pod.ManagedFields
-		if len(pod.Spec.Containers) != len(old.Spec.Containers) || len(pod.Spec.InitContainers) != len(old.Spec.InitContainers) {
-			merged.Spec = pod.Spec // for validation to refuse
+		// Other containers than before are left for validation to refuse.
+		if len(pod.Spec.Containers) == len(old.Spec.Containers) && len(pod.Spec.InitContainers) == len(old.Spec.InitContainers) {
+			keepButResources(pod, old)
 		}
-		for _, lists := range []struct{ now, before []v1.Container }{{pod.Spec.Containers, merged.Spec.Containers}, {pod.Spec.InitContainers, merged.Spec.InitContainers}} {
-			for i := range lists.before {
-				at := slices.IndexFunc(lists.now, func(c v1.Container) bool { return c.Name == lists.before[i].Name })
-				if at >= 0 {
-					lists.before[i].Resources, lists.before[i].ResizePolicy = lists.now[at].Resources, lists.now[at].ResizePolicy
-				}
-			}
-		}
-		*pod = *merged
+		keepPodResources(pod, old)
+		podutil.DefaultPodLevelResources(pod)
 		typed.Bump(pod, pod.Spec, old.Spec)
 	},
 	CheckUpdate: podutil.ValidatePodResize,
+	WarnUpdate:  func(pod, old *v1.Pod) []string { return nil },
+}
+
+func keepButResources(pod, old *v1.Pod) {
+	wanted := pod.Spec
+	pod.Spec, pod.Status = *old.Spec.DeepCopy(), old.Status
+	pod.Spec.Resources = wanted.Resources
+	pod.Spec.Containers = resized(pod.Spec.Containers, wanted.Containers)
+	pod.Spec.InitContainers = resized(pod.Spec.InitContainers, wanted.InitContainers)
+	metav1.ResetObjectMetaForStatus(&pod.ObjectMeta, &old.ObjectMeta)
+}
+
+// resized are the containers of before with the resources wanted; renamed or moved ones stay as they are, for validation to refuse.
+func resized(containers, wanted []v1.Container) []v1.Container {
+	for i := range wanted {
+		if containers[i].Name != wanted[i].Name {
+			return wanted
+		}
+		containers[i].Resources, containers[i].ResizePolicy = wanted[i].Resources, wanted[i].ResizePolicy
+	}
+	return containers
 }
 
 func selectableFields(pod *v1.Pod) fields.Set {
