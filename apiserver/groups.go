@@ -63,13 +63,13 @@ func groups(env *registry.Env) [][]registry.Resource {
 		policy.Resources(env),
 		rbac.Resources(env),
 		registrystorage.Resources(env),
+		admissionregistration.Resources(env),
 		scheduling.Resources(env),
 		coordination.Resources(env),
 		registrynode.Resources(env),
 		discovery.Resources(env),
-		registryflowcontrol.Resources(env),
-		admissionregistration.Resources(env),
 		resource.Resources(env),
+		registryflowcontrol.Resources(env),
 		storagemigration.Resources(env),
 	}
 }

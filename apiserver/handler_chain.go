@@ -183,6 +183,7 @@ func (s *Server) withImpersonation(next http.Handler) http.Handler {
 		asking := request.UserFrom(r.Context())
 		user, err := authn.Impersonate(r, asking, s.env.Authorizer, authz.Forbidden)
 		if err != nil {
+			w.Header().Set("X-Content-Type-Options", "nosniff")
 			endpoints.WriteError(w, r, err)
 			return
 		}
@@ -213,6 +214,7 @@ func (s *Server) withAuthorization(next http.Handler) http.Handler {
 			klog.FromContext(ctx).Info("Authorization with an error", "err", err, "path", r.URL.Path)
 		}
 		annotateDecision(ctx, "forbid", reason)
+		w.Header().Set("X-Content-Type-Options", "nosniff") // a refusal repeats what the client sent: no browser may take it for a page
 		endpoints.WriteError(w, r, authz.Forbidden(attributes, reason))
 	})
 }

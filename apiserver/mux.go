@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/emicklei/go-restful/v3"
@@ -61,7 +62,7 @@ func (s *Server) buildMux() (http.Handler, error) {
 	m.paths["/debug/routes"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, endpoints.Routes(m.resources.RegisteredWebServices()))
 	})
-	m.paths["/"] = http.HandlerFunc(m.serveIndex)
+	m.paths["/"], m.paths["/index.html"] = http.HandlerFunc(m.serveIndex), http.HandlerFunc(m.serveIndex)
 	services := slices.Concat(m.resources.RegisteredWebServices(), m.discovery.Services(), describePlain())
 	documents, err := openapi.New(services, Version().GitVersion)
 	if err != nil {
@@ -74,7 +75,7 @@ func (s *Server) buildMux() (http.Handler, error) {
 // describePlain describes for /openapi the paths beside the API of which clients are made.
 func describePlain() []*restful.WebService {
 	describe := func(path, operation, doc string, sample any) *restful.WebService {
-		ws := new(restful.WebService).Path(path).Consumes("application/json").Produces("application/json")
+		ws := new(restful.WebService).Path(path).Produces("application/json")
 		return ws.Route(ws.GET("/").To(func(*restful.Request, *restful.Response) {}).Doc(doc).Operation(operation).Returns(http.StatusOK, "OK", sample))
 	}
 	return []*restful.WebService{
@@ -121,9 +122,14 @@ func (m *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	switch {
 	case parts[0] == "api" && len(parts) <= 2, parts[0] == "apis" && len(parts) <= 3:
-		if !m.serveDiscovery(w, r, parts) {
-			endpoints.NotFound(w, r)
+		if m.serveDiscovery(w, r, parts) {
+			return
 		}
+		if parts[0] == "apis" && !m.discovery.HasGroup(parts[1]) {
+			http.Error(w, "404 page not found", http.StatusNotFound) // nobody's, not even of an API
+			return
+		}
+		endpoints.NotFound(w, r)
 	case parts[0] == "api", parts[0] == "apis":
 		m.resources.ServeHTTP(w, r)
 	default:
@@ -149,12 +155,15 @@ func (m *mux) serveDiscovery(w http.ResponseWriter, r *http.Request, parts []str
 func (m *mux) serveIndex(w http.ResponseWriter, r *http.Request) {
 	paths := []string{"/api", "/apis"}
 	for path := range m.paths {
-		if path != "/" {
+		if path != "/" && path != "/version/" && path != "/index.html" {
 			paths = append(paths, path)
 		}
 	}
 	for _, ws := range m.resources.RegisteredWebServices() {
 		paths = append(paths, ws.RootPath())
+	}
+	for _, name := range m.discovery.GroupNames() {
+		paths = append(paths, "/apis/"+name)
 	}
 	slices.Sort(paths)
 	writeJSON(w, map[string][]string{"paths": paths})
@@ -182,9 +191,19 @@ func Version() version.Info {
 	}
 	minor := strings.Split(gitVersion, ".")[1]
 	return version.Info{
-		Major: "1", Minor: minor, GitVersion: gitVersion + "+hyperkube", GitTreeState: "clean",
+		Major: "1", Minor: minor, EmulationMajor: "1", EmulationMinor: minor, MinCompatibilityMajor: "1", MinCompatibilityMinor: previous(minor),
+		GitVersion: gitVersion + "+hyperkube", GitTreeState: "clean",
 		GoVersion: runtime.Version(), Compiler: runtime.Compiler, Platform: runtime.GOOS + "/" + runtime.GOARCH,
 	}
+}
+
+// previous is the minor version before another: the oldest that this one can be followed by without surprise.
+func previous(minor string) string {
+	n, err := strconv.Atoi(minor)
+	if err != nil {
+		return ""
+	}
+	return strconv.Itoa(n - 1)
 }
 
 func serveVersion(w http.ResponseWriter, r *http.Request) { writeJSON(w, Version()) }

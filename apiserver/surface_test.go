@@ -197,7 +197,7 @@ func TestHealthTexts(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
-		"/statusz":      "\nkube-apiserver statusz\nWarning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only.\n\nStarted: ",
+		"/statusz":      "\napiserver statusz\nWarning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only.\n\nStarted: ",
 		"/flagz":        "service-cluster-ip-range=10.96.0.0/16\n",
 		"/version/":     `"gitVersion": "v1.`,
 		"/debug/pprof/": "goroutine",

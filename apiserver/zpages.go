@@ -21,7 +21,7 @@ func zpage(name string, write func(w http.ResponseWriter)) http.HandlerFunc {
 			return
 		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		fmt.Fprintf(w, zpageHead, "kube-apiserver", name)
+		fmt.Fprintf(w, zpageHead, "apiserver", name)
 		write(w)
 	}
 }

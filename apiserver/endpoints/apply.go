@@ -1,10 +1,13 @@
 package endpoints
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -24,11 +27,12 @@ func (p *patcher) apply(current runtime.Object) (runtime.Object, error) {
 	if fields == nil {
 		return nil, unsupportedMedia("application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json")
 	}
-	wanted, err := p.appliedConfiguration()
-	if err != nil {
+	wanted := &unstructured.Unstructured{Object: map[string]any{}}
+	if err := p.decodeApplied(&wanted.Object); err != nil {
 		return nil, err
 	}
-	if current == nil {
+	creates := current == nil
+	if creates {
 		media := mediaYAML
 		if p.kind == types.ApplyCBORPatchType {
 			media = mediaCBOR
@@ -45,6 +49,10 @@ func (p *patcher) apply(current runtime.Object) (runtime.Object, error) {
 	if err := p.checkApplied(); err != nil {
 		return nil, err
 	}
+	if uid := uidOf(merged); creates && uid != "" {
+		return nil, errors.NewConflict(s.Resource.GroupResource(), p.name,
+			fmt.Errorf("uid mismatch: the provided object specified uid %s, and no existing object was found", uid))
+	}
 	if err := checkName(merged, p.name); err != nil {
 		return nil, err
 	}
@@ -53,6 +61,29 @@ func (p *patcher) apply(current runtime.Object) (runtime.Object, error) {
 		s.Store.Default(merged)
 	}
 	return merged, nil
+}
+
+// applyFunction is apply for a subresource with a shape of its own.
+func (p *patcher) applyFunction(current runtime.Object) (runtime.Object, error) {
+	fields, err := p.scope.Sub.Fields()
+	if err != nil {
+		return nil, err
+	}
+	wanted := &unstructured.Unstructured{Object: map[string]any{}}
+	if err := p.decodeApplied(&wanted.Object); err != nil {
+		return nil, err
+	}
+	merged, err := fields.Apply(current, wanted, p.options.FieldManager, p.options.Force != nil && *p.options.Force)
+	if err != nil {
+		return nil, unappliable(err)
+	}
+	if err := p.checkApplied(); err != nil {
+		return nil, err
+	}
+	if err := checkName(merged, p.name); err != nil {
+		return nil, err
+	}
+	return merged, p.scope.checkVersion(current, merged, p.name)
 }
 
 // unappliable is the answer to a configuration that does not fit its kind. Upstream answers 500 with this text and no
@@ -72,34 +103,17 @@ func (p *patcher) decodeApplied(into *map[string]any) (err error) {
 		err = yaml.Unmarshal(p.body, into)
 	}
 	if err != nil {
-		return errors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
+		return errors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
 	}
 	return nil
 }
 
-// appliedConfiguration reads the body, which must be of the endpoint's kind.
-func (p *patcher) appliedConfiguration() (*unstructured.Unstructured, error) {
-	kind := p.scope.Resource.Kind
-	wanted := &unstructured.Unstructured{Object: map[string]any{}}
-	if err := p.decodeApplied(&wanted.Object); err != nil {
-		return nil, err
+func uidOf(obj runtime.Object) types.UID {
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		return ""
 	}
-	if wanted.Object == nil {
-		return nil, errors.NewBadRequest("error decoding YAML: the body is empty")
-	}
-	if got := wanted.GroupVersionKind(); got.Kind != kind.Kind || got.Version == "" {
-		return nil, errors.NewBadRequest(fmt.Sprintf("the body is of %s, kind %q; this path takes %s, kind %q",
-			orNone(wanted.GetAPIVersion()), got.Kind, kind.GroupVersion(), kind.Kind))
-	}
-	if name := wanted.GetName(); name == "" {
-		wanted.SetName(p.name)
-	} else if name != p.name {
-		return nil, errors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", name, p.name))
-	}
-	if wanted.GetManagedFields() != nil {
-		return nil, errors.NewBadRequest("metadata.managedFields must be nil")
-	}
-	return wanted, nil
+	return accessor.GetUID()
 }
 
 // checkApplied finds keys that are given twice. Fields that the kind does not have never come this far, whatever the
@@ -114,15 +128,22 @@ func (p *patcher) checkApplied() error {
 		return nil
 	}
 	if validation == metav1.FieldValidationStrict {
-		return errors.NewBadRequest(fmt.Sprintf("error strict decoding YAML: %v", err))
+		return errors.NewBadRequest(fmt.Sprintf("error strict decoding patch: %v", err))
 	}
-	request.AddWarning(p.ctx, err.Error())
+	warnOf(p.ctx, err)
 	return nil
 }
 
-func orNone(s string) string {
-	if s == "" {
-		return "no apiVersion"
+// warnOf warns of a mistake in a body; YAML's parser tells several in one error, a line each.
+func warnOf(ctx context.Context, err error) {
+	text := err.Error()
+	for _, head := range []string{"error converting YAML to JSON: yaml: unmarshal errors:\n", "yaml: unmarshal errors:\n"} {
+		if lines, cut := strings.CutPrefix(text, head); cut {
+			for line := range strings.Lines(lines) {
+				request.AddWarning(ctx, strings.TrimSpace(line))
+			}
+			return
+		}
 	}
-	return s
+	request.AddWarning(ctx, text)
 }

@@ -15,7 +15,7 @@ import (
 // CreateResource answers POST: of a collection it stores the body, of a subresource (binding, eviction, token)
 // or of a resource that is never stored (SubjectAccessReview) it hands it to its function.
 func CreateResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
-	views := []string{"Table", "PartialObjectMetadata"}
+	views := []string{"Table", "PartialObjectMetadata", "PartialObjectMetadataList"}
 	if s.Sub != nil || s.Resource.Answer != nil {
 		views = views[1:] // what is not stored has no columns: 406
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,6 +30,8 @@ func readBody(r *http.Request) ([]byte, error) {
 	}
 	defer r.Body.Close()
 	if r.ContentLength > maxBody {
+		// Who is still sending would not see the answer of a server that hangs up.
+		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, maxBody+1))
 		return nil, bodyTooLarge()
 	}
 	if 0 < r.ContentLength && r.ContentLength <= believedLength {
@@ -100,19 +103,24 @@ func (s *Scope) decodeBody(r *http.Request, validation string) (runtime.Object, 
 		serializer = info.StrictSerializer
 	}
 	obj, actual, err := serializer.Decode(body, &kind, into)
+	if obj != nil && actual != nil {
+		if err := checkKind(kind, actual, body); err != nil {
+			return nil, err
+		}
+	}
 	if strict, isStrict := runtime.AsStrictDecodingError(err); isStrict && obj != nil {
 		if validation == metav1.FieldValidationStrict {
 			return nil, undecodable(kind, actual, body, err)
 		}
 		for _, e := range strict.Errors() {
-			request.AddWarning(r.Context(), e.Error())
+			warnOf(r.Context(), e)
 		}
 		err = nil
 	}
 	if err != nil {
 		return nil, undecodable(kind, actual, body, err)
 	}
-	return obj, checkKind(kind, actual, body)
+	return obj, nil
 }
 
 // decodePlain reads JSON in one pass, if all is well with it: it is of this kind or names none, and has no field that the
@@ -128,15 +136,24 @@ func decodePlain(body []byte, kind schema.GroupVersionKind, into runtime.Object)
 
 // checkKind refuses a body of another kind, or of another version of it.
 func checkKind(kind schema.GroupVersionKind, actual *schema.GroupVersionKind, body []byte) error {
-	if actual == nil || *actual == kind {
+	switch {
+	case *actual == kind:
 		return nil
-	}
-	if actual.GroupVersion() != kind.GroupVersion() {
+	case actual.GroupKind() == kind.GroupKind():
 		return errors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)",
 			actual.GroupVersion(), kind.GroupVersion()))
 	}
 	return undecodable(kind, actual, body, fmt.Errorf("converting (%s.%s) to (%s.%s): unknown conversion",
-		actual.Version, actual.Kind, kind.Version, kind.Kind))
+		actual.Version, actual.Kind, internalName(kind.Group), kind.Kind))
+}
+
+// internalName is how upstream's answers name the versionless form of a group's kinds.
+func internalName(group string) string {
+	name, _, _ := strings.Cut(group, ".")
+	if name == "" || name == "events" {
+		return "core"
+	}
+	return name
 }
 
 // undecodable says what was found and what was expected.

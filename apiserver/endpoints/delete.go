@@ -7,14 +7,17 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
+	"hyperkube/apiserver/request"
 	"hyperkube/apiserver/storage"
 )
 
 // DeleteResource answers DELETE of one object: with the object while it waits (for its grace period, for finalizers), with
 // a Status once it is gone.
 func DeleteResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
-	f, err := negotiate(r, "Table", "PartialObjectMetadata")
+	f, err := negotiate(r, "Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 	if err != nil {
 		return err
 	}
@@ -22,6 +25,7 @@ func DeleteResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	s.warnOrphans(r, options)
 	namespace, name := s.target(r)
 	obj, gone, err := s.Store.Delete(r.Context(), namespace, name, options)
 	if err != nil {
@@ -44,9 +48,16 @@ func DeleteResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 	return writeAny(w, r, f, http.StatusOK, ofKind(status, schema.GroupVersionKind{Version: "v1", Kind: "Status"}))
 }
 
+// warnOrphans tells who deletes without a word about dependents what becomes of them, where that may surprise.
+func (s *Scope) warnOrphans(r *http.Request, options *metav1.DeleteOptions) {
+	if options.PropagationPolicy == nil && options.OrphanDependents == nil {
+		request.AddWarning(r.Context(), s.Store.OrphanWarning)
+	}
+}
+
 // DeleteCollection answers DELETE of a collection with the list of what it deleted.
 func DeleteCollection(s *Scope, w http.ResponseWriter, r *http.Request) error {
-	f, err := negotiate(r, "Table", "PartialObjectMetadataList")
+	f, err := negotiate(r, "Table", "PartialObjectMetadataList", "PartialObjectMetadata")
 	if err != nil {
 		return err
 	}
@@ -62,6 +73,11 @@ func DeleteCollection(s *Scope, w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if ptr.Deref(options.IgnoreStoreReadErrorWithClusterBreakingPotential, false) {
+		return invalidOptions("DeleteOptions", field.ErrorList{field.Invalid(field.NewPath("ignoreStoreReadErrorWithClusterBreakingPotential"),
+			true, "is not allowed with DELETECOLLECTION, try again after removing the option")})
+	}
+	s.warnOrphans(r, options)
 	namespace, _ := s.target(r)
 	deleted, err := s.Store.DeleteCollection(r.Context(), namespace, options, storage.ListOptions{
 		ResourceVersion: selection.ResourceVersion, ResourceVersionMatch: selection.ResourceVersionMatch,

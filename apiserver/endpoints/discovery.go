@@ -1,6 +1,7 @@
 package endpoints
 
 import (
+	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/json"
@@ -53,7 +54,7 @@ func (d *Discovery) ServeRoot(w http.ResponseWriter, r *http.Request) {
 			Versions:                   []string{"v1"},
 			ServerAddressByClientCIDRs: []metav1.ServerAddressByClientCIDR{{ClientCIDR: "0.0.0.0/0", ServerAddress: r.Host}},
 		}
-		WriteObject(w, r, http.StatusOK, versions, schema.GroupVersionKind{Version: "v1", Kind: "APIVersions"})
+		WriteObject(w, r, http.StatusOK, versions, schema.GroupVersionKind{Kind: "APIVersions"}) // of no version, for the oldest clients
 		return
 	}
 	list := &metav1.APIGroupList{Groups: d.groupList()}
@@ -91,6 +92,18 @@ func (d *Discovery) ServeGroup(w http.ResponseWriter, r *http.Request, name stri
 	return false
 }
 
+// HasGroup says whether there is a group of that name.
+func (d *Discovery) HasGroup(name string) bool { return slices.Contains(d.GroupNames(), name) }
+
+// GroupNames are the groups' names, without the core group.
+func (d *Discovery) GroupNames() []string {
+	var names []string
+	for _, group := range d.groupList() {
+		names = append(names, group.Name)
+	}
+	return names
+}
+
 // ServeVersion answers /api/v1 and /apis/<group>/<version>; false when it is not served.
 func (d *Discovery) ServeVersion(w http.ResponseWriter, r *http.Request, gv schema.GroupVersion) bool {
 	d.mu.RLock()
@@ -107,13 +120,17 @@ func (d *Discovery) ServeVersion(w http.ResponseWriter, r *http.Request, gv sche
 // ServeResources answers /api/v1 or /apis/<group>/<version>.
 func (g *APIGroupVersion) ServeResources(w http.ResponseWriter, r *http.Request) {
 	list := &metav1.APIResourceList{GroupVersion: g.GroupVersion.String(), APIResources: g.resources()}
-	WriteObject(w, r, http.StatusOK, list, schema.GroupVersionKind{Version: "v1", Kind: "APIResourceList"})
+	kind := schema.GroupVersionKind{Kind: "APIResourceList"}
+	if g.GroupVersion.Group != "" {
+		kind.Version = "v1" // the core group's list is older than versions of such documents
+	}
+	WriteObject(w, r, http.StatusOK, list, kind)
 }
 
 // Services describe the discovery documents themselves for /openapi; requests for them come straight to Discovery.
 func (d *Discovery) Services() []*restful.WebService {
 	describe := func(path, operation, doc string, handle http.HandlerFunc, sample any) *restful.WebService {
-		ws := new(restful.WebService).Path(path).Consumes("*/*")
+		ws := new(restful.WebService).Path(path).Consumes(objectMedia...)
 		return ws.Route(documented(ws.GET("/"), handle, doc).Operation(operation).Returns(http.StatusOK, "OK", sample))
 	}
 	services := []*restful.WebService{
@@ -137,7 +154,7 @@ func (g *APIGroupVersion) resources() []metav1.APIResource {
 			Name: r.Name, SingularName: r.Singular, Namespaced: !r.ClusterScoped, Kind: r.Kind.Kind,
 			Verbs: s.verbs(), ShortNames: r.ShortNames, Categories: r.Categories,
 		}
-		if r.Answer == nil {
+		if r.Answer == nil && s.Store.Computed == nil {
 			main.StorageVersionHash = storageVersionHash(s.Store.Resource)
 		}
 		list = append(list, main)
@@ -204,7 +221,7 @@ var connectVerbs = map[string]string{
 
 // storageVersionHash changes when a resource is stored as another version: storage migrators watch it.
 func storageVersionHash(r *registry.Resource) string {
-	sum := sha512.Sum512([]byte(r.Kind.Group + "/" + r.Kind.Version + "/" + r.Kind.Kind))
+	sum := sha256.Sum256([]byte(r.Kind.Group + "/" + r.Kind.Version + "/" + r.Kind.Kind))
 	return base64.StdEncoding.EncodeToString(sum[:8])
 }
 
@@ -303,19 +320,26 @@ func (g *APIGroupVersion) aggregated() apidiscoveryv2.APIVersionDiscovery {
 		}
 		entry := apidiscoveryv2.APIResourceDiscovery{
 			Resource: r.Name, SingularResource: r.Singular, Scope: scope, Verbs: s.verbs(), ShortNames: r.ShortNames,
-			Categories: r.Categories, ResponseKind: groupVersionKind(r.Kind),
+			Categories: r.Categories, ResponseKind: g.responseKind(r.Kind),
 		}
 		for _, sub := range s.subscopes() {
 			entry.Subresources = append(entry.Subresources, apidiscoveryv2.APISubresourceDiscovery{
-				Subresource: sub.Subresource, ResponseKind: groupVersionKind(sub.kind()), Verbs: sub.verbs(),
+				Subresource: sub.Subresource, ResponseKind: g.responseKind(sub.kind()), Verbs: sub.verbs(),
 			})
 		}
+		slices.SortFunc(entry.Subresources, func(a, b apidiscoveryv2.APISubresourceDiscovery) int {
+			return strings.Compare(a.Subresource, b.Subresource)
+		})
 		version.Resources = append(version.Resources, entry)
 	}
 	slices.SortStableFunc(version.Resources, func(a, b apidiscoveryv2.APIResourceDiscovery) int { return strings.Compare(a.Resource, b.Resource) })
 	return version
 }
 
-func groupVersionKind(kind schema.GroupVersionKind) *metav1.GroupVersionKind {
+// responseKind is a kind as this document names it: those of its own group version go without one.
+func (g *APIGroupVersion) responseKind(kind schema.GroupVersionKind) *metav1.GroupVersionKind {
+	if kind.GroupVersion() == g.GroupVersion {
+		kind = schema.GroupVersionKind{Kind: kind.Kind}
+	}
 	return &metav1.GroupVersionKind{Group: kind.Group, Version: kind.Version, Kind: kind.Kind}
 }

@@ -152,29 +152,39 @@ func appendAny(dst []byte, obj runtime.Object, kind schema.GroupVersionKind, f f
 func (s *Scope) appendTransformed(dst []byte, o *storage.Object, f form) ([]byte, error) {
 	switch f.as {
 	case "Table":
-		table, err := s.table([]*storage.Object{o}, f.includeObject, true)
+		table, err := s.table([]*storage.Object{o}, f, true)
 		if err != nil {
 			return nil, err
 		}
-		table.ResourceVersion = strconv.FormatInt(o.ResourceVersion, 10)
-		return appendAny(dst, table, metaKind("Table"), f)
+		table.ResourceVersion = versionText(o.ResourceVersion)
+		return appendAny(dst, table, f.metaKind("Table"), f)
+	case "PartialObjectMetadataList":
+		return nil, wrongView(f.as, "not a list", s.Resource.Kind)
 	default:
-		partial, err := partialMetadata(s.toServed(o.Object))
+		partial, err := partialMetadata(s.toServed(o.Object), f)
 		if err != nil {
 			return nil, err
 		}
-		return appendAny(dst, partial, metaKind("PartialObjectMetadata"), f)
+		return appendAny(dst, partial, f.metaKind("PartialObjectMetadata"), f)
 	}
 }
 
+// versionText is a resourceVersion as answers show it; what is in no store has none.
+func versionText(version int64) string {
+	if version == 0 {
+		return ""
+	}
+	return strconv.FormatInt(version, 10)
+}
+
 // partialMetadata is an object without all but its metadata.
-func partialMetadata(obj runtime.Object) (*metav1.PartialObjectMetadata, error) {
+func partialMetadata(obj runtime.Object, f form) (*metav1.PartialObjectMetadata, error) {
 	accessor, err := meta.Accessor(obj)
 	if err != nil {
 		return nil, err
 	}
 	partial := meta.AsPartialObjectMetadata(accessor)
-	partial.SetGroupVersionKind(metaKind("PartialObjectMetadata"))
+	partial.SetGroupVersionKind(f.metaKind("PartialObjectMetadata"))
 	return partial, nil
 }
 

@@ -3,17 +3,19 @@ package endpoints
 import (
 	"net/http"
 
+	"k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// GetResource answers GET of one object; ?watch=1 on it is a watch of this one.
+// GetResource answers GET of one object. ?watch=1 means nothing here: one object is watched in its collection, by
+// fieldSelector=metadata.name=….
 func GetResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
-	if isWatch(r) && s.Subresource == "" {
-		return ListResource(s, w, r)
-	}
-	f, err := negotiate(r, "Table", "PartialObjectMetadata")
+	f, err := negotiate(r, "Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 	if err != nil {
 		return err
+	}
+	if queryBool(r.URL.Query(), "export") {
+		return errors.NewBadRequest("the export parameter, deprecated since v1.14, is no longer supported")
 	}
 	options := &metav1.GetOptions{}
 	if err := decodeQuery(r.URL.Query(), options); err != nil {

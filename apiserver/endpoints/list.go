@@ -3,7 +3,6 @@ package endpoints
 import (
 	"encoding/json"
 	"net/http"
-	"strconv"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -28,7 +27,7 @@ func ListResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 	if options.Watch {
 		return watchResource(s, w, r, options, predicate)
 	}
-	f, err := negotiate(r, "Table", "PartialObjectMetadataList")
+	f, err := negotiate(r, "Table", "PartialObjectMetadataList", "PartialObjectMetadata")
 	if err != nil {
 		return err
 	}
@@ -46,6 +45,8 @@ func (s *Scope) writeList(w http.ResponseWriter, r *http.Request, f form, list *
 	switch {
 	case f.as == "Table":
 		return s.writeTable(w, r, f, list)
+	case f.as == "PartialObjectMetadata":
+		return wrongView(f.as, "a list", s.listKind())
 	case f.as != "":
 		return s.writePartialList(w, r, f, list)
 	case f.media == mediaProtobuf:
@@ -82,7 +83,7 @@ func (s *Scope) listKind() schema.GroupVersionKind {
 
 func listMeta(list *storage.List) metav1.ListMeta {
 	return metav1.ListMeta{
-		ResourceVersion: strconv.FormatInt(list.ResourceVersion, 10),
+		ResourceVersion: versionText(list.ResourceVersion),
 		Continue:        list.Continue, RemainingItemCount: list.RemainingItemCount,
 	}
 }
@@ -160,11 +161,11 @@ func (s *Scope) writeProtobufList(w http.ResponseWriter, r *http.Request, f form
 func (s *Scope) writePartialList(w http.ResponseWriter, r *http.Request, f form, list *storage.List) error {
 	partial := &metav1.PartialObjectMetadataList{ListMeta: listMeta(list), Items: []metav1.PartialObjectMetadata{}}
 	for _, item := range list.Items {
-		p, err := partialMetadata(s.toServed(item.Object))
+		p, err := partialMetadata(s.toServed(item.Object), f)
 		if err != nil {
 			return err
 		}
 		partial.Items = append(partial.Items, *p)
 	}
-	return writeAny(w, r, f, http.StatusOK, ofKind(partial, metaKind("PartialObjectMetadataList")))
+	return writeAny(w, r, f, http.StatusOK, ofKind(partial, f.metaKind("PartialObjectMetadataList")))
 }

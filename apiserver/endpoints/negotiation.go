@@ -1,6 +1,7 @@
 package endpoints
 
 import (
+	"fmt"
 	"mime"
 	"net/http"
 	"sort"
@@ -10,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 const (
@@ -25,10 +27,21 @@ const (
 type form struct {
 	media string // mediaJSON, mediaYAML, mediaProtobuf or mediaCBOR
 	// as is "", "Table", "PartialObjectMetadata" or "PartialObjectMetadataList".
-	as     string
-	pretty bool
+	as string
+	// version is that of meta.k8s.io in which as is wanted: v1, or v1beta1.
+	version string
+	pretty  bool
 	// includeObject is what each row of a Table carries.
 	includeObject metav1.IncludeObjectPolicy
+}
+
+// metaKind is a kind of meta.k8s.io in the version that the client asked for.
+func (f form) metaKind(kind string) schema.GroupVersionKind {
+	gvk := metaKind(kind)
+	if f.version != "" {
+		gvk.Version = f.version
+	}
+	return gvk
 }
 
 // contentType is what the answer's header says.
@@ -54,13 +67,11 @@ func negotiate(r *http.Request, views ...string) (form, error) {
 			continue
 		}
 		f.media, f.as = media, clause.params["as"]
-		f.includeObject = metav1.IncludeObjectPolicy(query.Get("includeObject"))
-		switch f.includeObject {
-		case "":
+		if f.as != "" {
+			f.version = clause.params["v"]
+		}
+		if f.includeObject = metav1.IncludeObjectPolicy(query.Get("includeObject")); f.includeObject == "" {
 			f.includeObject = metav1.IncludeMetadata
-		case metav1.IncludeNone, metav1.IncludeMetadata, metav1.IncludeObject:
-		default:
-			return f, errors.NewBadRequest("invalid includeObject: must be None, Metadata or Object")
 		}
 		return f, nil
 	}
@@ -133,6 +144,23 @@ func wantsPretty(r *http.Request) bool {
 	}
 	agent := r.UserAgent()
 	return strings.HasPrefix(agent, "curl") || strings.HasPrefix(agent, "Wget") || strings.HasPrefix(agent, "Mozilla/5.0")
+}
+
+// wrongView answers who asks one object for the form of a list, or a list for that of one.
+func wrongView(as, what string, kind schema.GroupVersionKind) error {
+	return &errors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusNotAcceptable, Reason: metav1.StatusReasonNotAcceptable,
+		Message: fmt.Sprintf("you requested %s, but the requested object is %s (*%s.%s)", as, what, internalName(kind.Group), kind.Kind),
+	}}
+}
+
+// checkIncludeObject refuses what a row of a Table cannot carry.
+func checkIncludeObject(policy metav1.IncludeObjectPolicy) error {
+	switch policy {
+	case "", metav1.IncludeNone, metav1.IncludeMetadata, metav1.IncludeObject:
+		return nil
+	}
+	return errors.NewBadRequest(fmt.Sprintf("Unable to convert to Table as requested: includeObject: Invalid value: %q: must be 'Metadata', 'Object', 'None', or empty", policy))
 }
 
 const acceptedMedia = mediaJSON + ", " + mediaYAML + ", " + mediaProtobuf + ", " + mediaCBOR

@@ -41,7 +41,7 @@ func (i *installer) route(o operation) *restful.RouteBuilder {
 		Metadata("x-kubernetes-action", o.action).
 		Metadata("x-kubernetes-group-version-kind", metav1.GroupVersionKind{Group: kind.Group, Version: kind.Version, Kind: kind.Kind})
 	if o.action != "connect" {
-		b.Param(restful.QueryParameter("pretty", "If 'true', then the output is pretty printed.").DataType("string"))
+		b.Param(restful.QueryParameter("pretty", "If 'true', then the output is pretty printed. Defaults to 'false' unless the user-agent indicates a browser or command-line HTTP tool (curl and wget).").DataType("string"))
 	}
 	if o.where == "Namespaced" {
 		b.Param(restful.PathParameter("namespace", "object name and auth scope, such as for teams and projects").DataType("string"))
@@ -76,11 +76,19 @@ func (o *operation) id(group schema.GroupVersion) string {
 
 // operationGroup is AppsV1 for apps/v1, and CoreV1 for v1.
 func operationGroup(gv schema.GroupVersion) string {
-	group, _, _ := strings.Cut(gv.Group, ".")
+	return title(GroupWord(gv.Group)) + title(gv.Version)
+}
+
+// GroupWord is a group as a word: "core", "apps", "rbacAuthorization" for rbac.authorization.k8s.io.
+func GroupWord(group string) string {
 	if group == "" {
-		group = "core"
+		return "core"
 	}
-	return title(group) + title(gv.Version)
+	word, rest, _ := strings.Cut(strings.TrimSuffix(group, ".k8s.io"), ".")
+	for part := range strings.SplitSeq(rest, ".") {
+		word += title(part)
+	}
+	return word
 }
 
 func title(s string) string {

@@ -7,6 +7,7 @@ import (
 	"net/url"
 
 	"k8s.io/apimachinery/pkg/api/errors"
+	metainternal "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/fields"
@@ -77,7 +78,6 @@ func deleteOptions(r *http.Request) (*metav1.DeleteOptions, error) {
 		if err != nil {
 			return nil, err
 		}
-		// Clients send it as meta.k8s.io/v1, as v1, or as the version of what they delete.
 		if err := decodeOptionsBody(body, media, options); err != nil {
 			return nil, err
 		}
@@ -88,29 +88,40 @@ func deleteOptions(r *http.Request) (*metav1.DeleteOptions, error) {
 	return options, invalidOptions("DeleteOptions", metavalidation.ValidateDeleteOptions(options))
 }
 
-// decodeOptionsBody reads DeleteOptions whatever group version they claim.
+// decodeOptionsBody reads DeleteOptions whatever group version they claim: clients send meta.k8s.io/v1, v1, or the version of
+// what they delete.
 func decodeOptionsBody(body []byte, media string, options *metav1.DeleteOptions) error {
-	var err error
-	switch media {
-	case mediaCBOR:
-		err = cbor.Unmarshal(body, options)
-	case mediaProtobuf:
-		envelope := runtime.Unknown{}
-		if err = envelope.Unmarshal(bytes.TrimPrefix(body, protobufMagic)); err == nil {
-			err = options.Unmarshal(envelope.Raw)
-			options.TypeMeta = metav1.TypeMeta{Kind: envelope.Kind, APIVersion: envelope.APIVersion}
+	if media == mediaCBOR {
+		if err := cbor.Unmarshal(body, options); err != nil {
+			return errors.NewBadRequest(err.Error())
 		}
-	default:
-		err = yaml.Unmarshal(body, options) // JSON is YAML
+		return nil
 	}
-	kind := options.GroupVersionKind()
-	if err == nil && kind.Kind != "" && kind.Kind != "DeleteOptions" {
-		err = fmt.Errorf("it is a %s", kind.Kind)
+	wanted, codecs := metaKind("DeleteOptions"), metainternal.Codecs
+	info, ok := runtime.SerializerInfoForMediaType(codecs.SupportedMediaTypes(), media)
+	if !ok {
+		return unsupportedMedia(acceptedMedia)
+	}
+	_, actual, err := codecs.DecoderToVersion(info.Serializer, wanted.GroupVersion()).Decode(body, &wanted, options)
+	if runtime.IsNotRegisteredError(err) && actual != nil && actual.Kind == wanted.Kind {
+		err = decodeUnregistered(body, media, options)
 	}
 	if err != nil {
-		return undecodable(metaKind("DeleteOptions"), &kind, body, err)
+		return errors.NewBadRequest(err.Error())
 	}
 	return nil
+}
+
+// decodeUnregistered reads DeleteOptions of a version that has none of its own.
+func decodeUnregistered(body []byte, media string, options *metav1.DeleteOptions) error {
+	if media != mediaProtobuf {
+		return yaml.Unmarshal(body, options) // JSON is YAML
+	}
+	envelope := runtime.Unknown{}
+	if err := envelope.Unmarshal(bytes.TrimPrefix(body, protobufMagic)); err != nil {
+		return err
+	}
+	return options.Unmarshal(envelope.Raw)
 }
 
 func metaKind(kind string) schema.GroupVersionKind {

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/mergepatch"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apimachinery/pkg/util/yaml"
 	kjson "sigs.k8s.io/json"
 
 	"hyperkube/apiserver/registry"
@@ -39,7 +40,7 @@ func PatchResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	f, err := negotiate(r, "Table", "PartialObjectMetadata")
+	f, err := negotiate(r, "Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 	if err != nil {
 		return err
 	}
@@ -58,9 +59,10 @@ func PatchResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 	}
 	if s.Sub != nil && s.Sub.Update != nil {
 		update := &metav1.UpdateOptions{DryRun: options.DryRun, FieldManager: options.FieldManager, FieldValidation: options.FieldValidation}
-		return s.updateFunction(w, r, f, update, func(current runtime.Object) (runtime.Object, error) {
-			return p.patchFunction(current)
-		})
+		if p.isApply() && s.Sub.Apply != nil {
+			return s.updateFunction(w, r, f, functionWrite{update, s.Sub.Apply, p.applyFunction})
+		}
+		return s.updateFunction(w, r, f, functionWrite{update, s.Sub.Update, p.patchFunction})
 	}
 	change := p.patchStored
 	if p.isApply() {
@@ -83,24 +85,33 @@ type patcher struct {
 	name    string
 	body    []byte
 	options *metav1.PatchOptions
-	// strict are the mistakes in the patch itself, whatever object it meets.
+	// shaped says that checkShape has run; strict are the mistakes in the patch itself, whatever object it meets.
+	shaped bool
 	strict []error
 }
 
-// check refuses patches that no object could make right.
+// check refuses what is no patch before it is known whether the object exists.
 func (p *patcher) check() error {
 	switch p.kind {
-	case types.JSONPatchType, types.MergePatchType:
-		return p.checkShape()
 	case types.StrategicMergePatchType:
 		if _, untyped := p.scope.newObject().(runtime.Unstructured); untyped {
 			return unsupportedMedia(string(types.JSONPatchType) + ", " + string(types.MergePatchType) + ", " + string(types.ApplyYAMLPatchType))
 		}
-		return p.checkShape()
-	case types.ApplyYAMLPatchType, types.ApplyCBORPatchType:
+	case types.JSONPatchType, types.MergePatchType:
+	case types.ApplyYAMLPatchType:
+		if _, err := yaml.ToJSON(p.body); err != nil {
+			return errors.NewBadRequest(fmt.Sprintf("error encoding patch: %v", err))
+		}
 		return nil
+	case types.ApplyCBORPatchType:
+		return nil
+	default:
+		return unsupportedMedia(acceptedPatches)
 	}
-	return unsupportedMedia(acceptedPatches)
+	if !json.Valid(p.body) {
+		return errors.NewBadRequest("invalid JSON patch")
+	}
+	return nil
 }
 
 func (p *patcher) isApply() bool {
@@ -118,9 +129,10 @@ type jsonPatchOperation struct {
 // checkShape reads the patch once, to find what is given twice or unknown in the patch itself: after merging it can no
 // longer be seen.
 func (p *patcher) checkShape() (err error) {
-	if fieldValidation(p.options.FieldValidation) == metav1.FieldValidationIgnore {
+	if p.shaped || p.isApply() || fieldValidation(p.options.FieldValidation) == metav1.FieldValidationIgnore {
 		return nil
 	}
+	p.shaped = true
 	switch p.kind {
 	case types.JSONPatchType:
 		var strict []error
@@ -175,8 +187,7 @@ func (p *patcher) patchStored(current runtime.Object) (runtime.Object, error) {
 	return s.toStored(patched), nil
 }
 
-// patchFunction is the Change of a subresource with a shape of its own. Apply is a merge there: such a body is no
-// configuration of an owner, it is a few values.
+// patchFunction is the Change of a subresource with a shape of its own.
 func (p *patcher) patchFunction(current runtime.Object) (runtime.Object, error) {
 	patched, err := p.patchObject(current, p.scope.kind(), p.scope.newObject())
 	if err != nil {
@@ -187,6 +198,9 @@ func (p *patcher) patchFunction(current runtime.Object) (runtime.Object, error) 
 
 // patchObject applies the patch to served, and makes a new object of what comes out.
 func (p *patcher) patchObject(served runtime.Object, kind schema.GroupVersionKind, into runtime.Object) (runtime.Object, error) {
+	if err := p.checkShape(); err != nil {
+		return nil, err
+	}
 	served.GetObjectKind().SetGroupVersionKind(kind)
 	if p.kind == types.StrategicMergePatchType {
 		return into, p.strategicPatch(served, kind, into)

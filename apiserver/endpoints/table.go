@@ -14,8 +14,8 @@ import (
 // plainTable is how a resource without columns of its own looks in kubectl.
 var plainTable = &registry.Table{
 	Columns: []metav1.TableColumnDefinition{
-		{Name: "Name", Type: "string", Format: "name", Description: "Name must be unique within a namespace."},
-		{Name: "Created At", Type: "date", Description: "CreationTimestamp is when this object was created."},
+		{Name: "Name", Type: "string", Format: "name", Description: metav1.ObjectMeta{}.SwaggerDoc()["name"]},
+		{Name: "Created At", Type: "date", Description: metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"]},
 	},
 	Cells: func(obj runtime.Object) []any {
 		accessor, err := meta.Accessor(obj)
@@ -27,19 +27,25 @@ var plainTable = &registry.Table{
 }
 
 // table lays objects out in columns. Without columns (a watch's later events) it is rows only.
-func (s *Scope) table(objects []*storage.Object, include metav1.IncludeObjectPolicy, columns bool) (*metav1.Table, error) {
+func (s *Scope) table(objects []*storage.Object, f form, columns bool) (*metav1.Table, error) {
+	if err := checkIncludeObject(f.includeObject); err != nil {
+		return nil, err
+	}
 	layout := s.Resource.Table
 	if layout == nil {
 		layout = plainTable
 	}
-	table := &metav1.Table{Rows: make([]metav1.TableRow, 0, len(objects))}
+	table := &metav1.Table{}
+	if layout != plainTable {
+		table.Rows = make([]metav1.TableRow, 0, len(objects)) // upstream's own columns, unlike the plain ones, have rows: []
+	}
 	if columns {
 		table.ColumnDefinitions = layout.Columns
 	}
 	for _, o := range objects {
 		served := s.toServed(o.Object)
 		row := metav1.TableRow{Cells: layout.Cells(served)}
-		switch include {
+		switch f.includeObject {
 		case metav1.IncludeObject:
 			data, err := s.appendStored(nil, o, form{media: mediaJSON}, true)
 			if err != nil {
@@ -47,7 +53,7 @@ func (s *Scope) table(objects []*storage.Object, include metav1.IncludeObjectPol
 			}
 			row.Object.Raw = data
 		case metav1.IncludeMetadata, "":
-			partial, err := partialMetadata(served)
+			partial, err := partialMetadata(served, f)
 			if err != nil {
 				return nil, err
 			}
@@ -62,11 +68,14 @@ func (s *Scope) table(objects []*storage.Object, include metav1.IncludeObjectPol
 func (s *Scope) writeOwn(w http.ResponseWriter, r *http.Request, f form, obj runtime.Object) error {
 	switch f.as {
 	case "Table":
+		if err := checkIncludeObject(f.includeObject); err != nil {
+			return err
+		}
 		layout := s.Sub.Table
 		if layout == nil {
 			layout = plainTable
 		}
-		partial, err := partialMetadata(obj)
+		partial, err := partialMetadata(obj, f)
 		if err != nil {
 			return err
 		}
@@ -79,9 +88,11 @@ func (s *Scope) writeOwn(w http.ResponseWriter, r *http.Request, f form, obj run
 		}
 		table := &metav1.Table{ColumnDefinitions: layout.Columns, Rows: []metav1.TableRow{row}}
 		table.ResourceVersion = partial.ResourceVersion
-		obj = ofKind(table, metaKind("Table"))
+		obj = ofKind(table, f.metaKind("Table"))
+	case "PartialObjectMetadataList":
+		return wrongView(f.as, "not a list", s.kind())
 	case "PartialObjectMetadata":
-		partial, err := partialMetadata(obj)
+		partial, err := partialMetadata(obj, f)
 		if err != nil {
 			return err
 		}
@@ -93,10 +104,10 @@ func (s *Scope) writeOwn(w http.ResponseWriter, r *http.Request, f form, obj run
 }
 
 func (s *Scope) writeTable(w http.ResponseWriter, r *http.Request, f form, list *storage.List) error {
-	table, err := s.table(list.Items, f.includeObject, true)
+	table, err := s.table(list.Items, f, true)
 	if err != nil {
 		return err
 	}
 	table.ListMeta = listMeta(list)
-	return writeAny(w, r, f, http.StatusOK, ofKind(table, metaKind("Table")))
+	return writeAny(w, r, f, http.StatusOK, ofKind(table, f.metaKind("Table")))
 }

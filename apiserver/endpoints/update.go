@@ -16,7 +16,7 @@ import (
 
 // UpdateResource answers PUT of an object or of one of its views (status, scale).
 func UpdateResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
-	f, err := negotiate(r, "Table", "PartialObjectMetadata")
+	f, err := negotiate(r, "Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 	if err != nil {
 		return err
 	}
@@ -36,9 +36,9 @@ func UpdateResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if s.Sub != nil && s.Sub.Update != nil {
-		return s.updateFunction(w, r, f, options, func(current runtime.Object) (runtime.Object, error) {
+		return s.updateFunction(w, r, f, functionWrite{options, s.Sub.Update, func(current runtime.Object) (runtime.Object, error) {
 			return obj, s.checkVersion(current, obj, name)
-		})
+		}})
 	}
 	registry.DedupOwners(r.Context(), obj, registry.DuplicateOwners)
 	stored := s.toStored(obj)
@@ -62,12 +62,20 @@ func updatedCode(created bool) int {
 	return http.StatusOK
 }
 
+// functionWrite is a write of a subresource with a shape of its own: do is the subresource's Update, or its Apply.
+type functionWrite struct {
+	options *metav1.UpdateOptions
+	do      func(ctx context.Context, namespace, name string, change func(current runtime.Object) (runtime.Object, error), options *metav1.UpdateOptions) (runtime.Object, error)
+	change  func(current runtime.Object) (runtime.Object, error)
+}
+
 // updateFunction writes a subresource that has a shape of its own (Scale).
-func (s *Scope) updateFunction(w http.ResponseWriter, r *http.Request, f form, options *metav1.UpdateOptions, change func(runtime.Object) (runtime.Object, error)) error {
+func (s *Scope) updateFunction(w http.ResponseWriter, r *http.Request, f form, write functionWrite) error {
 	namespace, name := s.target(r)
 	// Clients cannot see which version a change without one was made upon: it is made again on the next.
+	options := write.options
 	options.FieldManager = manager(options.FieldManager, r)
-	obj, err := s.Sub.Update(r.Context(), namespace, name, s.admitted(r.Context(), namespace, name, options, change), options)
+	obj, err := write.do(r.Context(), namespace, name, s.admitted(r.Context(), namespace, name, options, write.change), options)
 	if err != nil {
 		return err
 	}

@@ -239,13 +239,13 @@ func (e *eventStream) appendObject(dst []byte, event storage.Event) ([]byte, err
 		e.initial = e.initial && !event.InitialEventsEnd
 		return e.bookmark(dst, event)
 	case e.form.as == "Table":
-		table, err := s.table([]*storage.Object{event.Object}, e.form.includeObject, e.first)
+		table, err := s.table([]*storage.Object{event.Object}, e.form, e.first)
 		if err != nil {
 			return nil, err
 		}
 		e.first = false
 		table.ResourceVersion = strconv.FormatInt(event.Object.ResourceVersion, 10)
-		return appendAny(dst, table, metaKind("Table"), e.form)
+		return appendAny(dst, table, e.form.metaKind("Table"), e.form)
 	}
 	return s.appendStored(dst, event.Object, e.form, true)
 }
@@ -259,15 +259,15 @@ func (e *eventStream) bookmark(dst []byte, event storage.Event) ([]byte, error) 
 	}
 	switch e.form.as {
 	case "Table":
-		mark.SetGroupVersionKind(metaKind("PartialObjectMetadata"))
+		mark.SetGroupVersionKind(e.form.metaKind("PartialObjectMetadata"))
 		table := &metav1.Table{Rows: []metav1.TableRow{{Cells: []any{}, Object: runtime.RawExtension{Object: mark}}}}
 		table.ResourceVersion = mark.ResourceVersion
-		return appendAny(dst, table, metaKind("Table"), e.form)
+		return appendAny(dst, table, e.form.metaKind("Table"), e.form)
 	case "":
 		// Every kind of the API has its ObjectMeta as field 1 and as "metadata": these bytes are a valid one of each.
 		return appendAny(dst, mark, e.scope.Resource.Kind, e.form)
 	}
-	return appendAny(dst, mark, metaKind("PartialObjectMetadata"), e.form)
+	return appendAny(dst, mark, e.form.metaKind("PartialObjectMetadata"), e.form)
 }
 
 // appendWatchFrame appends a metav1.WatchEvent message behind its length, as clients of protobuf streams expect it:

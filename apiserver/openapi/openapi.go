@@ -79,6 +79,10 @@ func (s *Service) buildV2() (*spec.Swagger, error) {
 	if err != nil {
 		return nil, err
 	}
+	for model, definition := range definitions {
+		withoutDefaults(&definition.Schema) // version 2 of the document never had them
+		definitions[model] = definition
+	}
 	for model, simple := range v2Types {
 		definition := definitions[model]
 		definition.Schema.OneOf = nil
@@ -93,6 +97,20 @@ func (s *Service) buildV2() (*spec.Swagger, error) {
 		CommonResponses:                map[int]spec.Response{http.StatusUnauthorized: {ResponseProps: spec.ResponseProps{Description: "Unauthorized"}}},
 		GetOperationIDAndTagsFromRoute: operation, GetDefinitionName: sameName,
 	})
+}
+
+func withoutDefaults(schema *spec.Schema) {
+	schema.Default = nil
+	for name, property := range schema.Properties {
+		withoutDefaults(&property)
+		schema.Properties[name] = property
+	}
+	if schema.Items != nil && schema.Items.Schema != nil {
+		withoutDefaults(schema.Items.Schema)
+	}
+	if schema.AdditionalProperties != nil && schema.AdditionalProperties.Schema != nil {
+		withoutDefaults(schema.AdditionalProperties.Schema)
+	}
 }
 
 // v2Types are the types of which version 2 cannot say "one of": it calls them strings.
@@ -128,7 +146,7 @@ func operation(route common.Route) (string, []string, error) {
 	case parts[0] == "api":
 		return route.OperationName(), []string{"core"}, nil
 	case len(parts) >= 2 && parts[0] == "apis":
-		tag, _, _ := strings.Cut(parts[1], ".")
+		tag := endpoints.GroupWord(parts[1])
 		if len(parts) > 2 {
 			tag += "_" + parts[2]
 		}

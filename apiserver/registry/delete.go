@@ -5,7 +5,7 @@ import (
 	stderrors "errors"
 	"fmt"
 	"slices"
-	"sync"
+	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -92,12 +92,28 @@ func (s *Store) deleteVersion(ctx context.Context, present *storage.Object, name
 			return nil, false, err
 		}
 		s.afterDelete(last.Object)
+		if s.Graceful {
+			return s.asMarked(last, d.marked), true, nil
+		}
 		return last, true, nil
 	}
 	marked, err := s.Storage.GuaranteedUpdate(ctx, present.Key, exactly, func(runtime.Object, int64) (runtime.Object, int64, error) {
 		return d.marked.DeepCopyObject(), 0, nil
 	})
 	return marked, false, err
+}
+
+// asMarked shows what is gone as it would have been stored had there been something to wait for.
+func (s *Store) asMarked(last *storage.Object, marked runtime.Object) *storage.Object {
+	accessor, err := meta.Accessor(marked)
+	if err != nil {
+		return last
+	}
+	accessor.SetResourceVersion(strconv.FormatInt(last.ResourceVersion, 10))
+	marked.GetObjectKind().SetGroupVersionKind(s.Kind)
+	shown := storage.NewObject(last.Key, marked)
+	shown.ResourceVersion = last.ResourceVersion
+	return shown
 }
 
 // deletion is what a DELETE comes to.
@@ -120,14 +136,21 @@ func (s *Store) decideDeletion(ctx context.Context, present runtime.Object, opts
 		return s.hastenDeletion(obj, accessor, opts)
 	}
 	// Step 1
-	accessor.SetFinalizers(deletionFinalizers(accessor.GetFinalizers(), opts, s.OrphanByDefault))
+	if !s.NoDependents {
+		accessor.SetFinalizers(deletionFinalizers(accessor.GetFinalizers(), opts, s.OrphanByDefault))
+	}
 	// Step 3
 	grace := s.Strategy.CheckGracefulDelete(ctx, obj, opts)
 	waits := len(accessor.GetFinalizers()) > 0 || s.held(obj)
-	if grace <= 0 && !waits {
-		return deletion{now: true, marked: obj}
+	now := grace <= 0 && !waits
+	if !now || s.Graceful {
+		s.mark(obj, accessor, max(grace, 0))
 	}
-	grace = max(grace, 0)
+	return deletion{now: now, marked: obj}
+}
+
+// mark says in obj since when, and with what grace period, it is being deleted.
+func (s *Store) mark(obj runtime.Object, accessor metav1.Object, grace int64) {
 	at := metav1.NewTime(s.env.now().Truncate(time.Second).Add(time.Duration(grace) * time.Second))
 	accessor.SetDeletionTimestamp(&at)
 	if !s.held(obj) {
@@ -140,7 +163,6 @@ func (s *Store) decideDeletion(ctx context.Context, present runtime.Object, opts
 	if s.Hooks.MarkDeleted != nil {
 		s.Hooks.MarkDeleted(obj)
 	}
-	return deletion{marked: obj}
 }
 
 // hastenDeletion answers a second DELETE.
@@ -206,13 +228,14 @@ func (s *Store) checkPreconditions(accessor metav1.Object, pre *metav1.Precondit
 	if pre == nil {
 		return nil
 	}
+	kind := schema.GroupResource{Group: s.Kind.Group, Resource: s.Kind.Kind} // upstream names the kind here
 	if pre.UID != nil && *pre.UID != accessor.GetUID() {
-		return errors.NewConflict(s.GroupResource(), accessor.GetName(), fmt.Errorf(
+		return errors.NewConflict(kind, accessor.GetName(), fmt.Errorf(
 			"the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated",
 			*pre.UID, accessor.GetUID()))
 	}
 	if pre.ResourceVersion != nil && *pre.ResourceVersion != accessor.GetResourceVersion() {
-		return errors.NewConflict(s.GroupResource(), accessor.GetName(), fmt.Errorf(
+		return errors.NewConflict(kind, accessor.GetName(), fmt.Errorf(
 			"the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). The object might have been modified",
 			*pre.ResourceVersion, accessor.GetResourceVersion()))
 	}
@@ -225,39 +248,31 @@ func (s *Store) afterDelete(obj runtime.Object) {
 	}
 }
 
-// DeleteCollection deletes all that list chooses, and returns the list of what it deleted: with a limit, a page of it. What has
+// DeleteCollection deletes all that list chooses, and returns the list of it as it was before: with a limit, a page of it. What has
 // gone meanwhile is no error; any other error ends it.
 func (s *Store) DeleteCollection(ctx context.Context, namespace string, opts *metav1.DeleteOptions, list storage.ListOptions) (*storage.List, error) {
 	found, err := s.List(ctx, namespace, list)
 	if err != nil {
 		return nil, err
 	}
-	deleted := make([]*storage.Object, len(found.Items))
 	var group errgroup.Group
 	group.SetLimit(deleteCollectionWorkers)
-	var mu sync.Mutex
-	for i, item := range found.Items {
+	for _, item := range found.Items {
 		group.Go(func() error {
 			accessor, err := meta.Accessor(item.Object)
 			if err != nil {
 				return err
 			}
-			obj, _, err := s.Delete(ctx, accessor.GetNamespace(), accessor.GetName(), opts.DeepCopy())
-			if err != nil && !errors.IsNotFound(err) {
-				return err
+			if _, _, err = s.Delete(ctx, accessor.GetNamespace(), accessor.GetName(), opts.DeepCopy()); errors.IsNotFound(err) {
+				return nil
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			deleted[i] = obj
-			return nil
+			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	answer := *found
-	answer.Items = slices.DeleteFunc(deleted, func(o *storage.Object) bool { return o == nil })
-	return &answer, nil
+	return found, nil
 }
 
 // deleteCollectionWorkers keep etcd's fsync busy: it commits what arrives together at once.

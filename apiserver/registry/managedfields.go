@@ -3,6 +3,7 @@ package registry
 import (
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -79,16 +80,24 @@ func (t *tracker) newManager(at endpoint) *managedfields.FieldManager {
 
 // resetFields are those that the endpoint's strategy puts back: nobody can own them there, in whatever version.
 func (s *Store) resetFields(subresource string) map[fieldpath.APIVersion]fieldpath.Filter {
-	path := "status"
+	paths := []string{"status"}
 	switch {
 	case s.StatusStrategy == nil:
 		return nil
 	case subresource == "status":
-		path = "spec"
+		paths = append([]string{"spec"}, s.StatusKeeps...)
 	case subresource != "":
 		return nil
 	}
-	filter := fieldpath.NewExcludeSetFilter(fieldpath.NewSet(fieldpath.MakePathOrDie(path)))
+	reset := fieldpath.NewSet()
+	for _, path := range paths {
+		var parts []any
+		for part := range strings.SplitSeq(path, ".") {
+			parts = append(parts, part)
+		}
+		reset.Insert(fieldpath.MakePathOrDie(parts...))
+	}
+	filter := fieldpath.NewExcludeSetFilter(reset)
 	filters := map[fieldpath.APIVersion]fieldpath.Filter{fieldpath.APIVersion(s.Kind.GroupVersion().String()): filter}
 	for _, view := range s.views {
 		filters[fieldpath.APIVersion(view.Kind.GroupVersion().String())] = filter

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"hyperkube/apiserver/storage"
@@ -41,6 +42,9 @@ type Resource struct {
 	Strategy Strategy
 	// StatusStrategy gives the resource a /status subresource when set.
 	StatusStrategy Strategy
+	// StatusKeeps are the fields beside spec that a write to /status puts back ("metadata", "metadata.labels"): nobody can own
+	// them there.
+	StatusKeeps []string
 	// Fields are the selectable fields beside metadata.name and metadata.namespace; nil: none.
 	Fields func(obj runtime.Object) fields.Set
 	// Selects turns a label of a field selector, as this version of the kind spells it, into the field that is looked at, or
@@ -57,6 +61,12 @@ type Resource struct {
 	TTL func(obj runtime.Object) int64
 	// OrphanByDefault: a deletion without a propagation policy leaves dependents (Jobs, ReplicationControllers).
 	OrphanByDefault bool
+	// OrphanWarning is said to who deletes without a propagation policy; "": nothing is.
+	OrphanWarning string
+	// NoDependents: nothing has an owner of this kind, and the garbage collector's finalizers are never set (events).
+	NoDependents bool
+	// Graceful: a deletion at once, too, shows the object marked for it (pods).
+	Graceful bool
 	// Without are those of the eight verbs that this resource does not serve (namespaces: deletecollection).
 	Without []string
 	// Computed makes the store of a resource that is not kept in etcd (componentstatuses); nil: etcd.
@@ -116,6 +126,10 @@ type Subresource struct {
 	Create func(ctx context.Context, namespace, name string, obj runtime.Object, opts *metav1.CreateOptions) (runtime.Object, error)
 	// Update answers PUT and PATCH: change must be applied to the present state (scale).
 	Update func(ctx context.Context, namespace, name string, change func(current runtime.Object) (runtime.Object, error), opts *metav1.UpdateOptions) (runtime.Object, error)
+	// Apply is Update for server-side apply: what change gets and returns carries the managed fields of this shape, which
+	// Fields keeps. nil: apply is a merge.
+	Apply  func(ctx context.Context, namespace, name string, change func(current runtime.Object) (runtime.Object, error), opts *metav1.UpdateOptions) (runtime.Object, error)
+	Fields func() (*managedfields.FieldManager, error)
 	// View is the same object written under other rules (status, finalize, approval, ephemeralcontainers, resize).
 	View Strategy
 	// Without are verbs of View that are not served (namespaces/finalize: get, patch).

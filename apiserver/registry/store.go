@@ -132,14 +132,25 @@ func (s *Store) CreateObject(ctx context.Context, namespace string, obj runtime.
 // UpdateObject changes an object with all that a PUT does; change gets a copy of the present object and may run again
 // after a conflict. In a request for a subresource (scale), the changed fields are owned there.
 func (s *Store) UpdateObject(ctx context.Context, namespace, name string, change Change, opts *metav1.UpdateOptions) (runtime.Object, error) {
+	obj, _, err := s.Update(ctx, namespace, name, change, functionWrite(ctx, opts))
+	return bare(obj, err)
+}
+
+// ApplyObject is UpdateObject for a change that tracks managed fields itself.
+func (s *Store) ApplyObject(ctx context.Context, namespace, name string, change Change, opts *metav1.UpdateOptions) (runtime.Object, error) {
+	w := functionWrite(ctx, opts)
+	w.Applied = true
+	obj, _, err := s.Update(ctx, namespace, name, change, w)
+	return bare(obj, err)
+}
+
+func functionWrite(ctx context.Context, opts *metav1.UpdateOptions) Write {
 	subresource := ""
 	if info := request.InfoFrom(ctx); info != nil {
 		subresource = info.Subresource
 	}
 	// Of a subresource's own shape, admission has been asked by the endpoint.
-	w := Write{Subresource: subresource, Unadmitted: subresource != "", Options: opts, DryRun: len(opts.DryRun) > 0, Manager: opts.FieldManager}
-	obj, _, err := s.Update(ctx, namespace, name, change, w)
-	return bare(obj, err)
+	return Write{Subresource: subresource, Unadmitted: subresource != "", Options: opts, DryRun: len(opts.DryRun) > 0, Manager: opts.FieldManager}
 }
 
 // DeleteObject deletes as a DELETE does. gone is false while the object waits for its grace period or finalizers.

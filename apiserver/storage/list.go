@@ -60,11 +60,11 @@ func planList(prefix string, opts ListOptions) (listPlan, error) {
 	}
 	plan.revision = revision
 	if opts.Continue != "" {
-		if revision != 0 || opts.ResourceVersionMatch != "" {
-			return plan, &InvalidOptionsError{Message: "specifying resource version is not allowed when using continue"}
-		}
 		if plan.start, plan.revision, err = decodeContinue(prefix, opts.Continue); err != nil {
 			return plan, err
+		}
+		if revision != 0 || opts.ResourceVersionMatch != "" {
+			return plan, &InvalidOptionsError{Message: "specifying resource version is not allowed when using continue"}
 		}
 		if plan.revision > 0 {
 			plan.match = exact

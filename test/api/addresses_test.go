@@ -48,8 +48,8 @@ func TestServiceAddresses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if list, err := addresses.List(ctx, metav1.ListOptions{FieldSelector: "spec.parentRef.resource=services,spec.parentRef.name=web"}); err != nil || len(list.Items) != 1 || list.Items[0].Name != web.Spec.ClusterIP {
-		t.Errorf("addresses of web: %+v, %v; want %s", list, err, web.Spec.ClusterIP)
+	if address, err := addresses.Get(ctx, web.Spec.ClusterIP, metav1.GetOptions{}); err != nil || address.Spec.ParentRef.Resource != "services" || address.Spec.ParentRef.Name != "web" {
+		t.Errorf("the address of web: %+v, %v; want %s", address, err, web.Spec.ClusterIP)
 	}
 	if list, err := addresses.List(ctx, metav1.ListOptions{}); err != nil || len(list.Items) != 3 {
 		t.Errorf("a dry run or a refused Service left its address behind: %+v, %v", list, err)

@@ -28,6 +28,7 @@ var differences = map[string]string{
 	"+storagemigration.k8s.io/v1 storageversionmigrations/status": "as above",
 	"+resource.k8s.io/v1 devicetaintrules":                        "as above",
 	"+resource.k8s.io/v1 devicetaintrules/status":                 "as above",
+	"+storage.k8s.io/v1 csinodes/status":                          "as above",
 }
 
 // Issue 4: every built-in resource and subresource, by upstream's names, verbs, short names and categories.

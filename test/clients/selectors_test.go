@@ -49,10 +49,6 @@ var selectable = map[schema.GroupVersionResource]struct {
 		object: "{apiVersion: v1, kind: ReplicationController, metadata: {name: x}, spec: {selector: {a: b}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: i}]}}}}",
 		status: "{replicas: 3}", fields: map[string]string{"status.replicas": "3"},
 	},
-	{Group: "apps", Version: "v1", Resource: "replicasets"}: {
-		object: "{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: x}, spec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: i}]}}}}",
-		status: "{replicas: 3}", fields: map[string]string{"status.replicas": "3"},
-	},
 	{Group: "batch", Version: "v1", Resource: "jobs"}: {
 		object: "{apiVersion: batch/v1, kind: Job, metadata: {name: x}, spec: {completions: 3, template: {spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}}",
 		status: "{succeeded: 2}", fields: map[string]string{"status.successful": "2"}, refusal: "field label %q not supported for Job",
@@ -82,10 +78,6 @@ var selectable = map[schema.GroupVersionResource]struct {
 		object: "{apiVersion: events.k8s.io/v1, kind: Event, metadata: {name: other}, eventTime: '2026-01-02T03:04:05.000006Z', reportingController: example.com/c, reportingInstance: i, action: A, reason: R, type: Warning, regarding: {kind: Pod, namespace: default, name: q, uid: v, apiVersion: v1}}",
 		fields: map[string]string{"regarding.kind": "Pod", "regarding.namespace": "default", "regarding.name": "q", "regarding.uid": "v", "regarding.apiVersion": "v1", "regarding.resourceVersion": "", "regarding.fieldPath": "",
 			"reason": "R", "type": "Warning", "reportingController": "example.com/c"},
-	},
-	{Group: "networking.k8s.io", Version: "v1", Resource: "ipaddresses"}: {
-		object: "{apiVersion: networking.k8s.io/v1, kind: IPAddress, metadata: {name: 10.96.200.1}, spec: {parentRef: {resource: services, namespace: default, name: s}}}",
-		fields: map[string]string{"spec.parentRef.name": "s"},
 	},
 }
 

@@ -33,7 +33,7 @@ func TestFieldValidation(t *testing.T) {
 		{"JSON patch", "PATCH", string(types.JSONPatchType), `[{"op":"add","path":"/dta","value":{},"x":1}]`, `strict decoding error: json patch unknown field "[0].x", unknown field "dta"`},
 		{"merge patch", "PATCH", string(types.MergePatchType), `{"dta":{},"data":{"a":"b","a":"c"}}`, `strict decoding error: duplicate field "data.a", unknown field "dta"`},
 		{"strategic merge patch", "PATCH", string(types.StrategicMergePatchType), `{"dta":{}}`, `patch: Invalid value: "map[dta:map[]]": strict decoding error: unknown field "dta"`},
-		{"apply, duplicate", "PATCH", string(types.ApplyYAMLPatchType), "apiVersion: v1\nkind: ConfigMap\ndata:\n  a: b\n  a: c\n", "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  line 5: key \"a\" already set in map"},
+		{"apply, duplicate", "PATCH", string(types.ApplyYAMLPatchType), "apiVersion: v1\nkind: ConfigMap\ndata:\n  a: b\n  a: c\n", "error strict decoding patch: error converting YAML to JSON: yaml: unmarshal errors:\n  line 5: key \"a\" already set in map"},
 	} {
 		for _, validation := range []string{"Strict", "Warn", "Ignore"} {
 			r := client.Verb(test.verb).Namespace("default").Resource("configmaps").Param("fieldValidation", validation).Param("fieldManager", "m").SetHeader("Content-Type", test.contentType)

@@ -116,6 +116,7 @@ func validatingPolicies(env *registry.Env) registry.Resource {
 			return policy.ValidateValidatingUpdate(p, old, cel.Admission(len(p.Spec.Variables) > 0))
 		},
 	}}
+	r.StatusKeeps = []string{"metadata"}
 	r.StatusStrategy = typed.Strategy[*object]{
 		Meta: registry.MetaRules{AnyFinalizer: true},
 		OnUpdate: func(p, old *object) {
@@ -241,7 +242,7 @@ func mutatingBindings(env *registry.Env) registry.Resource {
 var bindingColumns = []metav1.TableColumnDefinition{
 	column.Name(),
 	column.Text("PolicyName", "PolicyName indicates the policy definition which the policy binding binded to"),
-	column.Text("ParamRef", "ParamRef indicates the param resource which sets the configration param"),
+	column.Text("ParamRef", "ParamRef indicates the param resource which sets the configuration param"),
 	column.Age(),
 }
 
@@ -251,6 +252,8 @@ func paramRef(r *admissionregistrationv1.ParamRef) string {
 		return "<unset>"
 	case r.Namespace != "":
 		return r.Namespace + "/" + r.Name
+	case r.Name == "" && r.Selector != nil:
+		return r.Selector.String()
 	}
 	return r.Name
 }

@@ -7,7 +7,6 @@ package apps
 import (
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
@@ -56,6 +55,7 @@ func deployments(env *registry.Env) registry.Resource {
 			Warn:        deployment.Warnings,
 			WarnUpdate:  typed.WarnIf(typed.GenerationRose, deployment.WarningsOnUpdate),
 		},
+		StatusKeeps: []string{"metadata.labels"},
 		StatusStrategy: typed.Strategy[*appsv1.Deployment]{
 			OnUpdate:    func(d, old *appsv1.Deployment) { d.Spec, d.Labels = old.Spec, old.Labels },
 			CheckUpdate: deployment.ValidateStatusUpdate,
@@ -95,9 +95,6 @@ func replicaSets(env *registry.Env) registry.Resource {
 			OnUpdate:    func(rs, old *appsv1.ReplicaSet) { rs.Spec = old.Spec },
 			CheckUpdate: replicaset.ValidateStatusUpdate,
 		},
-		Fields: typed.Fields(func(rs *appsv1.ReplicaSet) fields.Set {
-			return fields.Set{"status.replicas": itoa(rs.Status.Replicas)}
-		}),
 		Table: replicaSetTable,
 		Subresources: map[string]registry.Subresource{"scale": scale.Of[*appsv1.ReplicaSet]{
 			Resource: resource("replicasets"),

@@ -24,17 +24,17 @@ func wide(template *v1.PodTemplateSpec, selector *metav1.LabelSelector) []any {
 	return []any{names, images, metav1.FormatLabelSelector(selector)}
 }
 
-func workloadColumns(first ...metav1.TableColumnDefinition) []metav1.TableColumnDefinition {
+func workloadColumns(selector string, first ...metav1.TableColumnDefinition) []metav1.TableColumnDefinition {
 	columns := append([]metav1.TableColumnDefinition{column.Name()}, first...)
 	columns = append(append(columns, column.Age()), column.ContainersAndImages()...)
-	return append(columns, column.Wide(column.Text("Selector", appsv1.DeploymentSpec{}.SwaggerDoc()["selector"])))
+	return append(columns, column.Wide(column.Text("Selector", selector)))
 }
 
 var deploymentTable = typed.Table(func(d *appsv1.Deployment) []any {
 	return append([]any{d.Name, fmt.Sprintf("%d/%d", d.Status.ReadyReplicas, ptr.Deref(d.Spec.Replicas, 0)),
 		int64(d.Status.UpdatedReplicas), int64(d.Status.AvailableReplicas), column.Since(d.CreationTimestamp)},
 		wide(&d.Spec.Template, d.Spec.Selector)...)
-}, workloadColumns(
+}, workloadColumns(appsv1.DeploymentSpec{}.SwaggerDoc()["selector"],
 	column.Text("Ready", "Number of the pod with ready state"),
 	column.Text("Up-to-date", appsv1.DeploymentStatus{}.SwaggerDoc()["updatedReplicas"]),
 	column.Text("Available", appsv1.DeploymentStatus{}.SwaggerDoc()["availableReplicas"]),
@@ -43,7 +43,7 @@ var deploymentTable = typed.Table(func(d *appsv1.Deployment) []any {
 var replicaSetTable = typed.Table(func(rs *appsv1.ReplicaSet) []any {
 	return append([]any{rs.Name, int64(ptr.Deref(rs.Spec.Replicas, 0)), int64(rs.Status.Replicas), int64(rs.Status.ReadyReplicas),
 		column.Since(rs.CreationTimestamp)}, wide(&rs.Spec.Template, rs.Spec.Selector)...)
-}, workloadColumns(
+}, workloadColumns(appsv1.ReplicaSetSpec{}.SwaggerDoc()["selector"],
 	column.Number("Desired", appsv1.ReplicaSetSpec{}.SwaggerDoc()["replicas"]),
 	column.Number("Current", appsv1.ReplicaSetStatus{}.SwaggerDoc()["replicas"]),
 	column.Number("Ready", appsv1.ReplicaSetStatus{}.SwaggerDoc()["readyReplicas"]),
@@ -54,7 +54,7 @@ var daemonSetTable = typed.Table(func(ds *appsv1.DaemonSet) []any {
 	return append([]any{ds.Name, int64(s.DesiredNumberScheduled), int64(s.CurrentNumberScheduled), int64(s.NumberReady),
 		int64(s.UpdatedNumberScheduled), int64(s.NumberAvailable), labels.FormatLabels(ds.Spec.Template.Spec.NodeSelector),
 		column.Since(ds.CreationTimestamp)}, wide(&ds.Spec.Template, ds.Spec.Selector)...)
-}, workloadColumns(
+}, workloadColumns(appsv1.DaemonSetSpec{}.SwaggerDoc()["selector"],
 	column.Number("Desired", appsv1.DaemonSetStatus{}.SwaggerDoc()["desiredNumberScheduled"]),
 	column.Number("Current", appsv1.DaemonSetStatus{}.SwaggerDoc()["currentNumberScheduled"]),
 	column.Number("Ready", appsv1.DaemonSetStatus{}.SwaggerDoc()["numberReady"]),

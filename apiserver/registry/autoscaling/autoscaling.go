@@ -14,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/utils/ptr"
 
 	hpa "hyperkube/api/autoscaling/horizontalpodautoscaler"
 	"hyperkube/apiserver/registry"
@@ -135,7 +134,11 @@ func target(m *autoscalingv2.MetricSpec, current *autoscalingv2.MetricStatus) st
 	default:
 		return "<unknown type>"
 	}
-	return prefix + pair(&value, &wanted)
+	text := prefix + pair(&value, &wanted)
+	if wanted.AverageValue != nil && (m.Object != nil || m.External != nil) {
+		text += " (avg)" // for the others it is an average anyway
+	}
+	return text
 }
 
 func pair(value *autoscalingv2.MetricValueStatus, wanted *autoscalingv2.MetricTarget) string {
@@ -147,7 +150,7 @@ func pair(value *autoscalingv2.MetricValueStatus, wanted *autoscalingv2.MetricTa
 	}
 	switch {
 	case wanted.AverageValue != nil:
-		return fmt.Sprintf("%s/%s (avg)", text(value.AverageValue), wanted.AverageValue.String())
+		return fmt.Sprintf("%s/%s", text(value.AverageValue), wanted.AverageValue.String())
 	case wanted.Value != nil:
 		return fmt.Sprintf("%s/%s", text(value.Value), wanted.Value.String())
 	}
@@ -155,5 +158,8 @@ func pair(value *autoscalingv2.MetricValueStatus, wanted *autoscalingv2.MetricTa
 	if value.AverageUtilization != nil {
 		present = fmt.Sprintf("%d%%", *value.AverageUtilization)
 	}
-	return fmt.Sprintf("%s/%d%%", present, ptr.Deref(wanted.AverageUtilization, 0))
+	if wanted.AverageUtilization == nil {
+		return present + "/<auto>"
+	}
+	return fmt.Sprintf("%s/%d%%", present, *wanted.AverageUtilization)
 }

@@ -34,6 +34,8 @@ func jobs() registry.Resource {
 	return registry.Resource{
 		Name: "jobs", Singular: "job", Kind: batchv1.SchemeGroupVersion.WithKind("Job"),
 		Categories: []string{"all"}, OrphanByDefault: true,
+		OrphanWarning: "child pods are preserved by default when jobs are deleted; " +
+			"set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
 		New:     func() runtime.Object { return &batchv1.Job{} },
 		NewList: func() runtime.Object { return &batchv1.JobList{} },
 		Default: typed.Default(job.SetDefaults),
@@ -166,8 +168,15 @@ func cronJobCells(c *batchv1.CronJob) []any {
 	if t := c.Status.LastScheduleTime; t != nil {
 		last = column.Since(*t)
 	}
+	suspended := "<unset>"
+	if c.Spec.Suspend != nil {
+		suspended = "False"
+		if *c.Spec.Suspend {
+			suspended = "True"
+		}
+	}
 	template := c.Spec.JobTemplate.Spec
 	names, images := column.ContainerCells(template.Template.Spec.Containers)
-	return []any{c.Name, c.Spec.Schedule, column.Deref(c.Spec.TimeZone, "<none>"), ptr.Deref(c.Spec.Suspend, false), int64(len(c.Status.Active)), last,
+	return []any{c.Name, c.Spec.Schedule, column.Deref(c.Spec.TimeZone, "<none>"), suspended, int64(len(c.Status.Active)), last,
 		column.Since(c.CreationTimestamp), names, images, metav1.FormatLabelSelector(template.Selector)}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -40,7 +41,7 @@ func anyName(name string, prefix bool) []string { return nil }
 func signingRequests(env *registry.Env) registry.Resource {
 	return registry.Resource{
 		Name: "certificatesigningrequests", Singular: "certificatesigningrequest", Kind: kind("CertificateSigningRequest"),
-		ShortNames: []string{"csr"}, ClusterScoped: true, ReturnDeletedObject: true,
+		ShortNames: []string{"csr"}, ClusterScoped: true,
 		New:     func() runtime.Object { return &signingRequest{} },
 		NewList: func() runtime.Object { return &certificatesv1.CertificateSigningRequestList{} },
 		Strategy: requestStrategy{typed.Strategy[*signingRequest]{
@@ -146,10 +147,10 @@ var requestTable = typed.Table(func(r *signingRequest) []any {
 	return []any{r.Name, column.Since(r.CreationTimestamp), column.Or(r.Spec.SignerName, "<none>"), r.Spec.Username, asked, state(r)}
 },
 	column.Name(), column.Age(),
-	column.Text("SignerName", certificatesv1.CertificateSigningRequestSpec{}.SwaggerDoc()["signerName"]),
-	column.Text("Requestor", certificatesv1.CertificateSigningRequestSpec{}.SwaggerDoc()["request"]),
-	column.Text("RequestedDuration", certificatesv1.CertificateSigningRequestSpec{}.SwaggerDoc()["expirationSeconds"]),
-	column.Text("Condition", certificatesv1.CertificateSigningRequestStatus{}.SwaggerDoc()["conditions"]),
+	column.Text("SignerName", certificatesv1beta1.CertificateSigningRequestSpec{}.SwaggerDoc()["signerName"]),
+	column.Text("Requestor", certificatesv1beta1.CertificateSigningRequestSpec{}.SwaggerDoc()["request"]),
+	column.Text("RequestedDuration", certificatesv1beta1.CertificateSigningRequestSpec{}.SwaggerDoc()["expirationSeconds"]),
+	column.Text("Condition", certificatesv1beta1.CertificateSigningRequestStatus{}.SwaggerDoc()["conditions"]),
 )
 
 // state is "Pending", "Approved,Issued", "Denied" …

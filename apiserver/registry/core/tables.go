@@ -26,8 +26,8 @@ var secretTable = typed.Table(func(s *v1.Secret) []any {
 )
 
 var serviceAccountTable = typed.Table(func(a *v1.ServiceAccount) []any {
-	return []any{a.Name, int64(len(a.Secrets)), column.Since(a.CreationTimestamp)}
-}, column.Name(), column.Text("Secrets", v1.ServiceAccount{}.SwaggerDoc()["secrets"]), column.Age())
+	return []any{a.Name, column.Since(a.CreationTimestamp)}
+}, column.Name(), column.Age())
 
 var endpointsTable = typed.Table(func(e *v1.Endpoints) []any {
 	return []any{e.Name, formatEndpoints(e), column.Since(e.CreationTimestamp)}

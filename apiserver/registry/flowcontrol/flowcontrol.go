@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
 	"hyperkube/api/flowcontrol/flowschema"
 	"hyperkube/api/flowcontrol/prioritylevelconfiguration"
@@ -42,6 +43,7 @@ func flowSchemas() registry.Resource {
 			},
 			Check: flowschema.Validate,
 		},
+		StatusKeeps: []string{"metadata"},
 		StatusStrategy: typed.Strategy[*object]{
 			Meta: registry.MetaRules{AnyFinalizer: true},
 			OnUpdate: func(s, old *object) {
@@ -64,7 +66,7 @@ func flowSchemas() registry.Resource {
 		},
 			column.Name(),
 			column.Text("PriorityLevel", flowcontrolv1.PriorityLevelConfigurationReference{}.SwaggerDoc()["name"]),
-			column.Number("MatchingPrecedence", flowcontrolv1.FlowSchemaSpec{}.SwaggerDoc()["matchingPrecedence"]),
+			column.Text("MatchingPrecedence", flowcontrolv1.FlowSchemaSpec{}.SwaggerDoc()["matchingPrecedence"]),
 			column.Text("DistinguisherMethod", flowcontrolv1.FlowSchemaSpec{}.SwaggerDoc()["distinguisherMethod"]),
 			column.Age(),
 			column.Text("MissingPL", "references a broken or non-existent PriorityLevelConfiguration"),
@@ -88,6 +90,7 @@ func priorityLevels() registry.Resource {
 			},
 			Check: prioritylevelconfiguration.Validate,
 		},
+		StatusKeeps: []string{"metadata"},
 		StatusStrategy: typed.Strategy[*object]{
 			Meta: registry.MetaRules{AnyFinalizer: true},
 			OnUpdate: func(p, old *object) {
@@ -99,10 +102,10 @@ func priorityLevels() registry.Resource {
 		Table: typed.Table(priorityLevelCells,
 			column.Name(),
 			column.Text("Type", flowcontrolv1.PriorityLevelConfigurationSpec{}.SwaggerDoc()["type"]),
-			column.Number("NominalConcurrencyShares", flowcontrolv1.LimitedPriorityLevelConfiguration{}.SwaggerDoc()["nominalConcurrencyShares"]),
-			column.Number("Queues", flowcontrolv1.QueuingConfiguration{}.SwaggerDoc()["queues"]),
-			column.Number("HandSize", flowcontrolv1.QueuingConfiguration{}.SwaggerDoc()["handSize"]),
-			column.Number("QueueLengthLimit", flowcontrolv1.QueuingConfiguration{}.SwaggerDoc()["queueLengthLimit"]),
+			column.Text("NominalConcurrencyShares", flowcontrolv1.LimitedPriorityLevelConfiguration{}.SwaggerDoc()["nominalConcurrencyShares"]),
+			column.Text("Queues", flowcontrolv1.QueuingConfiguration{}.SwaggerDoc()["queues"]),
+			column.Text("HandSize", flowcontrolv1.QueuingConfiguration{}.SwaggerDoc()["handSize"]),
+			column.Text("QueueLengthLimit", flowcontrolv1.QueuingConfiguration{}.SwaggerDoc()["queueLengthLimit"]),
 			column.Age(),
 		),
 	}
@@ -110,18 +113,11 @@ func priorityLevels() registry.Resource {
 
 func priorityLevelCells(p *flowcontrolv1.PriorityLevelConfiguration) []any {
 	shares, queues, hand, length := any("<none>"), any("<none>"), any("<none>"), any("<none>")
-	show := func(n *int32) {
-		if n != nil {
-			shares = int64(*n)
-		}
-	}
 	if limited := p.Spec.Limited; limited != nil {
-		show(limited.NominalConcurrencyShares)
+		shares = int64(ptr.Deref(limited.NominalConcurrencyShares, 0))
 		if q := limited.LimitResponse.Queuing; q != nil {
 			queues, hand, length = int64(q.Queues), int64(q.HandSize), int64(q.QueueLengthLimit)
 		}
-	} else if exempt := p.Spec.Exempt; exempt != nil {
-		show(exempt.NominalConcurrencyShares)
 	}
 	return []any{p.Name, string(p.Spec.Type), shares, queues, hand, length, column.Since(p.CreationTimestamp)}
 }

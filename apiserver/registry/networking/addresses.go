@@ -6,8 +6,8 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"hyperkube/api/networking/ipaddress"
@@ -27,14 +27,6 @@ func ipAddresses() registry.Resource {
 		Strategy: typed.Strategy[*networkingv1.IPAddress]{
 			Name: ipaddress.ValidateName, Check: ipaddress.Validate, CheckUpdate: ipaddress.ValidateUpdate,
 		},
-		Fields: typed.Fields(func(a *networkingv1.IPAddress) fields.Set {
-			set := fields.Set{"spec.parentRef.group": "", "spec.parentRef.resource": "", "spec.parentRef.namespace": "", "spec.parentRef.name": ""}
-			if ref := a.Spec.ParentRef; ref != nil {
-				set["spec.parentRef.group"], set["spec.parentRef.resource"] = ref.Group, ref.Resource
-				set["spec.parentRef.namespace"], set["spec.parentRef.name"] = ref.Namespace, ref.Name
-			}
-			return set
-		}),
 		Table: typed.Table(func(a *networkingv1.IPAddress) []any {
 			return []any{a.Name, parentRef(a.Spec.ParentRef)}
 		}, column.Name(), column.Text("ParentRef", networkingv1.IPAddressSpec{}.SwaggerDoc()["parentRef"])),
@@ -45,13 +37,11 @@ func parentRef(ref *networkingv1.ParentReference) string {
 	if ref == nil {
 		return "<none>"
 	}
-	var words []string
-	for _, word := range []string{ref.Group, ref.Resource, ref.Namespace, ref.Name} {
-		if word != "" {
-			words = append(words, word)
-		}
+	text := strings.ToLower(schema.GroupResource{Group: ref.Group, Resource: ref.Resource}.String())
+	if ref.Namespace != "" {
+		text += "/" + ref.Namespace
 	}
-	return strings.Join(words, "/")
+	return text + "/" + ref.Name
 }
 
 func serviceCIDRs(env *registry.Env) registry.Resource {
@@ -66,6 +56,7 @@ func serviceCIDRs(env *registry.Env) registry.Resource {
 			Check:       servicecidr.Validate,
 			CheckUpdate: servicecidr.ValidateUpdate,
 		},
+		StatusKeeps: []string{"metadata"},
 		StatusStrategy: typed.Strategy[*object]{
 			OnUpdate: func(c, old *object) {
 				c.Spec = old.Spec

@@ -29,6 +29,6 @@ func Resources(env *registry.Env) []registry.Resource {
 		},
 		Table: typed.Table(func(c *nodev1.RuntimeClass) []any {
 			return []any{c.Name, c.Handler, column.Since(c.CreationTimestamp)}
-		}, column.Name(), column.Text("Handler", nodev1.RuntimeClass{}.SwaggerDoc()["handler"]), column.Age()),
+		}, column.Name(), column.Text("Handler", ""), column.Age()),
 	}}
 }

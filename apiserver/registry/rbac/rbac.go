@@ -46,7 +46,7 @@ func Resources(env *registry.Env) []registry.Resource {
 				Check:       func(b *rbacv1.RoleBinding) field.ErrorList { return apirbac.ValidateRoleBinding(b, nil) },
 				CheckUpdate: apirbac.ValidateRoleBinding, Name: apirbac.ValidateName, CreateOnUpdate: true,
 			},
-			Table: bindingTable, Hooks: e.hooks(e.checkRoleBinding),
+			Table: roleBindingTable, Hooks: e.hooks(e.checkRoleBinding),
 		},
 		{
 			Name: "clusterroles", Singular: "clusterrole", Kind: kind("ClusterRole"), ClusterScoped: true, StorageRoot: "clusterroles",
@@ -69,7 +69,7 @@ func Resources(env *registry.Env) []registry.Resource {
 				Check:       func(b *rbacv1.ClusterRoleBinding) field.ErrorList { return apirbac.ValidateClusterRoleBinding(b, nil) },
 				CheckUpdate: apirbac.ValidateClusterRoleBinding, Name: apirbac.ValidateName, CreateOnUpdate: true,
 			},
-			Table: bindingTable, Hooks: e.hooks(e.checkClusterRoleBinding),
+			Table: clusterRoleBindingTable, Hooks: e.hooks(e.checkClusterRoleBinding),
 		},
 	}
 }

@@ -134,8 +134,8 @@ func kindOf(obj runtime.Object) string {
 func TestBindingCells(t *testing.T) {
 	b := roleBinding("view", "jane")
 	b.Subjects = append(b.Subjects, rbacv1.Subject{Kind: "Group", Name: "devs"}, rbacv1.Subject{Kind: "ServiceAccount", Namespace: "ci", Name: "runner"}, rbacv1.Subject{Kind: "User", Name: "bob"})
-	cells := bindingTable.Cells(b)
-	if cells[0] != "b" || cells[1] != "ClusterRole/view" || cells[3] != "jane, bob" || cells[4] != "devs" || cells[5] != "ci/runner" || len(cells) != len(bindingTable.Columns) {
+	cells := roleBindingTable.Cells(b)
+	if cells[0] != "b" || cells[1] != "ClusterRole/view" || cells[3] != "jane, bob" || cells[4] != "devs" || cells[5] != "ci/runner" || len(cells) != len(roleBindingTable.Columns) {
 		t.Errorf("%v", cells)
 	}
 }

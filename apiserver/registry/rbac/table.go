@@ -11,25 +11,39 @@ import (
 	"hyperkube/apiserver/registry/column"
 )
 
-// bindingTable is the columns of both kinds of bindings. Roles have the plain ones.
-var bindingTable = &registry.Table{
-	Columns: []metav1.TableColumnDefinition{
-		column.Name(),
-		column.Text("Role", rbacv1.RoleBinding{}.SwaggerDoc()["roleRef"]),
-		column.Age(),
-		column.Wide(column.Text("Users", "Users in the roleBinding")),
-		column.Wide(column.Text("Groups", "Groups in the roleBinding")),
-		column.Wide(column.Text("ServiceAccounts", "ServiceAccounts in the roleBinding")),
-	},
-	Cells: func(obj runtime.Object) []any {
-		switch b := obj.(type) {
-		case *rbacv1.RoleBinding:
-			return bindingCells(b.ObjectMeta, b.RoleRef, b.Subjects)
-		case *rbacv1.ClusterRoleBinding:
-			return bindingCells(b.ObjectMeta, b.RoleRef, b.Subjects)
-		}
-		return nil
-	},
+// The columns of both kinds of bindings; they differ in what is said of them. Roles have the plain ones.
+var (
+	roleBindingTable        = bindingTable("roleBinding", roleRefText)
+	clusterRoleBindingTable = bindingTable("clusterRoleBinding", clusterRoleRefText)
+)
+
+// These are v1beta1's descriptions, which upstream still prints.
+const (
+	roleRefText        = "roleRef can reference a Role in the current namespace or a ClusterRole in the global namespace." + unresolvable
+	clusterRoleRefText = "roleRef can only reference a ClusterRole in the global namespace." + unresolvable
+	unresolvable       = " If the RoleRef cannot be resolved, the Authorizer must return an error."
+)
+
+func bindingTable(kind, role string) *registry.Table {
+	return &registry.Table{
+		Columns: []metav1.TableColumnDefinition{
+			column.Name(),
+			column.Text("Role", role),
+			column.Age(),
+			column.Wide(column.Text("Users", "Users in the "+kind)),
+			column.Wide(column.Text("Groups", "Groups in the "+kind)),
+			column.Wide(column.Text("ServiceAccounts", "ServiceAccounts in the "+kind)),
+		},
+		Cells: func(obj runtime.Object) []any {
+			switch b := obj.(type) {
+			case *rbacv1.RoleBinding:
+				return bindingCells(b.ObjectMeta, b.RoleRef, b.Subjects)
+			case *rbacv1.ClusterRoleBinding:
+				return bindingCells(b.ObjectMeta, b.RoleRef, b.Subjects)
+			}
+			return nil
+		},
+	}
 }
 
 func bindingCells(meta metav1.ObjectMeta, ref rbacv1.RoleRef, subjects []rbacv1.Subject) []any {

@@ -8,6 +8,7 @@ package scale
 import (
 	"context"
 	stderrors "errors"
+	"sync"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	"k8s.io/apimachinery/pkg/api/errors"
@@ -15,7 +16,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"hyperkube/api/rule"
 	"hyperkube/apiserver/registry"
@@ -69,7 +73,20 @@ func (o Of[T]) Subresource(env *registry.Env) registry.Subresource {
 		},
 		Update: func(ctx context.Context, namespace, name string, change func(runtime.Object) (runtime.Object, error), opts *metav1.UpdateOptions) (runtime.Object, error) {
 			obj, err := env.Store(o.Resource).UpdateObject(ctx, namespace, name, func(current runtime.Object) (runtime.Object, error) {
-				return o.apply(current, name, change)
+				return o.change(current, name, change)
+			}, opts)
+			if err != nil {
+				return nil, err
+			}
+			return o.scale(obj)
+		},
+		Fields: sync.OnceValues(func() (*managedfields.FieldManager, error) {
+			return managedfields.NewDefaultFieldManager(env.TypeConverter, scheme.Scheme, scheme.Scheme, scheme.Scheme, kind, kind.GroupVersion(), "scale", nil)
+		}),
+		Apply: func(ctx context.Context, namespace, name string, change func(runtime.Object) (runtime.Object, error), opts *metav1.UpdateOptions) (runtime.Object, error) {
+			store := env.Store(o.Resource)
+			obj, err := store.ApplyObject(ctx, namespace, name, func(current runtime.Object) (runtime.Object, error) {
+				return o.applied(current, name, store.Kind.GroupVersion(), change)
 			}, opts)
 			if err != nil {
 				return nil, err
@@ -79,8 +96,38 @@ func (o Of[T]) Subresource(env *registry.Env) registry.Subresource {
 	}
 }
 
-// apply shows current as a Scale, lets it be changed, and takes the number back.
-func (o Of[T]) apply(current runtime.Object, name string, change func(runtime.Object) (runtime.Object, error)) (runtime.Object, error) {
+// applied is change for server-side apply: who owns the workload's number owns the Scale's, and the other way round.
+func (o Of[T]) applied(current runtime.Object, name string, version schema.GroupVersion, change func(runtime.Object) (runtime.Object, error)) (runtime.Object, error) {
+	accessor, err := meta.Accessor(current)
+	if err != nil {
+		return nil, errors.NewInternalError(err)
+	}
+	owners := managedfields.NewScaleHandler(accessor.GetManagedFields(), version,
+		managedfields.ResourcePathMappings{version.String(): fieldpath.MakePathOrDie("spec", "replicas")})
+	return o.change(current, name, func(before runtime.Object) (runtime.Object, error) {
+		shown := before.(*autoscalingv1.Scale)
+		if shown.ManagedFields, err = owners.ToSubresource(); err != nil {
+			return nil, err
+		}
+		after, err := change(shown)
+		if err != nil {
+			return nil, err
+		}
+		changed, err := meta.Accessor(after)
+		if err != nil {
+			return nil, errors.NewInternalError(err)
+		}
+		entries, err := owners.ToParent(changed.GetManagedFields())
+		if err != nil {
+			return nil, err
+		}
+		accessor.SetManagedFields(entries)
+		return after, nil
+	})
+}
+
+// change shows current as a Scale, lets it be changed, and takes the number back.
+func (o Of[T]) change(current runtime.Object, name string, change func(runtime.Object) (runtime.Object, error)) (runtime.Object, error) {
 	before, err := o.scale(current)
 	if err != nil {
 		return nil, err

@@ -4,7 +4,6 @@
 package storage
 
 import (
-	"slices"
 	"strings"
 
 	storagev1 "k8s.io/api/storage/v1"
@@ -64,7 +63,7 @@ func storageClasses() registry.Resource {
 
 func csiNodes() registry.Resource {
 	return registry.Resource{
-		Name: "csinodes", Singular: "csinode", Kind: kind("CSINode"), ClusterScoped: true,
+		Name: "csinodes", Singular: "csinode", Kind: kind("CSINode"), ClusterScoped: true, ReturnDeletedObject: true,
 		New:     func() runtime.Object { return &storagev1.CSINode{} },
 		NewList: func() runtime.Object { return &storagev1.CSINodeList{} },
 		Default: typed.Default(csinode.SetDefaults),
@@ -92,7 +91,7 @@ func csiNodes() registry.Resource {
 
 func csiDrivers() registry.Resource {
 	return registry.Resource{
-		Name: "csidrivers", Singular: "csidriver", Kind: kind("CSIDriver"), ClusterScoped: true,
+		Name: "csidrivers", Singular: "csidriver", Kind: kind("CSIDriver"), ClusterScoped: true, ReturnDeletedObject: true,
 		New:     func() runtime.Object { return &storagev1.CSIDriver{} },
 		NewList: func() runtime.Object { return &storagev1.CSIDriverList{} },
 		Default: typed.Default(csidriver.SetDefaults),
@@ -112,7 +111,6 @@ func csiDrivers() registry.Resource {
 			for _, request := range d.Spec.TokenRequests {
 				audiences = append(audiences, request.Audience)
 			}
-			slices.Sort(modes)
 			return []any{d.Name, ptr.Deref(d.Spec.AttachRequired, true), ptr.Deref(d.Spec.PodInfoOnMount, false), ptr.Deref(d.Spec.StorageCapacity, false),
 				column.Or(strings.Join(audiences, ","), "<unset>"), ptr.Deref(d.Spec.RequiresRepublish, false), column.Or(strings.Join(modes, ","), "<none>"), column.Since(d.CreationTimestamp)}
 		},
@@ -139,17 +137,6 @@ func csiStorageCapacities() registry.Resource {
 			Conditional: true,
 			Warn:        csistoragecapacity.Warnings,
 		},
-		Table: typed.Table(func(c *storagev1.CSIStorageCapacity) []any {
-			capacity := "<unset>"
-			if c.Capacity != nil {
-				capacity = c.Capacity.String()
-			}
-			return []any{c.Name, c.StorageClassName, capacity}
-		},
-			column.Name(),
-			column.Text("StorageClassName", storagev1.CSIStorageCapacity{}.SwaggerDoc()["storageClassName"]),
-			column.Text("Capacity", storagev1.CSIStorageCapacity{}.SwaggerDoc()["capacity"]),
-		),
 	}
 }
 
@@ -166,6 +153,7 @@ func volumeAttachments() registry.Resource {
 			CheckUpdate: volumeattachment.ValidateUpdate,
 			Conditional: true,
 		},
+		StatusKeeps: []string{"metadata"},
 		StatusStrategy: typed.Strategy[*storagev1.VolumeAttachment]{
 			OnUpdate: func(a, old *storagev1.VolumeAttachment) {
 				a.Spec = old.Spec
@@ -178,7 +166,7 @@ func volumeAttachments() registry.Resource {
 			return []any{a.Name, a.Spec.Attacher, column.Deref(a.Spec.Source.PersistentVolumeName, ""), a.Spec.NodeName, a.Status.Attached, column.Since(a.CreationTimestamp)}
 		},
 			column.Name(),
-			column.Text("Attacher", storagev1.VolumeAttachmentSpec{}.SwaggerDoc()["attacher"]),
+			metav1.TableColumnDefinition{Name: "Attacher", Type: "string", Format: "name", Description: storagev1.VolumeAttachmentSpec{}.SwaggerDoc()["attacher"]},
 			column.Text("PV", storagev1.VolumeAttachmentSource{}.SwaggerDoc()["persistentVolumeName"]),
 			column.Text("Node", storagev1.VolumeAttachmentSpec{}.SwaggerDoc()["nodeName"]),
 			column.Bool("Attached", storagev1.VolumeAttachmentStatus{}.SwaggerDoc()["attached"]),

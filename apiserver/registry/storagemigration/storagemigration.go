@@ -28,6 +28,7 @@ func Resources(env *registry.Env) []registry.Resource {
 			Check:       storageversionmigration.Validate,
 			CheckUpdate: storageversionmigration.ValidateUpdate,
 		},
+		StatusKeeps: []string{"metadata"},
 		StatusStrategy: typed.Strategy[*object]{
 			OnUpdate: func(m, old *object) {
 				m.Spec = old.Spec

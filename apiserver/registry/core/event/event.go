@@ -38,6 +38,8 @@ func Resource(env *registry.Env) registry.Resource {
 		Fields:     typed.Fields(selectableFields),
 		Table:      table,
 		TTL:        func(runtime.Object) int64 { return ttl },
+
+		NoDependents: true,
 	}
 }
 
@@ -109,7 +111,7 @@ func selectableFields(e *v1.Event) fields.Set {
 // viewSelects reads labels as events.k8s.io/v1 names its fields, which are stored under the names of v1.
 func viewSelects(label string) (string, error) {
 	switch label {
-	case "metadata.name", "metadata.namespace", "reason", "source", "type":
+	case "metadata.name", "metadata.namespace", "reason", "type":
 		return label, nil
 	case "reportingController":
 		return "reportingComponent", nil

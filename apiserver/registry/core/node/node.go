@@ -47,9 +47,13 @@ func Resource(env *registry.Env) registry.Resource {
 
 var table = typed.Table(func(n *v1.Node) []any {
 	info := n.Status.NodeInfo
+	kernel := column.Or(info.KernelVersion, "<unknown>")
+	if info.Architecture != "" {
+		kernel += " (" + info.Architecture + ")"
+	}
 	return []any{n.Name, status(n), roles(n), column.Since(n.CreationTimestamp), info.KubeletVersion,
 		address(n, v1.NodeInternalIP), address(n, v1.NodeExternalIP),
-		column.Or(info.OSImage, "<unknown>"), column.Or(info.KernelVersion, "<unknown>"), column.Or(info.ContainerRuntimeVersion, "<unknown>")}
+		column.Or(info.OSImage, "<unknown>"), kernel, column.Or(info.ContainerRuntimeVersion, "<unknown>")}
 },
 	column.Name(),
 	column.Text("Status", "The status of the node"),

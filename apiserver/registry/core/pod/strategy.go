@@ -35,11 +35,13 @@ func Resource(env *registry.Env) registry.Resource {
 		Default:             typed.Default(podutil.SetDefaultsPod),
 		Strategy:            creation{podStrategy},
 		StatusStrategy:      podStatusStrategy,
+		StatusKeeps:         []string{"metadata.deletionTimestamp", "metadata.ownerReferences"},
 		Fields:              typed.Fields(selectableFields),
 		Selects:             selects,
 		Table:               table,
 		Index:               "spec.nodeName",
 		ReturnDeletedObject: true,
+		Graceful:            true,
 		Subresources: map[string]registry.Subresource{
 			"binding":             bindingSubresource(env),
 			"eviction":            evictionSubresource(env),
