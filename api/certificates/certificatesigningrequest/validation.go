@@ -104,7 +104,7 @@ func validateConditions(conditions []certificatesv1.CertificateSigningRequestCon
 	}
 	if seen.HasAll(certificatesv1.CertificateApproved, certificatesv1.CertificateDenied) {
 		const approved, denied = `conditions[{"type": "Approved"}]`, `conditions[{"type": "Denied"}]`
-		errs = append(errs, field.Invalid(path, "{"+approved+", "+denied+"}", "must specify at most one of: `"+approved+"`, `"+denied+"`"))
+		errs = append(errs, field.Invalid(path, "{"+approved+", "+denied+"}", "must specify at most one of: `"+approved+"`, `"+denied+"`").MarkBeta())
 	}
 	return errs
 }

@@ -257,13 +257,13 @@ func admitPVCStatus(nodeName string, a *request.AdmissionAttributes) error {
 	}
 	rest := func(c *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaim {
 		c = c.DeepCopy()
-		c.ResourceVersion, c.ManagedFields = "", nil
+		c.TypeMeta, c.ResourceVersion, c.ManagedFields = metav1.TypeMeta{}, "", nil // what was patched bears its kind, what was read does not
 		c.Status.Capacity, c.Status.Conditions = nil, nil
 		c.Status.AllocatedResources, c.Status.AllocatedResourceStatuses = nil, nil
 		return c
 	}
 	if !apiequality.Semantic.DeepEqual(rest(old), rest(claim)) {
-		return fmt.Errorf("node %q is not allowed to update fields other than status.capacity and status.conditions", nodeName)
+		return fmt.Errorf("node %q is not allowed to update fields other than status.quantity and status.conditions", nodeName)
 	}
 	return nil
 }

@@ -64,12 +64,15 @@ func New(accounts lister.Lister[*corev1.ServiceAccount], c clock.Clock) plugin.P
 	}
 }
 
-// admit works on pods that are being created, mirror pods excepted: those are copies of what a kubelet
-// already runs.
+// admit works on pods that are being created. Mirror pods are copies of what a kubelet already runs: they are judged
+// at once, before what restricts nodes has its say.
 func (s *serviceAccount) admit(ctx context.Context, a *request.AdmissionAttributes) error {
 	pod, ok := a.Object.(*corev1.Pod)
-	if !ok || a.Operation != request.Create || !plugin.Is(a, "", "pods") || isMirror(pod) {
+	if !ok || a.Operation != request.Create || !plugin.Is(a, "", "pods") {
 		return nil
+	}
+	if isMirror(pod) {
+		return s.validate(ctx, a)
 	}
 	if pod.Spec.ServiceAccountName == "" {
 		pod.Spec.ServiceAccountName = DefaultServiceAccountName

@@ -85,7 +85,7 @@ func TestEscalation(t *testing.T) {
 		"rules that stay":               {user: jane, obj: role(nodes), old: role(nodes)},
 		"rules that change":             {user: jane, obj: role(nodes), old: role(pods), err: "not currently held"},
 		"held in a namespace only":      {user: jane, obj: clusterRole(pods, ""), err: "not currently held"},
-		"an aggregation":                {user: jane, obj: clusterRole(nil, "x"), err: "must have cluster-admin privileges to use an aggregationRule"},
+		"an aggregation":                {user: jane, obj: clusterRole(nil, "x"), err: "must have cluster-admin privileges to use the aggregationRule"},
 		"an aggregation that stays":     {user: jane, obj: clusterRole(nil, "x"), old: clusterRole(nil, "x")},
 		"escalate a cluster role":       {user: jane, may: authorizer{"escalate clusterroles/r": true}, obj: clusterRole(nodes, "x")},
 		"bind what one holds":           {user: jane, obj: roleBinding("pods", "bob")},
