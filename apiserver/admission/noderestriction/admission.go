@@ -416,7 +416,7 @@ func (r *restriction) admitPodCertificateRequest(nodeName string, a *request.Adm
 		return unsure("PodCertificateRequest for pod %q names service account UID %q, which differs from the running service account (%q)", podKey, spec.ServiceAccountUID, account.UID)
 	}
 	if !mountsCertificateOf(pod, spec.SignerName) {
-		return fmt.Errorf("pod %q has no podCertificate projected volume source of signer %q", podKey, spec.SignerName)
+		return fmt.Errorf("pod %q does not mount a podCertificate projected volume for signer %q", podKey, spec.SignerName)
 	}
 	return nil
 }

@@ -127,6 +127,9 @@ func (e *escalation) checkBinding(ctx context.Context, s subject, ref rbacv1.Rol
 		return nil
 	}
 	rules, err := e.resolver.RulesOf(ref, s.namespace)
+	if apierrors.IsNotFound(err) {
+		return apierrors.NewNotFound(schema.GroupResource{Group: rbacv1.GroupName, Resource: s.resource}, ref.Name)
+	}
 	if err != nil {
 		return err
 	}
