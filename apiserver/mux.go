@@ -51,6 +51,7 @@ func (s *Server) buildMux() (http.Handler, error) {
 	m.paths["/flagz"] = s.flagz()
 	if gatherer, ok := s.config.Metrics.(prometheus.Gatherer); ok {
 		m.paths["/metrics"] = promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{})
+		m.paths["/metrics/slis"] = promhttp.HandlerFor(slis(gatherer), promhttp.HandlerOpts{})
 	}
 	if s.record != nil {
 		m.prefixes["/debug/flow/"] = flowapi.Handler(s.record, &flowapi.Access{Authorizer: s.env.Authorizer, Resource: s.resourceOf})
