@@ -236,6 +236,9 @@ func (r *restriction) admitPodEviction(nodeName string, a *request.AdmissionAttr
 		return errors.New("could not determine pod from request data")
 	}
 	pod, err := r.pods.Get(a.Namespace, name)
+	if apierrors.IsNotFound(err) {
+		return apierrors.NewNotFound(schema.GroupResource{Resource: "pod"}, name)
+	}
 	if err != nil {
 		return err
 	}

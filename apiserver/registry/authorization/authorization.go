@@ -60,8 +60,8 @@ func resource(name, kind string, make func() runtime.Object, answer func(ctx con
 }
 
 func reviewAccess(ctx context.Context, env *registry.Env, review *authorizationv1.SubjectAccessReview) (runtime.Object, error) {
-	errs := withMetadata(validateSubject(&review.Spec), review.ObjectMeta, "must be empty")
-	if err := invalid(append(errs, oneOfTwo(review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)...)); err != nil {
+	errs := append(oneOfTwo(review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes), validateSubject(&review.Spec)...)
+	if err := invalid(withMetadata(errs, review.ObjectMeta, "must be empty")); err != nil {
 		return nil, err
 	}
 	review.Status = decide(ctx, env, userOf(&review.Spec), review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
@@ -73,8 +73,8 @@ func reviewOwnAccess(ctx context.Context, env *registry.Env, review *authorizati
 	if user == nil {
 		return nil, apierrors.NewBadRequest("no user present on request")
 	}
-	errs := withMetadata(validateAttributes(review.Spec.ResourceAttributes), review.ObjectMeta, "must be empty")
-	if err := invalid(append(errs, oneOfTwo(review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)...)); err != nil {
+	errs := append(oneOfTwo(review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes), validateAttributes(review.Spec.ResourceAttributes)...)
+	if err := invalid(withMetadata(errs, review.ObjectMeta, "must be empty")); err != nil {
 		return nil, err
 	}
 	review.Status = decide(ctx, env, user, review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
@@ -84,7 +84,7 @@ func reviewOwnAccess(ctx context.Context, env *registry.Env, review *authorizati
 func reviewLocalAccess(ctx context.Context, env *registry.Env, namespace string, review *authorizationv1.LocalSubjectAccessReview) (runtime.Object, error) {
 	bare := review.ObjectMeta
 	bare.Namespace = ""
-	errs := validateSubject(&review.Spec)
+	errs := append(oneOfTwo(review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes), validateSubject(&review.Spec)...)
 	if len(withMetadata(nil, bare, "")) > 0 {
 		errs = append(errs, field.Invalid(field.NewPath("metadata"), review.ObjectMeta, "must be empty except for namespace"))
 	}
@@ -94,7 +94,7 @@ func reviewLocalAccess(ctx context.Context, env *registry.Env, namespace string,
 	if review.Spec.NonResourceAttributes != nil {
 		errs = append(errs, field.Invalid(field.NewPath("spec", "nonResourceAttributes"), rule.Untagged(review.Spec.NonResourceAttributes), "disallowed on this kind of request"))
 	}
-	if err := invalid(append(errs, oneOfTwo(review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)...)); err != nil {
+	if err := invalid(errs); err != nil {
 		return nil, err
 	}
 	review.Status = decide(ctx, env, userOf(&review.Spec), review.Spec.ResourceAttributes, nil)

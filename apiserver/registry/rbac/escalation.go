@@ -122,6 +122,9 @@ func (e *escalation) checkBinding(ctx context.Context, s subject, ref rbacv1.Rol
 	role := subject{user: s.user, resource: "clusterroles", namespace: s.namespace, name: ref.Name}
 	if ref.Kind == "Role" {
 		role.resource = "roles"
+		if s.namespace == "" {
+			return apierrors.NewBadRequest("Namespace parameter required.")
+		}
 	}
 	if e.may(ctx, role, "bind") {
 		return nil
