@@ -209,15 +209,21 @@ func version(accessor metav1.Object) (uint64, error) {
 // uidConflict tells a client whose object has been replaced by another of the same name. Of a write that is only tried, the
 // key is shown below /registry, as upstream has it.
 func (s *Store) uidConflict(namespace, name string, wanted, present types.UID, dryRun bool) error {
-	key := "/" + s.StorageRoot
-	if s.StorageRoot == "" {
-		key = "/" + s.Name
-	}
+	key := s.storageKey(namespace, name)
 	if !dryRun {
 		key = "/registry" + key
 	}
-	return errors.NewConflict(s.GroupResource(), name, fmt.Errorf("StorageError: invalid object, Code: 4, Key: %s/%s, ResourceVersion: 0, "+
-		"AdditionalErrorMsg: Precondition failed: UID in precondition: %v, UID in object meta: %v", key, s.key(namespace, name), wanted, present))
+	return errors.NewConflict(s.GroupResource(), name, fmt.Errorf("StorageError: invalid object, Code: 4, Key: %s, ResourceVersion: 0, "+
+		"AdditionalErrorMsg: Precondition failed: UID in precondition: %v, UID in object meta: %v", key, wanted, present))
+}
+
+// storageKey is where an object is kept below /registry.
+func (s *Store) storageKey(namespace, name string) string {
+	root := s.StorageRoot
+	if root == "" {
+		root = s.Name
+	}
+	return "/" + root + "/" + s.key(namespace, name)
 }
 
 const (
