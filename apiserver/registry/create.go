@@ -96,7 +96,7 @@ func (s *Store) writeNew(ctx context.Context, obj runtime.Object, accessor metav
 	key := s.key(accessor.GetNamespace(), accessor.GetName())
 	if dryRun {
 		if _, err := s.Storage.Get(ctx, key, ""); err == nil {
-			return nil, s.alreadyExists(accessor)
+			return nil, s.alreadyExists(ctx, accessor)
 		}
 		obj.GetObjectKind().SetGroupVersionKind(s.Kind)
 		return storage.NewObject(key, obj), nil
@@ -109,11 +109,11 @@ func (s *Store) writeNew(ctx context.Context, obj runtime.Object, accessor metav
 	if err == nil {
 		return created, nil
 	}
-	err = s.statusError(err, accessor.GetName())
+	err = s.statusError(ctx, err, accessor.GetName())
 	if !errors.IsAlreadyExists(err) {
 		return nil, err
 	}
-	err = s.alreadyExists(accessor)
+	err = s.alreadyExists(ctx, accessor)
 	if present, getErr := s.Storage.Get(ctx, key, ""); getErr == nil {
 		if a, accErr := meta.Accessor(present.Object); accErr == nil && a.GetDeletionTimestamp() != nil {
 			if status, ok := err.(*errors.StatusError); ok {
@@ -125,11 +125,11 @@ func (s *Store) writeNew(ctx context.Context, obj runtime.Object, accessor metav
 }
 
 // alreadyExists tells a client who left the name to the server that another try may do.
-func (s *Store) alreadyExists(accessor metav1.Object) error {
+func (s *Store) alreadyExists(ctx context.Context, accessor metav1.Object) error {
 	if accessor.GetGenerateName() != "" {
-		return errors.NewGenerateNameConflict(s.GroupResource(), accessor.GetName(), 1)
+		return errors.NewGenerateNameConflict(s.asked(ctx), accessor.GetName(), 1)
 	}
-	return errors.NewAlreadyExists(s.GroupResource(), accessor.GetName())
+	return errors.NewAlreadyExists(s.asked(ctx), accessor.GetName())
 }
 
 func (s *Store) invalid(name string, errs field.ErrorList) error {

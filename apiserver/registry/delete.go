@@ -52,7 +52,7 @@ func (s *Store) deleteAs(ctx context.Context, namespace, name string, opts *meta
 		obj, gone, err = s.deleteVersion(ctx, present, namespace, opts, w)
 		// Another write came between: decide anew, upon what is there then.
 		if !stderrors.Is(err, storage.ErrConflict) {
-			return obj, gone, s.statusError(err, name)
+			return obj, gone, s.statusError(ctx, err, name)
 		}
 	}
 	return nil, false, errors.NewConflict(s.GroupResource(), name, stderrors.New(optimisticLock))
@@ -101,15 +101,6 @@ func (s *Store) deleteVersion(ctx context.Context, present *storage.Object, name
 		return d.marked.DeepCopyObject(), 0, nil
 	})
 	return marked, false, err
-}
-
-// RefuseUnread answers who would delete an object without reading it, for it cannot be read: this one can be.
-func (s *Store) RefuseUnread(ctx context.Context, namespace, name string) error {
-	if _, err := s.Get(ctx, namespace, name, ""); err != nil {
-		return err
-	}
-	return errors.NewConflict(s.GroupResource(), name, fmt.Errorf("StorageError: invalid object, Code: 4, Key: /registry%s, ResourceVersion: 0, "+
-		"AdditionalErrorMsg: unsafe deletion is not allowed because the object is decodable from storage", s.storageKey(namespace, name)))
 }
 
 // asMarked shows what is gone as it would have been stored had there been something to wait for.

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -199,31 +200,31 @@ func version(accessor metav1.Object) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(rv, 10, 64)
 	if err != nil {
-		return 0, &errors.StatusError{ErrStatus: metav1.Status{
-			Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: err.Error(),
-		}}
+		return 0, Failure(err)
 	}
 	return n, nil
 }
 
-// uidConflict tells a client whose object has been replaced by another of the same name. Of a write that is only tried, the
-// key is shown below /registry, as upstream has it.
-func (s *Store) uidConflict(namespace, name string, wanted, present types.UID, dryRun bool) error {
-	key := s.storageKey(namespace, name)
-	if !dryRun {
-		key = "/registry" + key
-	}
-	return errors.NewConflict(s.GroupResource(), name, fmt.Errorf("StorageError: invalid object, Code: 4, Key: %s, ResourceVersion: 0, "+
-		"AdditionalErrorMsg: Precondition failed: UID in precondition: %v, UID in object meta: %v", key, wanted, present))
+// Failure is an error for which upstream has no reason: code 500, and its text.
+func Failure(err error) error {
+	return &errors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: err.Error(),
+	}}
 }
 
-// storageKey is where an object is kept below /registry.
-func (s *Store) storageKey(namespace, name string) string {
-	root := s.StorageRoot
-	if root == "" {
-		root = s.Name
+// uidConflict tells a client whose object has been replaced by another of the same name. Of a write that is only tried, the
+// key is shown below /registry, as upstream has it.
+func (s *Store) uidConflict(ctx context.Context, key string, wanted, present types.UID, dryRun bool) error {
+	root := "/" + s.StorageRoot
+	if s.StorageRoot == "" {
+		root = "/" + s.Name
 	}
-	return "/" + root + "/" + s.key(namespace, name)
+	if !dryRun {
+		root = "/registry" + root
+	}
+	name := key[strings.LastIndex(key, "/")+1:]
+	return errors.NewConflict(s.asked(ctx), name, fmt.Errorf("StorageError: invalid object, Code: 4, Key: %s/%s, ResourceVersion: 0, "+
+		"AdditionalErrorMsg: Precondition failed: UID in precondition: %v, UID in object meta: %v", root, key, wanted, present))
 }
 
 const (
@@ -235,4 +236,12 @@ const (
 // generateName appends suffix to base, which it cuts where the whole would be too long.
 func generateName(base, suffix string) string {
 	return base[:min(len(base), maxNameLength-len(suffix))] + suffix
+}
+
+// asked is the resource as the request names it: an event may be asked for in either of its groups.
+func (s *Store) asked(ctx context.Context) schema.GroupResource {
+	if info := request.InfoFrom(ctx); info != nil && info.Resource == s.Name {
+		return schema.GroupResource{Group: info.APIGroup, Resource: s.Name}
+	}
+	return s.GroupResource()
 }

@@ -77,19 +77,19 @@ func (s *Store) Get(ctx context.Context, namespace, name, resourceVersion string
 		return nil, err
 	}
 	obj, err := s.Storage.Get(ctx, s.key(namespace, name), resourceVersion)
-	return obj, s.statusError(err, name)
+	return obj, s.statusError(ctx, err, name)
 }
 
 // List reads the objects of namespace, or of all.
 func (s *Store) List(ctx context.Context, namespace string, opts storage.ListOptions) (*storage.List, error) {
 	list, err := s.Storage.List(ctx, s.prefix(namespace), opts)
-	return list, s.statusError(err, "")
+	return list, s.statusError(ctx, err, "")
 }
 
 // Watch streams the changes in namespace, or in all.
 func (s *Store) Watch(ctx context.Context, namespace string, opts storage.WatchOptions) (storage.Watcher, error) {
 	watcher, err := s.Storage.Watch(ctx, s.prefix(namespace), opts)
-	return watcher, s.statusError(err, "")
+	return watcher, s.statusError(ctx, err, "")
 }
 
 // GetCached reads from the watch cache. The object is shared: never change it.
@@ -179,11 +179,11 @@ func (r *Resource) GroupVersionResource() schema.GroupVersionResource {
 	return r.Kind.GroupVersion().WithResource(r.Name)
 }
 
-func (s *Store) statusError(err error, name string) error {
+func (s *Store) statusError(ctx context.Context, err error, name string) error {
 	if err == nil {
 		return nil
 	}
-	return storage.StatusError(err, s.GroupResource(), name)
+	return storage.StatusError(err, s.asked(ctx), name)
 }
 
 func (s *Store) key(namespace, name string) string {

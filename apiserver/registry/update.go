@@ -47,10 +47,10 @@ func (s *Store) Update(ctx context.Context, namespace, name string, change Chang
 			}
 		case stderrors.Is(err, errRetry):
 		default:
-			return nil, false, s.statusError(err, name)
+			return nil, false, s.statusError(ctx, err, name)
 		}
 	}
-	return nil, false, errors.NewConflict(s.GroupResource(), name, stderrors.New(optimisticLock))
+	return nil, false, errors.NewConflict(s.asked(ctx), name, stderrors.New(optimisticLock))
 }
 
 const maxUpdateAttempts = 5
@@ -71,10 +71,10 @@ func (s *Store) createByUpdate(ctx context.Context, namespace, name string, chan
 		return nil, errors.NewInternalError(err)
 	}
 	if uid := accessor.GetUID(); uid != "" {
-		return nil, s.uidConflict(namespace, name, uid, "", w.DryRun)
+		return nil, s.uidConflict(ctx, s.key(namespace, name), uid, "", w.DryRun)
 	}
 	if accessor.GetResourceVersion() != "" && accessor.GetResourceVersion() != "0" {
-		return nil, errors.NewConflict(s.GroupResource(), name, stderrors.New(optimisticLock))
+		return nil, errors.NewConflict(s.asked(ctx), name, stderrors.New(optimisticLock))
 	}
 	accessor.SetResourceVersion("")
 	accessor.SetName(name)
@@ -172,14 +172,16 @@ func (u *update) turn(current runtime.Object, rv int64) (runtime.Object, int64, 
 	DedupOwners(u.ctx, obj, duplicateOwnersAfterAdmission)
 	// Step 3
 	accessor, _ := meta.Accessor(obj)
-	if err := s.checkVersion(accessor, oldMeta, u.strategy()); err != nil {
+	if err := s.checkVersion(u.ctx, accessor, oldMeta, u.strategy()); err != nil {
 		return nil, 0, err
 	}
-	finish, err := s.beginUpdate(u.ctx, obj, old, w.DryRun)
-	if err != nil {
-		return nil, 0, err
+	if w.View == nil { // a status holds nothing
+		finish, err := s.beginUpdate(u.ctx, obj, old, w.DryRun)
+		if err != nil {
+			return nil, 0, err
+		}
+		u.finish = finish
 	}
-	u.finish = finish
 	// Step 4
 	if err := u.prepare(obj, old, oldMeta); err != nil {
 		return nil, 0, err
@@ -211,7 +213,7 @@ func (u *update) changed(old runtime.Object) (runtime.Object, error) {
 		return nil, errors.NewInternalError(err)
 	}
 	if uid := accessor.GetUID(); u.write.Replaces && uid != "" && uid != u.old.GetUID() {
-		return nil, u.store.uidConflict(u.namespace, u.name, uid, u.old.GetUID(), u.write.DryRun)
+		return nil, u.store.uidConflict(u.ctx, u.store.key(u.namespace, u.name), uid, u.old.GetUID(), u.write.DryRun)
 	}
 	return obj, nil
 }
@@ -246,7 +248,7 @@ func (u *update) prepare(obj, old runtime.Object, oldMeta metav1.Object) error {
 }
 
 // checkVersion is optimistic concurrency: a client that names a version writes only upon it.
-func (s *Store) checkVersion(accessor, old metav1.Object, strategy Strategy) error {
+func (s *Store) checkVersion(ctx context.Context, accessor, old metav1.Object, strategy Strategy) error {
 	wanted, err := version(accessor)
 	switch {
 	case err != nil:
@@ -260,7 +262,7 @@ func (s *Store) checkVersion(accessor, old metav1.Object, strategy Strategy) err
 			field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update"),
 		})
 	case accessor.GetResourceVersion() != old.GetResourceVersion():
-		return errors.NewConflict(s.GroupResource(), old.GetName(), stderrors.New(optimisticLock))
+		return errors.NewConflict(s.asked(ctx), old.GetName(), stderrors.New(optimisticLock))
 	}
 	return nil
 }
@@ -306,5 +308,5 @@ func (s *Store) GuaranteedUpdate(ctx context.Context, namespace, name string, dr
 	} else {
 		obj, err = s.Storage.GuaranteedUpdate(ctx, key, nil, turn)
 	}
-	return bare(obj, s.statusError(err, name))
+	return bare(obj, s.statusError(ctx, err, name))
 }

@@ -6,15 +6,17 @@ package node
 
 import (
 	"fmt"
-	"net/netip"
+	"maps"
+	"regexp"
 	"slices"
+	"strings"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 
 	"hyperkube/api/core/pod"
 	"hyperkube/api/rule"
@@ -24,36 +26,76 @@ import (
 // single pod CIDR and the list of them in step.
 func SetDefaults(node *v1.Node) {
 	node.Spec.PodPreemptionPolicy = nil // InPlacePodVerticalScalingSchedulerPreemption is a gate that v1.37 has off: nobody can have it yet
-	if node.Status.Allocatable == nil && node.Status.Capacity != nil {
+	for i := range node.Status.Images {
+		if image := &node.Status.Images[i]; len(image.Names) == 0 {
+			image.Names = nil // an answer shows none as null
+		}
+	}
+	if len(node.Status.Allocatable) == 0 && node.Status.Capacity != nil {
 		node.Status.Allocatable = node.Status.Capacity.DeepCopy()
 	}
-	if node.Spec.PodCIDR != "" && len(node.Spec.PodCIDRs) == 0 {
-		node.Spec.PodCIDRs = []string{node.Spec.PodCIDR}
+	if one := node.Spec.PodCIDR; one != "" && (len(node.Spec.PodCIDRs) == 0 || node.Spec.PodCIDRs[0] != one) {
+		node.Spec.PodCIDRs = []string{one} // an old client changes the one that it knows
 	}
 	if node.Spec.PodCIDR == "" && len(node.Spec.PodCIDRs) > 0 {
 		node.Spec.PodCIDR = node.Spec.PodCIDRs[0]
 	}
 }
 
-// Validate checks a new node.
-func Validate(node *v1.Node) field.ErrorList {
-	// Upstream looks for the taints among the metadata; kubectl users know the errors by that name.
-	errs := validateTaints(node.Spec.Taints, field.NewPath("metadata", "taints"))
-	errs = append(errs, validateResources(&node.Status)...)
-	errs = append(errs, validatePodCIDRs(node.Spec.PodCIDRs, field.NewPath("spec", "podCIDRs"))...)
-	return append(errs, validateAddresses(node)...)
+// DropRemoved drops what once configured a kubelet, unless an old node has it still.
+func DropRemoved(node, old *v1.Node) {
+	if old == nil {
+		old = &v1.Node{}
+		node.Status.Config = nil
+	}
+	if old.Spec.ConfigSource == nil {
+		node.Spec.ConfigSource = nil
+	}
 }
 
-// ValidateUpdate: pod CIDRs and the provider's id are set once.
+// DropRemovedStatus is DropRemoved of the status.
+func DropRemovedStatus(node, old *v1.Node) {
+	if old.Status.Config == nil {
+		node.Status.Config = nil
+	}
+}
+
+// taintsPath: upstream looks for the taints among the metadata; kubectl users know the errors by that name.
+var taintsPath = field.NewPath("metadata", "taints")
+
+// Validate checks a new node.
+func Validate(node *v1.Node) field.ErrorList {
+	errs := validateTaints(node.Spec.Taints, taintsPath)
+	errs = append(errs, validateResources(&node.Status)...)
+	if swap := node.Status.NodeInfo.Swap; swap != nil && swap.Capacity != nil {
+		errs = append(errs, rule.Positive(*swap.Capacity, field.NewPath("metadata", "nodeSwapStatus", "capacity"))...)
+	}
+	errs = append(errs, validateFeatures(node.Status.DeclaredFeatures, field.NewPath("status", "declaredFeatures"))...)
+	return append(errs, validatePodCIDRs(node.Spec.PodCIDRs, field.NewPath("spec", "podCIDRs"))...)
+}
+
+// ValidateUpdate checks a changed node.
 func ValidateUpdate(node, old *v1.Node) field.ErrorList {
+	return append(Validate(node), ValidateStatusUpdate(node, old)...)
+}
+
+// ValidateStatusUpdate: pod CIDRs and the provider's id are set once.
+func ValidateStatusUpdate(node, old *v1.Node) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := Validate(node)
-	if len(old.Spec.PodCIDRs) > 0 && !equality.Semantic.DeepEqual(node.Spec.PodCIDRs, old.Spec.PodCIDRs) {
+	errs := validateResources(&node.Status)
+	errs = append(errs, validateFeatures(node.Status.DeclaredFeatures, field.NewPath("status", "declaredFeatures"))...)
+	errs = append(errs, validateAddresses(node)...)
+	if len(old.Spec.PodCIDRs) > 0 && !slices.Equal(node.Spec.PodCIDRs, old.Spec.PodCIDRs) {
 		errs = append(errs, field.Forbidden(path.Child("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid"))
 	}
-	if old.Spec.ProviderID != "" && node.Spec.ProviderID != old.Spec.ProviderID {
-		errs = append(errs, field.Forbidden(path.Child("providerID"), "node updates may not change providerID except from \"\" to valid"))
+	switch was := old.Spec.ProviderID; {
+	case was == "" || node.Spec.ProviderID == was:
+	case node.Spec.ProviderID == "":
+		errs = append(errs, field.Invalid(path.Child("providerID"), nil, "field cannot be cleared once set").MarkCoveredByDeclarative())
+	default:
+		errs = append(errs, field.Invalid(path.Child("providerID"), nil, "field cannot be modified once set").MarkCoveredByDeclarative())
 	}
+	errs = append(errs, validateTaints(node.Spec.Taints, taintsPath)...)
 	if node.Spec.DoNotUseExternalID != old.Spec.DoNotUseExternalID {
 		errs = append(errs, field.Forbidden(path.Child("externalID"), "may not be updated"))
 	}
@@ -66,11 +108,13 @@ func validateTaints(taints []v1.Taint, path *field.Path) field.ErrorList {
 	for i, taint := range taints {
 		at := path.Index(i)
 		errs = append(errs, metav1validation.ValidateLabelName(taint.Key, at.Child("key"))...)
-		errs = append(errs, rule.All(validation.IsValidLabelValue(taint.Value), at.Child("value"), taint.Value)...)
+		if wrong := validation.IsValidLabelValue(taint.Value); len(wrong) > 0 {
+			errs = append(errs, field.Invalid(at.Child("value"), taint.Value, strings.Join(wrong, ";")))
+		}
 		errs = append(errs, pod.ValidateTaintEffect(taint.Effect, at.Child("effect"))...)
 		key := taint.Key + ":" + string(taint.Effect)
 		if seen.Has(key) {
-			dup := field.Duplicate(at, taint)
+			dup := field.Duplicate(at, rule.Untagged(taint))
 			dup.Detail = "taints must be unique by key and effect pair"
 			errs = append(errs, dup)
 		}
@@ -81,29 +125,63 @@ func validateTaints(taints []v1.Taint, path *field.Path) field.ErrorList {
 
 func validateResources(status *v1.NodeStatus) field.ErrorList {
 	var errs field.ErrorList
-	for name, list := range map[string]v1.ResourceList{"capacity": status.Capacity, "allocatable": status.Allocatable} {
-		for resource, quantity := range list {
-			errs = append(errs, pod.ValidateResourceQuantityValue(resource, quantity, field.NewPath("status", name, string(resource)))...)
+	for _, part := range []struct {
+		name string
+		list v1.ResourceList
+	}{{"capacity", status.Capacity}, {"allocatable", status.Allocatable}} {
+		for _, resource := range slices.Sorted(maps.Keys(part.list)) {
+			errs = append(errs, pod.ValidateResourceQuantityValue(resource, part.list[resource], field.NewPath("status", part.name, string(resource)))...)
 		}
 	}
 	return errs
 }
 
+// validateFeatures: a kubelet lists its features in order, each by segments of letters and digits (KEP-5328).
+func validateFeatures(features []string, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, feature := range features {
+		if wrong := featureName(feature); wrong != "" {
+			errs = append(errs, field.Invalid(path.Index(i), feature, fmt.Sprintf("invalid feature name %q: %s", feature, wrong)))
+		}
+		if i+1 == len(features) {
+			break
+		}
+		switch next := features[i+1]; {
+		case feature == next:
+			errs = append(errs, field.Duplicate(path.Index(i+1), next))
+		case feature > next:
+			errs = append(errs, field.Invalid(path.Index(i+1), next, "list must be sorted alphabetically"))
+		}
+	}
+	return errs
+}
+
+var featureForm = regexp.MustCompile(`^[A-Z][a-zA-Z0-9]*(/[a-zA-Z][a-zA-Z0-9]*)*$`)
+
+// featureName is what is wrong with a feature's name.
+func featureName(name string) string {
+	switch {
+	case len(name) > validation.DNS1123SubdomainMaxLength:
+		return fmt.Sprintf("must be no more than %d characters", validation.DNS1123SubdomainMaxLength)
+	case !featureForm.MatchString(name):
+		return "must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes"
+	}
+	return ""
+}
+
 func validatePodCIDRs(cidrs []string, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	families := sets.New[bool]()
 	for i, cidr := range cidrs {
-		errs = append(errs, validation.IsValidCIDRForLegacyField(path.Index(i), cidr, false, nil)...)
-		if prefix, err := netip.ParsePrefix(cidr); err == nil {
-			families.Insert(prefix.Addr().Is4())
-		}
+		errs = append(errs, validation.IsValidCIDRForLegacyField(path.Index(i), cidr, true, nil)...)
 	}
-	for i, cidr := range cidrs {
-		if slices.Contains(cidrs[:i], cidr) {
-			errs = append(errs, field.Duplicate(path.Index(i), cidr))
-		}
+	if len(cidrs) < 2 {
+		return errs
 	}
-	if len(cidrs) > 2 || (len(cidrs) == 2 && len(families) == 1) {
+	dual, err := netutils.IsDualStackCIDRStrings(cidrs)
+	if err != nil {
+		errs = append(errs, field.InternalError(path, fmt.Errorf("invalid PodCIDRs. failed to check with dual stack with error:%w", err)))
+	}
+	if !dual || len(cidrs) > 2 {
 		errs = append(errs, field.Invalid(path, cidrs, "may specify no more than one CIDR for each IP family"))
 	}
 	return errs
@@ -114,7 +192,7 @@ func validateAddresses(node *v1.Node) field.ErrorList {
 	seen := sets.New[v1.NodeAddress]()
 	for i, address := range node.Status.Addresses {
 		if seen.Has(address) {
-			errs = append(errs, field.Duplicate(field.NewPath("status", "addresses").Index(i), fmt.Sprintf("%v", address)))
+			errs = append(errs, field.Duplicate(field.NewPath("status", "addresses").Index(i), rule.Untagged(address)))
 		}
 		seen.Insert(address)
 	}

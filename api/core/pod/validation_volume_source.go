@@ -124,6 +124,16 @@ var volumeRules = []volumeRule{
 	}},
 }
 
+// ValidateSource checks a volume of one kind, at the path of that kind: that of a pod, or what a PersistentVolume has in common with it.
+func ValidateSource(s *v1.VolumeSource, at *field.Path) field.ErrorList {
+	for i := range volumeRules {
+		if volumeRules[i].set(s) {
+			return volumeRules[i].check(s, at)
+		}
+	}
+	return nil
+}
+
 func requireSome(list []string, at *field.Path) field.ErrorList {
 	if len(list) == 0 {
 		return field.ErrorList{field.Required(at, "")}

@@ -2,7 +2,7 @@ package service
 
 import (
 	"fmt"
-	"net/netip"
+	"slices"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
@@ -10,33 +10,47 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 	"k8s.io/utils/ptr"
 
 	"hyperkube/api/core/endpoints"
 	"hyperkube/api/rule"
 )
 
-// Validate checks a service on its own.
-func Validate(s *v1.Service) field.ErrorList {
+// Validate checks a new service.
+func Validate(s *v1.Service) field.ErrorList { return validate(s, nil) }
+
+// validate checks a service on its own; addresses that old has already were let in under fewer rules, and may stay.
+func validate(s, old *v1.Service) field.ErrorList {
 	path := field.NewPath("spec")
+	if old == nil {
+		old = &v1.Service{}
+	}
 	errs := validateHints(s)
-	errs = append(errs, rule.Supported(s.Spec.Type, path.Child("type"),
-		v1.ServiceTypeExternalName, v1.ServiceTypeClusterIP, v1.ServiceTypeNodePort, v1.ServiceTypeLoadBalancer)...)
+	if len(s.Spec.Ports) == 0 && !IsHeadless(s) && s.Spec.Type != v1.ServiceTypeExternalName {
+		errs = append(errs, field.Required(path.Child("ports"), ""))
+	}
 	errs = append(errs, validateType(s, path)...)
-	errs = append(errs, validatePorts(s, path.Child("ports"))...)
+	names := sets.New[string]()
+	for i := range s.Spec.Ports {
+		errs = append(errs, validatePort(&s.Spec.Ports[i], len(s.Spec.Ports) > 1, names, path.Child("ports").Index(i))...)
+	}
 	errs = append(errs, metav1validation.ValidateLabels(s.Spec.Selector, path.Child("selector"))...)
 	errs = append(errs, validateAffinity(&s.Spec, path)...)
-	errs = append(errs, ValidateClusterIPs(s)...)
-	errs = append(errs, validateTrafficPolicies(s, path)...)
+	errs = append(errs, ValidateClusterIPs(s, old)...)
 	for i, ip := range s.Spec.ExternalIPs {
 		at := path.Child("externalIPs").Index(i)
-		if wrong := rule.IP(ip, at); len(wrong) > 0 {
+		if wrong := rule.IP(ip, at, old.Spec.ExternalIPs...); len(wrong) > 0 {
 			errs = append(errs, wrong...)
 		} else {
 			errs = append(errs, endpoints.ValidateIP(ip, at)...)
 		}
 	}
-	return append(errs, validateLoadBalancer(s, path)...)
+	errs = append(errs, rule.Supported(s.Spec.Type, path.Child("type"),
+		v1.ServiceTypeExternalName, v1.ServiceTypeClusterIP, v1.ServiceTypeNodePort, v1.ServiceTypeLoadBalancer)...)
+	errs = append(errs, validateNumbers(s, path.Child("ports"))...)
+	errs = append(errs, validateLoadBalancer(s, old, path)...)
+	return append(errs, validateTrafficPolicies(s, path)...)
 }
 
 // validateHints: the old and the new name of one annotation must not contradict each other.
@@ -79,49 +93,48 @@ func validateType(s *v1.Service, path *field.Path) field.ErrorList {
 	return errs
 }
 
-func validatePorts(s *v1.Service, path *field.Path) field.ErrorList {
+// validateNumbers: a number stands once for each protocol, inside and outside.
+func validateNumbers(s *v1.Service, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if len(s.Spec.Ports) == 0 && !IsHeadless(s) && s.Spec.Type != v1.ServiceTypeExternalName {
-		errs = append(errs, field.Required(path, ""))
-	}
 	type key struct {
 		protocol v1.Protocol
 		number   int32
 	}
-	names, ports, nodePorts := sets.New[string](), sets.New[key](), sets.New[key]()
 	for i := range s.Spec.Ports {
-		port, at := &s.Spec.Ports[i], path.Index(i)
-		errs = append(errs, validatePort(port, len(s.Spec.Ports) > 1, at)...)
-		if port.Name != "" && names.Has(port.Name) {
-			errs = append(errs, field.Duplicate(at.Child("name"), port.Name))
+		if s.Spec.Ports[i].NodePort != 0 && s.Spec.Type == v1.ServiceTypeClusterIP { // of an ExternalName it is left alone, as ever
+			errs = append(errs, field.Forbidden(path.Index(i).Child("nodePort"), "may not be used when `type` is 'ClusterIP'"))
 		}
-		names.Insert(port.Name)
+	}
+	outside, inside := sets.New[key](), sets.New[key]()
+	for i := range s.Spec.Ports {
+		port := &s.Spec.Ports[i]
+		k := key{port.Protocol, port.NodePort}
+		if port.NodePort != 0 && outside.Has(k) {
+			errs = append(errs, field.Duplicate(path.Index(i).Child("nodePort"), port.NodePort))
+		}
+		outside.Insert(k)
+	}
+	for i := range s.Spec.Ports {
+		port := &s.Spec.Ports[i]
 		k := key{port.Protocol, port.Port}
-		if ports.Has(k) {
-			errs = append(errs, field.Duplicate(at, v1.ServicePort{Protocol: port.Protocol, Port: port.Port}))
+		if inside.Has(k) {
+			errs = append(errs, field.Duplicate(path.Index(i), rule.Untagged(v1.ServicePort{Protocol: port.Protocol, Port: port.Port})))
 		}
-		ports.Insert(k)
-		if port.NodePort == 0 {
-			continue
-		}
-		if s.Spec.Type == v1.ServiceTypeClusterIP { // of an ExternalName it is left alone, as ever
-			errs = append(errs, field.Forbidden(at.Child("nodePort"), "may not be used when `type` is 'ClusterIP'"))
-		}
-		k = key{port.Protocol, port.NodePort}
-		if nodePorts.Has(k) {
-			errs = append(errs, field.Duplicate(at.Child("nodePort"), port.NodePort))
-		}
-		nodePorts.Insert(k)
+		inside.Insert(k)
 	}
 	return errs
 }
 
-func validatePort(port *v1.ServicePort, needName bool, path *field.Path) field.ErrorList {
+func validatePort(port *v1.ServicePort, needName bool, names sets.Set[string], path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if needName && port.Name == "" {
 		errs = append(errs, field.Required(path.Child("name"), ""))
 	} else if port.Name != "" {
 		errs = append(errs, rule.DNSLabel(port.Name, path.Child("name"))...)
+		if names.Has(port.Name) {
+			errs = append(errs, field.Duplicate(path.Child("name"), port.Name))
+		}
+		names.Insert(port.Name)
 	}
 	errs = append(errs, rule.All(validation.IsValidPortNum(int(port.Port)), path.Child("port"), port.Port)...)
 	errs = append(errs, rule.SupportedProtocol(port.Protocol, path.Child("protocol"))...)
@@ -171,20 +184,22 @@ func validateTrafficPolicies(s *v1.Service, path *field.Path) field.ErrorList {
 	}
 	at := path.Child("internalTrafficPolicy")
 	if policy := s.Spec.InternalTrafficPolicy; policy != nil {
-		errs = append(errs, rule.Supported(*policy, at, v1.ServiceInternalTrafficPolicyCluster, v1.ServiceInternalTrafficPolicyLocal)...)
+		errs = append(errs, rule.OneOf(*policy, at, v1.ServiceInternalTrafficPolicyCluster, v1.ServiceInternalTrafficPolicyLocal)...)
 	} else if s.Spec.Type != v1.ServiceTypeExternalName {
 		errs = append(errs, field.Required(at, ""))
 	}
-	if d := s.Spec.TrafficDistribution; d != nil {
-		errs = append(errs, rule.Supported(*d, path.Child("trafficDistribution"), v1.ServiceTrafficDistributionPreferClose, v1.ServiceTrafficDistributionPreferSameZone, v1.ServiceTrafficDistributionPreferSameNode)...)
+	if d := s.Spec.TrafficDistribution; d != nil && !slices.Contains(distributions, *d) {
+		errs = append(errs, field.NotSupported(path.Child("trafficDistribution"), *d, distributions))
 	}
 	return errs
 }
 
-func validateLoadBalancer(s *v1.Service, path *field.Path) field.ErrorList {
+var distributions = []string{v1.ServiceTrafficDistributionPreferClose, v1.ServiceTrafficDistributionPreferSameZone, v1.ServiceTrafficDistributionPreferSameNode}
+
+func validateLoadBalancer(s, old *v1.Service, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	balanced := s.Spec.Type == v1.ServiceTypeLoadBalancer
-	errs = append(errs, validateSourceRanges(s, path)...)
+	errs = append(errs, validateSourceRanges(s, old, path)...)
 	if s.Spec.AllocateLoadBalancerNodePorts != nil && !balanced {
 		errs = append(errs, field.Forbidden(path.Child("allocateLoadBalancerNodePorts"), "may only be used when `type` is 'LoadBalancer'"))
 	}
@@ -199,10 +214,14 @@ func validateLoadBalancer(s *v1.Service, path *field.Path) field.ErrorList {
 }
 
 // validateSourceRanges checks from where a load balancer lets clients in: the field or, without it, its annotation of old.
-func validateSourceRanges(s *v1.Service, path *field.Path) field.ErrorList {
+func validateSourceRanges(s, old *v1.Service, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	at, ranges := path.Child("LoadBalancerSourceRanges"), s.Spec.LoadBalancerSourceRanges
 	where := func(i int) *field.Path { return at.Index(i) }
+	var before []string
+	for _, cidr := range old.Spec.LoadBalancerSourceRanges {
+		before = append(before, strings.TrimSpace(cidr))
+	}
 	if len(ranges) == 0 {
 		value, annotated := s.Annotations[v1.AnnotationLoadBalancerSourceRangesKey]
 		if !annotated {
@@ -210,7 +229,8 @@ func validateSourceRanges(s *v1.Service, path *field.Path) field.ErrorList {
 		}
 		at = field.NewPath("metadata", "annotations").Key(v1.AnnotationLoadBalancerSourceRangesKey)
 		where = func(int) *field.Path { return at }
-		if strings.TrimSpace(value) != "" {
+		before = nil
+		if was, ok := old.Annotations[v1.AnnotationLoadBalancerSourceRangesKey]; (!ok || was != value) && strings.TrimSpace(value) != "" {
 			ranges = strings.Split(value, ",")
 		}
 	}
@@ -218,7 +238,7 @@ func validateSourceRanges(s *v1.Service, path *field.Path) field.ErrorList {
 		errs = append(errs, field.Forbidden(at, "may only be used when `type` is 'LoadBalancer'"))
 	}
 	for i, cidr := range ranges {
-		errs = append(errs, validation.IsValidCIDRForLegacyField(where(i), strings.TrimSpace(cidr), false, nil)...)
+		errs = append(errs, validation.IsValidCIDRForLegacyField(where(i), strings.TrimSpace(cidr), true, before)...)
 	}
 	return errs
 }
@@ -234,7 +254,7 @@ func ValidateUpdate(s, old *v1.Service) field.ErrorList {
 	if NeedsHealthCheck(old) && NeedsHealthCheck(s) && s.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
 		errs = append(errs, field.Forbidden(path.Child("healthCheckNodePort"), "field is immutable"))
 	}
-	return append(errs, Validate(s)...)
+	return append(errs, validate(s, old)...)
 }
 
 // ValidateStatusUpdate checks what a load balancer's controller says.
@@ -243,12 +263,16 @@ func ValidateStatusUpdate(s, old *v1.Service) field.ErrorList {
 	var errs field.ErrorList
 	ingresses := s.Status.LoadBalancer.Ingress
 	if s.Spec.Type != v1.ServiceTypeLoadBalancer && len(ingresses) > 0 {
-		errs = append(errs, field.Forbidden(path.Child("ingress"), "may only be used when `spec.type` is LoadBalancer"))
+		return append(errs, field.Forbidden(path.Child("ingress"), "may only be used when `spec.type` is 'LoadBalancer'"))
+	}
+	var before []string
+	for _, ingress := range old.Status.LoadBalancer.Ingress {
+		before = append(before, ingress.IP)
 	}
 	for i, ingress := range ingresses {
 		at := path.Child("ingress").Index(i)
 		if ingress.IP != "" {
-			errs = append(errs, rule.IP(ingress.IP, at.Child("ip"))...)
+			errs = append(errs, rule.IP(ingress.IP, at.Child("ip"), before...)...)
 		}
 		switch mode := ingress.IPMode; {
 		case mode == nil && ingress.IP != "":
@@ -256,11 +280,11 @@ func ValidateStatusUpdate(s, old *v1.Service) field.ErrorList {
 		case mode != nil && ingress.IP == "":
 			errs = append(errs, field.Forbidden(at.Child("ipMode"), "may not be specified when `ip` is not set"))
 		case mode != nil:
-			errs = append(errs, rule.Supported(*mode, at.Child("ipMode"), v1.LoadBalancerIPModeVIP, v1.LoadBalancerIPModeProxy)...)
+			errs = append(errs, rule.OneOf(*mode, at.Child("ipMode"), v1.LoadBalancerIPModeVIP, v1.LoadBalancerIPModeProxy)...)
 		}
 		if ingress.Hostname != "" {
 			errs = append(errs, rule.DNSSubdomain(ingress.Hostname, at.Child("hostname"))...)
-			if _, err := netip.ParseAddr(ingress.Hostname); err == nil {
+			if netutils.ParseIPSloppy(ingress.Hostname) != nil {
 				errs = append(errs, field.Invalid(at.Child("hostname"), ingress.Hostname, "must be a DNS name, not an IP address"))
 			}
 		}

@@ -15,8 +15,8 @@ import (
 // ipFamilyPolicy says which it must be (KEP-563).
 
 // ValidateClusterIPs checks addresses, families and policy against each other; whether an address is free and in range, and a
-// family there at all, is known where they are allocated.
-func ValidateClusterIPs(s *v1.Service) field.ErrorList {
+// family there at all, is known where they are allocated. What old has already is an address.
+func ValidateClusterIPs(s, old *v1.Service) field.ErrorList {
 	if s.Spec.Type == v1.ServiceTypeExternalName {
 		return nil
 	}
@@ -33,19 +33,19 @@ func ValidateClusterIPs(s *v1.Service) field.ErrorList {
 	}
 	seen := sets.New[v1.IPFamily]()
 	for i, family := range s.Spec.IPFamilies {
-		errs = append(errs, rule.Supported(family, path.Child("ipFamilies").Index(i), v1.IPv4Protocol, v1.IPv6Protocol)...)
+		errs = append(errs, rule.OneOf(family, path.Child("ipFamilies").Index(i), v1.IPv4Protocol, v1.IPv6Protocol)...)
 		if seen.Has(family) {
 			errs = append(errs, field.Duplicate(path.Child("ipFamilies").Index(i), family))
 		}
 		seen.Insert(family)
 	}
 	if p := s.Spec.IPFamilyPolicy; p != nil {
-		errs = append(errs, rule.Supported(*p, path.Child("ipFamilyPolicy"), v1.IPFamilyPolicySingleStack, v1.IPFamilyPolicyPreferDualStack, v1.IPFamilyPolicyRequireDualStack)...)
+		errs = append(errs, rule.OneOf(*p, path.Child("ipFamilyPolicy"), v1.IPFamilyPolicySingleStack, v1.IPFamilyPolicyPreferDualStack, v1.IPFamilyPolicyRequireDualStack)...)
 	}
-	return append(errs, validateAddresses(s, at)...)
+	return append(errs, validateAddresses(s, old, at)...)
 }
 
-func validateAddresses(s *v1.Service, path *field.Path) field.ErrorList {
+func validateAddresses(s, old *v1.Service, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	ips, families := s.Spec.ClusterIPs, s.Spec.IPFamilies
 	broken := false
@@ -57,7 +57,7 @@ func validateAddresses(s *v1.Service, path *field.Path) field.ErrorList {
 			}
 			continue
 		}
-		found := rule.IP(ip, path.Index(i))
+		found := rule.IP(ip, path.Index(i), old.Spec.ClusterIPs...)
 		broken = broken || len(found) > 0
 		errs = append(errs, found...)
 	}

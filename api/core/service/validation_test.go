@@ -171,7 +171,7 @@ func TestValidateStatusUpdate(t *testing.T) {
 		"no IP":     {v1.ServiceTypeLoadBalancer, v1.LoadBalancerIngress{Hostname: "a.b", IPMode: ptr.To(v1.LoadBalancerIPModeVIP)}, []string{"status.loadBalancer.ingress[0].ipMode: Forbidden: may not be specified when `ip` is not set"}},
 		"bad mode":  {v1.ServiceTypeLoadBalancer, v1.LoadBalancerIngress{IP: "1.2.3.4", IPMode: ptr.To(v1.LoadBalancerIPMode("x"))}, []string{"status.loadBalancer.ingress[0].ipMode: Unsupported value"}},
 		"IP a name": {v1.ServiceTypeLoadBalancer, v1.LoadBalancerIngress{Hostname: "1.2.3.4"}, []string{"status.loadBalancer.ingress[0].hostname: Invalid value … must be a DNS name, not an IP address"}},
-		"type":      {v1.ServiceTypeNodePort, v1.LoadBalancerIngress{Hostname: "a.b"}, []string{"status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is LoadBalancer"}},
+		"type":      {v1.ServiceTypeNodePort, v1.LoadBalancerIngress{Hostname: "a.b"}, []string{"status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := good()

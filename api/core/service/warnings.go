@@ -56,3 +56,14 @@ func Warnings(s *v1.Service) []string {
 	}
 	return warnings
 }
+
+// StatusWarnings tell of addresses that are not read alike everywhere.
+func StatusWarnings(s *v1.Service) []string {
+	var warnings []string
+	for i, ingress := range s.Status.LoadBalancer.Ingress {
+		if ingress.IP != "" {
+			warnings = append(warnings, validation.GetWarningsForIP(field.NewPath("status", "loadBalancer", "ingress").Index(i), ingress.IP)...)
+		}
+	}
+	return warnings
+}

@@ -31,10 +31,19 @@ func limitRanges() registry.Resource {
 				if l.Name == "" {
 					l.Name = string(uuid.NewUUID())
 				}
+				dropNoLimits(l)
 			},
+			OnUpdate:       func(l, old *v1.LimitRange) { dropNoLimits(l) },
 			CreateOnUpdate: true,
 			Check:          limitrange.Validate,
 		},
+	}
+}
+
+// dropNoLimits: an answer shows limits that are none as null, however they were written.
+func dropNoLimits(l *v1.LimitRange) {
+	if len(l.Spec.Limits) == 0 {
+		l.Spec.Limits = nil
 	}
 }
 

@@ -92,18 +92,23 @@ func persistentVolumeClaims() registry.Resource {
 			Meta: registry.MetaRules{NameAgain: true},
 			OnCreate: func(c *v1.PersistentVolumeClaim) {
 				c.Status = v1.PersistentVolumeClaimStatus{Phase: v1.ClaimPending}
-				persistentvolume.NormalizeDataSource(&c.Spec)
+				persistentvolume.NormalizeDataSource(&c.Spec, nil)
 			},
 			OnUpdate: func(c, old *v1.PersistentVolumeClaim) {
 				c.Status = old.Status
-				persistentvolume.NormalizeDataSource(&c.Spec)
+				persistentvolume.NormalizeDataSource(&c.Spec, &old.Spec)
 			},
 			Check:       persistentvolume.ValidateClaim,
 			CheckUpdate: persistentvolume.ValidateClaimUpdate,
 			Warn:        persistentvolume.ClaimWarnings,
 		},
 		StatusStrategy: typed.Strategy[*v1.PersistentVolumeClaim]{
-			OnUpdate:    func(c, old *v1.PersistentVolumeClaim) { c.Spec = old.Spec },
+			OnUpdate: func(c, old *v1.PersistentVolumeClaim) {
+				c.Spec = old.Spec
+				if old.Status.HealthStatus == nil {
+					c.Status.HealthStatus = nil // CSIVolumeHealth is a gate that is off
+				}
+			},
 			CheckUpdate: persistentvolume.ValidateClaimStatusUpdate,
 		},
 		Table: typed.Table(claimCells,

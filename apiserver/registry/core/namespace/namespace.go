@@ -50,6 +50,7 @@ func Resource(env *registry.Env) registry.Resource {
 
 var strategy = typed.Strategy[*v1.Namespace]{
 	Name: validation.ValidateNamespaceName,
+	Meta: registry.MetaRules{NameAgain: true},
 	OnCreate: func(ns *v1.Namespace) {
 		ns.Status = v1.NamespaceStatus{Phase: v1.NamespaceActive}
 		if !slices.Contains(ns.Spec.Finalizers, v1.FinalizerKubernetes) {

@@ -27,14 +27,22 @@ func Resource(env *registry.Env) registry.Resource {
 		NewList: func() runtime.Object { return &v1.NodeList{} },
 		Default: typed.Default(node.SetDefaults),
 		Strategy: typed.Strategy[*v1.Node]{
-			OnUpdate:    func(n, old *v1.Node) { n.Status = old.Status },
+			Meta:     registry.MetaRules{NameAgain: true},
+			OnCreate: func(n *v1.Node) { node.DropRemoved(n, nil) },
+			OnUpdate: func(n, old *v1.Node) {
+				n.Status = old.Status
+				node.DropRemoved(n, old)
+			},
 			Check:       node.Validate,
 			CheckUpdate: node.ValidateUpdate,
 			Warn:        node.Warnings,
 		},
 		StatusStrategy: typed.Strategy[*v1.Node]{
-			OnUpdate:    func(n, old *v1.Node) { n.Spec = old.Spec },
-			CheckUpdate: node.ValidateUpdate,
+			OnUpdate: func(n, old *v1.Node) {
+				n.Spec = old.Spec
+				node.DropRemovedStatus(n, old)
+			},
+			CheckUpdate: node.ValidateStatusUpdate,
 		},
 		Fields: typed.Fields(func(n *v1.Node) fields.Set {
 			return fields.Set{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}

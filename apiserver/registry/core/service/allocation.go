@@ -132,16 +132,15 @@ type transaction struct {
 }
 
 func (t *transaction) finish(ok bool) {
+	if t.dryRun {
+		return // nothing was taken
+	}
 	ips, ports := t.freeIPs, t.freePorts
-	if !ok || t.dryRun {
+	if !ok {
 		ips, ports = t.takenIPs, t.takenPorts
 	}
 	for _, ip := range ips {
-		if t.dryRun {
-			t.allocation.ranges.release(ip) // it has no object
-		} else {
-			t.allocation.giveBack(ip)
-		}
+		t.allocation.giveBack(ip)
 	}
 	for _, n := range ports {
 		t.allocation.ports.release(n)
@@ -189,8 +188,8 @@ func (a *allocation) begin(ctx context.Context, s, old *v1.Service, dryRun bool)
 	if err == nil {
 		err = t.nodePorts(s, old)
 	}
-	if err == nil {
-		err = t.healthCheckNodePort(s, old)
+	if err == nil && service.NeedsHealthCheck(s) && !service.NeedsHealthCheck(old) {
+		err = t.healthCheckNodePort(s)
 	}
 	if err != nil {
 		t.finish(false)
@@ -207,36 +206,49 @@ func unable(format string, args ...any) error {
 	return errors.NewInternalError(fmt.Errorf(format, args...))
 }
 
-// clusterIPs gives a service an address of each of its families, the one it asks for or any; what it no longer has, goes back.
+// clusterIPs gives a new service an address of each of its families, the one it asks for or any, and one that gets a second
+// family its second; what it no longer has, goes back. Any other change of an address is for validation to refuse.
 func (t *transaction) clusterIPs(ctx context.Context, s, old *v1.Service) error {
-	held := map[netip.Addr]bool{}
-	for _, ip := range addresses(old) {
-		held[ip] = true
-	}
-	for _, ip := range addresses(s) {
-		if held[ip] {
-			delete(held, ip)
-			continue
+	anew := old.Name == "" || !service.NeedsClusterIP(old)
+	switch {
+	case !service.NeedsClusterIP(s):
+		t.freeIPs = addresses(old)
+	case service.IsHeadless(s) && anew, !anew && service.IsHeadless(old), !anew && isMatchingPreferDualStack(s, old):
+	case anew:
+		s.Spec.ClusterIPs = slices.Clone(s.Spec.ClusterIPs) // it may be the old object's, which is shared
+		for i := range s.Spec.IPFamilies {
+			if err := t.fill(ctx, s, i); err != nil {
+				return err
+			}
 		}
-		if err := t.takeIP(ctx, s, ip); err != nil {
-			return invalid(s, field.Invalid(field.NewPath("spec", "clusterIPs"), s.Spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: %v", ip, err)))
-		}
+		s.Spec.ClusterIP = s.Spec.ClusterIPs[0]
+	case len(old.Spec.IPFamilies) == 1 && len(s.Spec.IPFamilies) == 2 && len(s.Spec.ClusterIPs) > 0:
+		s.Spec.ClusterIPs = slices.Clone(s.Spec.ClusterIPs)
+		return t.fill(ctx, s, 1)
+	case len(old.Spec.IPFamilies) == 2 && len(s.Spec.IPFamilies) == 1:
+		t.freeIPs = addresses(old)[1:]
 	}
-	for ip := range held {
-		t.freeIPs = append(t.freeIPs, ip)
-	}
-	if !service.NeedsClusterIP(s) || service.IsHeadless(s) {
-		return nil
-	}
-	s.Spec.ClusterIPs = slices.Clone(s.Spec.ClusterIPs) // it may be the old object's, which is shared
-	for i := len(s.Spec.ClusterIPs); i < len(s.Spec.IPFamilies); i++ {
+	return nil
+}
+
+// fill gives s its address at i: the one that it asks for there, or any of the family.
+func (t *transaction) fill(ctx context.Context, s *v1.Service, i int) error {
+	if i >= len(s.Spec.ClusterIPs) {
 		ip, err := t.nextIP(ctx, s, s.Spec.IPFamilies[i])
 		if err != nil {
-			return unable("failed to allocate a serviceIP: %w", err)
+			return unable("failed to allocate a serviceIP for Service %q: %w", s.Name, err)
 		}
 		s.Spec.ClusterIPs = append(s.Spec.ClusterIPs, ip.String())
+		return nil
 	}
-	s.Spec.ClusterIP = s.Spec.ClusterIPs[0]
+	asked := s.Spec.ClusterIPs[i]
+	ip, ok := parseIP(asked)
+	if !ok {
+		return unable("failed to parse service IP %q", asked)
+	}
+	if err := t.takeIP(ctx, s, ip); err != nil {
+		return invalid(s, field.Invalid(field.NewPath("spec", "clusterIPs"), s.Spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: %v", asked, err)))
+	}
 	return nil
 }
 
@@ -246,6 +258,9 @@ func (t *transaction) nextIP(ctx context.Context, s *v1.Service, f v1.IPFamily) 
 	if err != nil {
 		return netip.Addr{}, err
 	}
+	if t.dryRun && len(ready) > 0 {
+		return ready[0].prefix.Addr(), nil // which it would be, nobody knows before
+	}
 	for _, r := range ready {
 		for {
 			n, err := r.next()
@@ -253,7 +268,7 @@ func (t *transaction) nextIP(ctx context.Context, s *v1.Service, f v1.IPFamily) 
 				break // the next range
 			}
 			ip := r.address(n)
-			mine, err := t.own(ctx, s, ip)
+			mine, err := t.allocation.own(ctx, s, ip)
 			if err != nil {
 				r.release(n)
 				return netip.Addr{}, err
@@ -268,25 +283,24 @@ func (t *transaction) nextIP(ctx context.Context, s *v1.Service, f v1.IPFamily) 
 	return netip.Addr{}, errFull
 }
 
-func (t *transaction) own(ctx context.Context, s *v1.Service, ip netip.Addr) (bool, error) {
-	if t.dryRun {
-		return true, nil
-	}
-	return t.allocation.own(ctx, s, ip)
-}
-
 func (t *transaction) takeIP(ctx context.Context, s *v1.Service, ip netip.Addr) error {
 	ready, err := t.allocation.ranges.ready(ctx, familyOf(ip))
 	if err != nil {
 		return err
 	}
 	if !slices.ContainsFunc(ready, func(r *ipRange) bool { return r.contains(ip) }) {
+		if t.dryRun && len(ready) > 0 {
+			return fmt.Errorf("the provided IP (%v) is not in the valid range. The range of valid IPs is %v", ip, ready[0].prefix)
+		}
 		return errMismatched
+	}
+	if t.dryRun {
+		return nil // it may be taken by then, or free again
 	}
 	if !t.allocation.ranges.take(ip) {
 		return errAllocated
 	}
-	mine, err := t.own(ctx, s, ip)
+	mine, err := t.allocation.own(ctx, s, ip)
 	if err != nil {
 		t.allocation.ranges.release(ip)
 		return err
@@ -295,89 +309,6 @@ func (t *transaction) takeIP(ctx context.Context, s *v1.Service, ip netip.Addr) 
 		return errAllocated
 	}
 	t.takenIPs = append(t.takenIPs, ip)
-	return nil
-}
-
-// nodePorts gives each port of the service a port of the nodes: the one it asks for, of a new service the one that the same number
-// has in the other protocol, or any.
-func (t *transaction) nodePorts(s, old *v1.Service) error {
-	held := map[int32]bool{}
-	for _, port := range nodePorts(old) {
-		held[port] = true
-	}
-	mine := map[int32]bool{} // taken by this write, or before
-	for i := range s.Spec.Ports {
-		port := &s.Spec.Ports[i]
-		if port.NodePort == 0 && service.NeedsNodePort(s) {
-			if old.Name == "" {
-				port.NodePort = sharedNodePort(s, port)
-			}
-			if port.NodePort == 0 {
-				n, err := t.allocation.ports.next()
-				if err != nil {
-					return unable("failed to allocate a nodePort: %w", err)
-				}
-				t.takenPorts = append(t.takenPorts, n)
-				port.NodePort = int32(n + t.allocation.env.NodePortRange.Base)
-				mine[port.NodePort] = true
-			}
-		}
-		if port.NodePort == 0 || held[port.NodePort] || mine[port.NodePort] || !service.MayHaveNodePort(s) {
-			continue
-		}
-		if err := t.takePort(port.NodePort); err != nil {
-			return invalid(s, field.Invalid(field.NewPath("spec", "ports").Index(i).Child("nodePort"), port.NodePort, err.Error()))
-		}
-		mine[port.NodePort] = true
-	}
-	return nil
-}
-
-// sharedNodePort: DNS over UDP and over TCP should have one port outside, as they have inside.
-func sharedNodePort(s *v1.Service, port *v1.ServicePort) int32 {
-	for i := range s.Spec.Ports {
-		if other := &s.Spec.Ports[i]; other.Port == port.Port && other.Protocol != port.Protocol && other.NodePort != 0 {
-			return other.NodePort
-		}
-	}
-	return 0
-}
-
-func (t *transaction) takePort(port int32) error {
-	n, ok := t.allocation.portOffset(port)
-	if !ok {
-		return fmt.Errorf("provided port is not in the valid range. The range of valid ports is %s", t.allocation.env.NodePortRange.String())
-	}
-	if t.allocation.ports.reserved[n] {
-		return fmt.Errorf("provided port is used by the control plane on this machine")
-	}
-	if !t.allocation.ports.take(n) {
-		return fmt.Errorf("provided port is already allocated")
-	}
-	t.takenPorts = append(t.takenPorts, n)
-	return nil
-}
-
-// healthCheckNodePort gives a service one where nodes must tell a load balancer of their endpoints, and notes what ports it no longer has.
-func (t *transaction) healthCheckNodePort(s, old *v1.Service) error {
-	if port := s.Spec.HealthCheckNodePort; service.NeedsHealthCheck(s) && port == 0 {
-		n, err := t.allocation.ports.next()
-		if err != nil {
-			return unable("failed to allocate a HealthCheck NodePort: %w", err)
-		}
-		t.takenPorts = append(t.takenPorts, n)
-		s.Spec.HealthCheckNodePort = int32(n + t.allocation.env.NodePortRange.Base)
-	} else if service.NeedsHealthCheck(s) && port != old.Spec.HealthCheckNodePort {
-		if err := t.takePort(port); err != nil {
-			return unable("failed to allocate requested HealthCheck NodePort %v: %w", port, err)
-		}
-	}
-	kept := nodePorts(s)
-	for _, port := range nodePorts(old) {
-		if n, ok := t.allocation.portOffset(port); ok && !slices.Contains(kept, port) {
-			t.freePorts = append(t.freePorts, n)
-		}
-	}
 	return nil
 }
 

@@ -62,7 +62,11 @@ func initIPFamilyFields(s, old *v1.Service, configured []v1.IPFamily) field.Erro
 			s.Spec.IPFamilyPolicy = ptr.To(v1.IPFamilyPolicySingleStack)
 		}
 	}
-	if errs := service.ValidateClusterIPs(s); len(errs) > 0 {
+	before := old
+	if before == nil {
+		before = &v1.Service{}
+	}
+	if errs := service.ValidateClusterIPs(s, before); len(errs) > 0 {
 		return errs
 	}
 	errs := releaseSecond(s, old)

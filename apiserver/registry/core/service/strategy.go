@@ -32,14 +32,17 @@ func Resource(env *registry.Env) registry.Resource {
 		NewList: func() runtime.Object { return &v1.ServiceList{} },
 		Default: typed.Default(service.SetDefaults),
 		Strategy: typed.Strategy[*v1.Service]{
-			Meta: registry.MetaRules{NameAgain: true},
 			// A digit may come first since v1.36 (KEP-5311).
 			Name:           validation.NameIsDNSLabel,
 			CreateOnUpdate: true,
-			OnCreate:       func(s *v1.Service) { s.Status = v1.ServiceStatus{} },
+			OnCreate: func(s *v1.Service) {
+				s.Status = v1.ServiceStatus{}
+				dropNeedless(s)
+			},
 			OnUpdate: func(s, old *v1.Service) {
 				s.Status = old.Status
 				dropTypeDependentFields(s, old)
+				dropNeedless(s)
 			},
 			Check:       service.Validate,
 			CheckUpdate: service.ValidateUpdate,
@@ -48,6 +51,7 @@ func Resource(env *registry.Env) registry.Resource {
 		StatusStrategy: typed.Strategy[*v1.Service]{
 			OnUpdate:    func(s, old *v1.Service) { s.Spec = old.Spec },
 			CheckUpdate: service.ValidateStatusUpdate,
+			WarnUpdate:  func(s, old *v1.Service) []string { return service.StatusWarnings(s) },
 		},
 		Fields: typed.Fields(func(s *v1.Service) fields.Set {
 			return fields.Set{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
@@ -57,6 +61,15 @@ func Resource(env *registry.Env) registry.Resource {
 		ReturnDeletedObject: true,
 		Hooks:               allocation.hooks(),
 		Background:          newRepair(allocation).Run,
+	}
+}
+
+// dropNeedless: no traffic inside the cluster is led to another name.
+func dropNeedless(s *v1.Service) {
+	switch p := s.Spec.InternalTrafficPolicy; {
+	case s.Spec.Type != v1.ServiceTypeExternalName || p == nil:
+	case *p == v1.ServiceInternalTrafficPolicyCluster || *p == v1.ServiceInternalTrafficPolicyLocal: // any other is refused
+		s.Spec.InternalTrafficPolicy = nil
 	}
 }
 
