@@ -58,8 +58,7 @@ func GenerateAPIPodStatus(in Input) v1.PodStatus {
 	status.EphemeralContainerStatuses = converter.statuses(ephemeralAsContainers(pod), in.Old.EphemeralContainerStatuses, false)
 	status.Phase = phase(pod, in, &status)
 	setIPs(&status, in)
-	// Conditions of others are the API's business; PodScheduled is the exception for
-	// pods that no scheduler saw.
+	// Conditions of others are the API's business.
 	for _, condition := range pod.Status.Conditions {
 		if !kubeletConditions[condition.Type] {
 			status.Conditions = append(status.Conditions, condition)
@@ -80,9 +79,8 @@ func GenerateAPIPodStatus(in Input) v1.PodStatus {
 	if pod.Spec.Resources != nil {
 		status.Resources, status.AllocatedResources = pod.Spec.Resources.DeepCopy(), pod.Spec.Resources.Requests.DeepCopy()
 	}
-	if FindCondition(status.Conditions, v1.PodScheduled) == nil {
-		status.Conditions = setCondition(status.Conditions, v1.PodCondition{Type: v1.PodScheduled, Status: v1.ConditionTrue, ObservedGeneration: pod.Generation}, in.Now)
-	}
+	// It is here, whoever has placed it, also as it is now: that the kubelet has seen the newest generation is told by all its conditions.
+	status.Conditions = setCondition(status.Conditions, v1.PodCondition{Type: v1.PodScheduled, Status: v1.ConditionTrue, ObservedGeneration: pod.Generation}, in.Now)
 	return status
 }
 

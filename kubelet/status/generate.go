@@ -24,7 +24,7 @@ const (
 
 // kubeletConditions are those the kubelet owns; it never touches others.
 var kubeletConditions = map[v1.PodConditionType]bool{
-	v1.PodReady: true, v1.PodInitialized: true, v1.ContainersReady: true, v1.PodReadyToStartContainers: true,
+	v1.PodScheduled: true, v1.PodReady: true, v1.PodInitialized: true, v1.ContainersReady: true, v1.PodReadyToStartContainers: true,
 	v1.PodResizePending: true, v1.PodResizeInProgress: true, v1.AllContainersRestarting: true,
 }
 

@@ -250,3 +250,16 @@ func TestManagerWritesOnceAndDeletesAtTheEnd(t *testing.T) {
 		t.Error("the pod is still in the API")
 	}
 }
+
+// PodScheduled, too, says which generation the kubelet has seen; when it became true stays as the scheduler said.
+func TestScheduledObservesTheGeneration(t *testing.T) {
+	scheduled := v1.PodCondition{Type: v1.PodScheduled, Status: v1.ConditionTrue, ObservedGeneration: 1, LastTransitionTime: metav1.Unix(50, 0)}
+	pod := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Generation: 2}, Spec: v1.PodSpec{Containers: []v1.Container{{Name: "main"}}}}
+	pod.Status.Conditions = []v1.PodCondition{scheduled}
+	status := GenerateAPIPodStatus(Input{Pod: pod, Runtime: &kubecontainer.PodStatus{}, Old: pod.Status, Reason: none, Now: metav1.Unix(100, 0)})
+	want := scheduled
+	want.ObservedGeneration = 2
+	if got := FindCondition(mergeConditions(pod.Status.Conditions, status.Conditions), v1.PodScheduled); got == nil || *got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
