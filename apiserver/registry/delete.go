@@ -170,10 +170,16 @@ func (s *Store) hastenDeletion(obj runtime.Object, accessor metav1.Object, opts 
 	waits := len(accessor.GetFinalizers()) > 0 || s.held(obj)
 	present := accessor.GetDeletionGracePeriodSeconds()
 	if present != nil && *present > 0 {
-		if opts.GracePeriodSeconds == nil || *opts.GracePeriodSeconds >= *present {
+		if opts.GracePeriodSeconds == nil {
 			return deletion{pending: true}
 		}
-		shorter := max(*opts.GracePeriodSeconds, 0)
+		shorter := *opts.GracePeriodSeconds
+		if shorter < 0 {
+			shorter = 1 // nonsense is not a wish to end it at once
+		}
+		if shorter >= *present {
+			return deletion{pending: true}
+		}
 		at := metav1.NewTime(accessor.GetDeletionTimestamp().Add(time.Duration(shorter-*present) * time.Second))
 		accessor.SetDeletionTimestamp(&at)
 		accessor.SetDeletionGracePeriodSeconds(&shorter)

@@ -125,6 +125,13 @@ func TestAnswersOfEveryEndpoint(t *testing.T) {
 	if pod["deletionTimestamp"] == nil || pod["deletionGracePeriodSeconds"] != 0.0 || pod["generation"] != 2.0 {
 		t.Errorf("the pod is %v", pod)
 	}
+	// A negative grace period is one second, however often it is said.
+	ok("POST "+base+"pods", "application/json", `{"metadata":{"name":"q"},"spec":{"nodeName":"n","containers":[{"name":"c","image":"i"}]}}`)
+	for range 2 {
+		if waits := ok("DELETE "+base+"pods/q?gracePeriodSeconds=-1", "", "")["metadata"].(map[string]any); waits["deletionGracePeriodSeconds"] != 1.0 {
+			t.Errorf("the pod is %v", waits)
+		}
+	}
 	// Nothing has an Event for its owner: no policy makes it wait.
 	ok("POST "+base+"events", "application/json", `{"metadata":{"name":"e"},"involvedObject":{"namespace":"default"}}`)
 	if gone := ok("DELETE "+base+"events/e?propagationPolicy=Foreground", "", ""); gone["status"] != "Success" {
