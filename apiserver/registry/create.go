@@ -95,8 +95,8 @@ func (s *Store) newAttributes(ctx context.Context, namespace string, obj runtime
 func (s *Store) writeNew(ctx context.Context, obj runtime.Object, accessor metav1.Object, dryRun bool) (*storage.Object, error) {
 	key := s.key(accessor.GetNamespace(), accessor.GetName())
 	if dryRun {
-		if _, err := s.Storage.Get(ctx, key, ""); err == nil {
-			return nil, s.alreadyExists(ctx, accessor)
+		if present, err := s.Storage.Get(ctx, key, ""); err == nil {
+			return nil, s.alreadyExists(ctx, accessor, present)
 		}
 		obj.GetObjectKind().SetGroupVersionKind(s.Kind)
 		return storage.NewObject(key, obj), nil
@@ -113,23 +113,24 @@ func (s *Store) writeNew(ctx context.Context, obj runtime.Object, accessor metav
 	if !errors.IsAlreadyExists(err) {
 		return nil, err
 	}
-	err = s.alreadyExists(ctx, accessor)
-	if present, getErr := s.Storage.Get(ctx, key, ""); getErr == nil {
-		if a, accErr := meta.Accessor(present.Object); accErr == nil && a.GetDeletionTimestamp() != nil {
-			if status, ok := err.(*errors.StatusError); ok {
-				status.ErrStatus.Message = "object is being deleted: " + status.ErrStatus.Message
-			}
-		}
-	}
-	return nil, err
+	present, _ := s.Storage.Get(ctx, key, "")
+	return nil, s.alreadyExists(ctx, accessor, present)
 }
 
-// alreadyExists tells a client who left the name to the server that another try may do.
-func (s *Store) alreadyExists(ctx context.Context, accessor metav1.Object) error {
+// alreadyExists tells a client who left the name to the server that another try may do, and any that the one present, unless
+// nil, is on its way out.
+func (s *Store) alreadyExists(ctx context.Context, accessor metav1.Object, present *storage.Object) error {
+	err := errors.NewAlreadyExists(s.asked(ctx), accessor.GetName())
 	if accessor.GetGenerateName() != "" {
-		return errors.NewGenerateNameConflict(s.asked(ctx), accessor.GetName(), 1)
+		err = errors.NewGenerateNameConflict(s.asked(ctx), accessor.GetName(), 1)
 	}
-	return errors.NewAlreadyExists(s.asked(ctx), accessor.GetName())
+	if present == nil {
+		return err
+	}
+	if a, accErr := meta.Accessor(present.Object); accErr == nil && a.GetDeletionTimestamp() != nil {
+		err.ErrStatus.Message = "object is being deleted: " + err.ErrStatus.Message
+	}
+	return err
 }
 
 func (s *Store) invalid(name string, errs field.ErrorList) error {

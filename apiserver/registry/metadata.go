@@ -212,9 +212,9 @@ func Failure(err error) error {
 	}}
 }
 
-// uidConflict tells a client whose object has been replaced by another of the same name. Of a write that is only tried, the
+// UIDConflict tells a client whose object has been replaced by another of the same name. Of a write that is only tried, the
 // key is shown below /registry, as upstream has it.
-func (s *Store) uidConflict(ctx context.Context, key string, wanted, present types.UID, dryRun bool) error {
+func (s *Store) UIDConflict(ctx context.Context, key string, wanted, present types.UID, dryRun bool) error {
 	root := "/" + s.StorageRoot
 	if s.StorageRoot == "" {
 		root = "/" + s.Name

@@ -71,7 +71,7 @@ func (s *Store) createByUpdate(ctx context.Context, namespace, name string, chan
 		return nil, errors.NewInternalError(err)
 	}
 	if uid := accessor.GetUID(); uid != "" {
-		return nil, s.uidConflict(ctx, s.key(namespace, name), uid, "", w.DryRun)
+		return nil, s.UIDConflict(ctx, s.key(namespace, name), uid, "", w.DryRun)
 	}
 	if accessor.GetResourceVersion() != "" && accessor.GetResourceVersion() != "0" {
 		return nil, errors.NewConflict(s.asked(ctx), name, stderrors.New(optimisticLock))
@@ -213,7 +213,7 @@ func (u *update) changed(old runtime.Object) (runtime.Object, error) {
 		return nil, errors.NewInternalError(err)
 	}
 	if uid := accessor.GetUID(); u.write.Replaces && uid != "" && uid != u.old.GetUID() {
-		return nil, u.store.uidConflict(u.ctx, u.store.key(u.namespace, u.name), uid, u.old.GetUID(), u.write.DryRun)
+		return nil, u.store.UIDConflict(u.ctx, u.store.key(u.namespace, u.name), uid, u.old.GetUID(), u.write.DryRun)
 	}
 	return obj, nil
 }

@@ -68,14 +68,15 @@ func KeepNodeName(s, old *discoveryv1.EndpointSlice) {
 func Validate(s *discoveryv1.EndpointSlice) field.ErrorList { return validate(s, nil) }
 
 // ValidateUpdate: a slice keeps its kind of addresses.
-func ValidateUpdate(s, old *discoveryv1.EndpointSlice) field.ErrorList {
-	return append(validate(s, old), rule.Fixed(s.AddressType, old.AddressType, field.NewPath("addressType"))...)
-}
+func ValidateUpdate(s, old *discoveryv1.EndpointSlice) field.ErrorList { return validate(s, old) }
 
 func validate(s, old *discoveryv1.EndpointSlice) field.ErrorList {
 	errs := rule.Supported(s.AddressType, field.NewPath("addressType"), discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6, discoveryv1.AddressTypeFQDN)
 	if old == nil || s.AddressType == "" { // else that it has changed is all that is declared
 		errs = rule.Declared(errs)
+	}
+	if old != nil {
+		errs = append(errs, rule.Fixed(s.AddressType, old.AddressType, field.NewPath("addressType"))...)
 	}
 	errs = append(errs, validatePorts(s.Ports, field.NewPath("ports"))...)
 	found := validateEndpoints(s, field.NewPath("endpoints"))

@@ -79,11 +79,35 @@ func TestScale(t *testing.T) {
 	if _, err := deployments.UpdateScale(ctx, "web", negative, metav1.UpdateOptions{}); !errors.IsInvalid(err) {
 		t.Errorf("a negative scale: %v", err)
 	}
+	negative.UID = "another"
+	if _, err := deployments.UpdateScale(ctx, "web", negative, metav1.UpdateOptions{}); !errors.IsConflict(err) || !strings.Contains(err.Error(), "Key: /registry/deployments/default/web, ") {
+		t.Errorf("a scale of another object: %v", err)
+	}
 	patched, err := deployments.Patch(ctx, "web", types.MergePatchType, []byte(`{"spec":{"replicas":5}}`), metav1.PatchOptions{}, "scale")
 	if err != nil || patched == nil {
 		t.Fatalf("patching: %v", err)
 	}
 	if d, err = deployments.Get(ctx, "web", metav1.GetOptions{}); err != nil || *d.Spec.Replicas != 5 || d.Generation != 3 {
 		t.Errorf("the deployment: %+v, %v", d, err)
+	}
+}
+
+// Who takes a name that is on its way out learns that it will be free, whether it tries or does it.
+func TestNameOnItsWayOut(t *testing.T) {
+	client, ctx := integration.Start(t).Client, context.Background()
+	deployments := client.AppsV1().Deployments("default")
+	held := demoDeployment()
+	held.Finalizers = []string{"example.com/held"}
+	if _, err := deployments.Create(ctx, held, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := deployments.Delete(ctx, "web", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, dry := range [][]string{nil, {metav1.DryRunAll}} {
+		_, err := deployments.Create(ctx, demoDeployment(), metav1.CreateOptions{DryRun: dry})
+		if !errors.IsAlreadyExists(err) || !strings.HasPrefix(err.Error(), "object is being deleted: ") {
+			t.Errorf("dry run %q: %v", dry, err)
+		}
 	}
 }

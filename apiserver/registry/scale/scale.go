@@ -7,7 +7,6 @@ package scale
 
 import (
 	"context"
-	stderrors "errors"
 	"sync"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -16,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -73,7 +73,7 @@ func (o Of[T]) Subresource(env *registry.Env) registry.Subresource {
 		},
 		Update: func(ctx context.Context, namespace, name string, change func(runtime.Object) (runtime.Object, error), opts *metav1.UpdateOptions) (runtime.Object, error) {
 			obj, err := env.Store(o.Resource).UpdateObject(ctx, namespace, name, func(current runtime.Object) (runtime.Object, error) {
-				return o.change(current, name, change)
+				return o.change(current, name, change, conflict(ctx, env.Store(o.Resource), opts))
 			}, opts)
 			if err != nil {
 				return nil, err
@@ -86,7 +86,7 @@ func (o Of[T]) Subresource(env *registry.Env) registry.Subresource {
 		Apply: func(ctx context.Context, namespace, name string, change func(runtime.Object) (runtime.Object, error), opts *metav1.UpdateOptions) (runtime.Object, error) {
 			store := env.Store(o.Resource)
 			obj, err := store.ApplyObject(ctx, namespace, name, func(current runtime.Object) (runtime.Object, error) {
-				return o.applied(current, name, store.Kind.GroupVersion(), change)
+				return o.applied(current, name, store.Kind.GroupVersion(), change, conflict(ctx, store, opts))
 			}, opts)
 			if err != nil {
 				return nil, err
@@ -97,7 +97,7 @@ func (o Of[T]) Subresource(env *registry.Env) registry.Subresource {
 }
 
 // applied is change for server-side apply: who owns the workload's number owns the Scale's, and the other way round.
-func (o Of[T]) applied(current runtime.Object, name string, version schema.GroupVersion, change func(runtime.Object) (runtime.Object, error)) (runtime.Object, error) {
+func (o Of[T]) applied(current runtime.Object, name string, version schema.GroupVersion, change func(runtime.Object) (runtime.Object, error), other uidConflict) (runtime.Object, error) {
 	accessor, err := meta.Accessor(current)
 	if err != nil {
 		return nil, errors.NewInternalError(err)
@@ -123,11 +123,20 @@ func (o Of[T]) applied(current runtime.Object, name string, version schema.Group
 		}
 		accessor.SetManagedFields(entries)
 		return after, nil
-	})
+	}, other)
+}
+
+// uidConflict is the answer to a Scale of an object that current is not any more.
+type uidConflict func(current metav1.Object, wanted types.UID) error
+
+func conflict(ctx context.Context, store *registry.Store, opts *metav1.UpdateOptions) uidConflict {
+	return func(current metav1.Object, wanted types.UID) error {
+		return store.UIDConflict(ctx, current.GetNamespace()+"/"+current.GetName(), wanted, current.GetUID(), len(opts.DryRun) > 0)
+	}
 }
 
 // change shows current as a Scale, lets it be changed, and takes the number back.
-func (o Of[T]) change(current runtime.Object, name string, change func(runtime.Object) (runtime.Object, error)) (runtime.Object, error) {
+func (o Of[T]) change(current runtime.Object, name string, change func(runtime.Object) (runtime.Object, error), other uidConflict) (runtime.Object, error) {
 	before, err := o.scale(current)
 	if err != nil {
 		return nil, err
@@ -140,15 +149,15 @@ func (o Of[T]) change(current runtime.Object, name string, change func(runtime.O
 	if !ok {
 		return nil, errors.NewBadRequest("a Scale was expected")
 	}
-	if errs := rule.NonNegative(int64(wanted.Spec.Replicas), field.NewPath("spec", "replicas")); len(errs) > 0 {
-		return nil, errors.NewInvalid(kind.GroupKind(), name, errs)
-	}
 	accessor, err := meta.Accessor(current)
 	if err != nil {
 		return nil, errors.NewInternalError(err)
 	}
 	if wanted.UID != "" && wanted.UID != accessor.GetUID() {
-		return nil, errors.NewConflict(o.Resource, name, stderrors.New("the UID in the Scale is not the object's"))
+		return nil, other(accessor, wanted.UID)
+	}
+	if errs := rule.NonNegative(int64(wanted.Spec.Replicas), field.NewPath("spec", "replicas")); len(errs) > 0 {
+		return nil, errors.NewInvalid(kind.GroupKind(), name, errs)
 	}
 	if wanted.ResourceVersion != "" {
 		// The store compares it with the present one.
