@@ -17,7 +17,7 @@
 //  1. copy what the trackers know;
 //  2. decide all rules, compare with the kernel, write (package iptables), for each
 //     family of addresses;
-//  3. tell load balancers, at the Services' health check ports;
+//  3. tell load balancers, at the Services' health check ports, and at the node's own (10256);
 //  4. remove UDP flows to endpoints that are gone (package conntrack).
 //
 // # Nouns
