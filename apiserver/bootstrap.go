@@ -66,7 +66,8 @@ func (s *Server) bootstrap(ctx context.Context) {
 //	Step 3: the default roles (once a start).
 //	Step 4: the priority classes of the system, and flow control's mandatory and suggested objects.
 //	Step 5: the range of the Services' addresses, the kubernetes Service and where it leads.
-//	Step 6: for those who join: where the apiserver is, and whose certificates it shows.
+//	Step 6: for those who serve beside it: whose clients it believes. For those who join: where the apiserver is, and
+//	        whose certificates it shows.
 func (s *Server) bootstrapOnce(ctx context.Context) error {
 	// Step 1
 	if err := s.hub.Ready(ctx); err != nil {
@@ -108,10 +109,38 @@ func (s *Server) bootstrapOnce(ctx context.Context) error {
 	}
 	s.reached.Store(max(5, s.reached.Load()))
 	// Step 6
-	if !s.config.EnableBootstrapTokenAuth || s.config.ClientCAFile == "" {
+	if s.config.ClientCAFile == "" {
 		return nil
 	}
+	if err := s.ensureAuthentication(ctx); err != nil || !s.config.EnableBootstrapTokenAuth {
+		return err
+	}
 	return s.ensureClusterInfo(ctx)
+}
+
+// ensureAuthentication keeps the CA of clients in the ConfigMap kube-system/extension-apiserver-authentication: a server that leaves
+// the question of who asks to this one (a scheduler's metrics, an aggregated API) reads there whose certificates to believe.
+func (s *Server) ensureAuthentication(ctx context.Context) error {
+	ca, err := os.ReadFile(s.config.ClientCAFile)
+	if err != nil {
+		return err
+	}
+	const key = "client-ca-file"
+	wanted := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "extension-apiserver-authentication", Namespace: metav1.NamespaceSystem},
+		Data:       map[string]string{key: string(ca)},
+	}
+	return s.reconcile(ctx, schema.GroupResource{Resource: "configmaps"}, wanted, func(current runtime.Object) bool {
+		present := current.(*corev1.ConfigMap)
+		if present.Data[key] == string(ca) {
+			return false
+		}
+		if present.Data == nil {
+			present.Data = map[string]string{}
+		}
+		present.Data[key] = string(ca) // what others put there stays
+		return true
+	})
 }
 
 // ensureClusterInfo keeps a kubeconfig without credentials in the ConfigMap kube-public/cluster-info: who knows a bootstrap token can check the

@@ -8,6 +8,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -155,6 +156,7 @@ func (s *Server) installJudges() error {
 			PersistentVolumeClaims: lister.Cached[*corev1.PersistentVolumeClaim](env, schema.GroupResource{Resource: "persistentvolumeclaims"}),
 			PersistentVolumes:      lister.Cached[*corev1.PersistentVolume](env, schema.GroupResource{Resource: "persistentvolumes"}),
 			VolumeAttachments:      lister.Cached[*storagev1.VolumeAttachment](env, schema.GroupResource{Group: "storage.k8s.io", Resource: "volumeattachments"}),
+			ResourceSlices:         lister.Cached[*resourcev1.ResourceSlice](env, schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceslices"}),
 			PodCertificateRequests: lister.Cached[*certificatesv1.PodCertificateRequest](env, schema.GroupResource{Group: "certificates.k8s.io", Resource: "podcertificaterequests"}),
 		},
 	})

@@ -109,7 +109,7 @@ func loggable(r *http.Request, info *request.Info) string {
 }
 
 // isLongRunning tells requests that stay open from those that must end in time.
-func isLongRunning(info *request.Info, r *http.Request) bool {
+func isLongRunning(info *request.Info, _ *http.Request) bool {
 	if info.Verb == "watch" || info.Verb == "proxy" {
 		return true
 	}
@@ -119,7 +119,7 @@ func isLongRunning(info *request.Info, r *http.Request) bool {
 	case "log":
 		return true
 	}
-	return strings.HasPrefix(info.Path, "/debug/") || (info.Verb == "get" && r.URL.Query().Get("watch") != "")
+	return strings.HasPrefix(info.Path, "/debug/")
 }
 
 func (s *Server) withTimeout(next http.Handler) http.Handler {

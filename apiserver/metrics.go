@@ -76,7 +76,11 @@ func newMetrics(registerer prometheus.Registerer, groups []*endpoints.APIGroupVe
 		return registered(registerer, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels))
 	}
 	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-		return registered(registerer, prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels))
+		return registered(registerer, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: name, Help: help, Buckets: buckets,
+			// Native buckets beside those: who asks in protobuf gets both (KEP-5808).
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,
+		}, labels))
 	}
 	m.requests = counter("apiserver_request_total", "Counter of apiserver requests broken out for each verb, group, version, resource, scope, and HTTP response code.",
 		append([]string{"code"}, endingLabels...)...)

@@ -3,11 +3,13 @@ package apiserver
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"hyperkube/apiserver/admission"
 	"hyperkube/apiserver/audit"
@@ -141,6 +143,16 @@ func (j *judgeMetrics) checked(name, kind string, err error) {
 	}
 	j.health.WithLabelValues(name, kind).Set(value)
 	j.healthTotal.WithLabelValues(name, status, kind).Inc()
+}
+
+// slis are the figures of which a service level is told, few enough to be read every few seconds (KEP-3466).
+func slis(all prometheus.Gatherer) prometheus.GathererFunc {
+	return func() ([]*dto.MetricFamily, error) {
+		families, err := all.Gather()
+		return slices.DeleteFunc(families, func(family *dto.MetricFamily) bool {
+			return !strings.HasPrefix(family.GetName(), "kubernetes_healthcheck") && family.GetName() != "process_start_time_seconds"
+		}), err
+	}
 }
 
 // watchAudit counts what the audit log does.

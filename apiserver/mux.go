@@ -45,20 +45,22 @@ func (s *Server) buildMux() (http.Handler, error) {
 		m.paths[name] = http.HandlerFunc(s.serveHealth)
 		m.prefixes[name+"/"] = http.HandlerFunc(s.serveHealthCheck)
 	}
-	m.paths["/version"], m.paths["/version/"] = http.HandlerFunc(serveVersion), http.HandlerFunc(serveVersion)
+	m.paths["/version"], m.paths["/version/"] = endpoints.GetOnly(serveVersion), endpoints.GetOnly(serveVersion)
 	m.addProfiles()
 	m.paths["/statusz"] = s.statusz([]string{"/flagz", "/healthz", "/livez", "/metrics", "/readyz", "/statusz", "/version"})
 	m.paths["/flagz"] = s.flagz()
 	if gatherer, ok := s.config.Metrics.(prometheus.Gatherer); ok {
 		m.paths["/metrics"] = promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{})
+		m.paths["/metrics/slis"] = promhttp.HandlerFor(slis(gatherer), promhttp.HandlerOpts{})
 	}
 	if s.record != nil {
 		m.prefixes["/debug/flow/"] = flowapi.Handler(s.record, &flowapi.Access{Authorizer: s.env.Authorizer, Resource: s.resourceOf})
 	}
 	m.prefixes[flowcontrol.DebugPath] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.flowcontrol.Debug(w, r) })
 	for path, handler := range s.issuer.DiscoveryHandlers("https://" + s.jwksHost()) {
-		m.paths[path] = handler
+		m.paths[path] = endpoints.GetOnly(handler.ServeHTTP)
 	}
+	m.resources.Handle("/", http.HandlerFunc(m.serveUnknown)) // a version that no group has
 	m.paths["/debug/routes"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, endpoints.Routes(m.resources.RegisteredWebServices()))
 	})
@@ -125,16 +127,22 @@ func (m *mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if m.serveDiscovery(w, r, parts) {
 			return
 		}
-		if parts[0] == "apis" && !m.discovery.HasGroup(parts[1]) {
-			http.Error(w, "404 page not found", http.StatusNotFound) // nobody's, not even of an API
-			return
-		}
-		endpoints.NotFound(w, r)
+		m.serveUnknown(w, r)
 	case parts[0] == "api", parts[0] == "apis":
 		m.resources.ServeHTTP(w, r)
 	default:
 		http.Error(w, "404 page not found", http.StatusNotFound)
 	}
+}
+
+// serveUnknown answers what is below /api or /apis and nobody's: with a Status if the group at least is known.
+func (m *mux) serveUnknown(w http.ResponseWriter, r *http.Request) {
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	if parts[0] == "apis" && len(parts) > 1 && !m.discovery.HasGroup(parts[1]) {
+		http.Error(w, "404 page not found", http.StatusNotFound)
+		return
+	}
+	endpoints.NotFound(w, r)
 }
 
 // serveDiscovery answers /api, /api/v1, /apis, /apis/<group> and /apis/<group>/<version>.

@@ -100,6 +100,9 @@ func TestMetrics(t *testing.T) {
 	got := map[string]string{}
 	for _, family := range families {
 		for _, metric := range family.Metric {
+			if h := metric.Histogram; h != nil && strings.HasPrefix(family.GetName(), "apiserver_request_") && (h.Schema == nil || len(h.Bucket) == 0) {
+				t.Errorf("%s is not both a native and a classic histogram", family.GetName())
+			}
 			var labels []string
 			for _, label := range metric.Label {
 				labels = append(labels, label.GetName())

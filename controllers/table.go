@@ -36,6 +36,7 @@ import (
 	"hyperkube/controllers/tainteviction"
 	"hyperkube/controllers/ttl"
 	"hyperkube/controllers/ttlafterfinished"
+	"hyperkube/controllers/vacprotection"
 )
 
 // entry is one line of the table of controllers.
@@ -64,6 +65,7 @@ var (
 	discoveryGroup    = schema.GroupVersion{Group: "discovery.k8s.io", Version: "v1"}
 	rbacGroup         = schema.GroupVersion{Group: "rbac.authorization.k8s.io", Version: "v1"}
 	certificatesGroup = schema.GroupVersion{Group: "certificates.k8s.io", Version: "v1"}
+	storageGroup      = schema.GroupVersion{Group: "storage.k8s.io", Version: "v1"}
 	coordinationGroup = schema.GroupVersion{Group: "coordination.k8s.io", Version: "v1"}
 )
 
@@ -157,6 +159,8 @@ var table = []entry{
 		func(t *term) (controller, error) { return pvcprotection.New(t.client, t.informers, t.options(1)), nil }},
 	{"pvprotection", "persistentvolume-protection-controller", "lets volumes go that no claim is bound to", coreGroup.WithResource("persistentvolumes"),
 		func(t *term) (controller, error) { return pvprotection.New(t.client, t.informers, t.options(1)), nil }},
+	{"vacprotection", "volumeattributesclass-protection-controller", "lets classes of volume attributes go that nothing uses", storageGroup.WithResource("volumeattributesclasses"),
+		func(t *term) (controller, error) { return vacprotection.New(t.client, t.informers, t.options(1)), nil }},
 	{"rootcacertpublisher", "root-ca-certificate-publisher-controller", "gives each namespace the cluster's CA certificate", coreGroup.WithResource("configmaps"),
 		func(t *term) (controller, error) {
 			if len(t.config.RootCA) == 0 {

@@ -435,6 +435,9 @@ func (kl *Kubelet) build(ctx context.Context) {
 	kl.recorder = kl.newRecorder(ctx)
 	commands := commandRunner{kl.runtime}
 	kl.status = status.NewManager(kl.Client, kl.pods, kl.Clock)
+	if kl.Config.Metrics != nil {
+		kl.Config.Metrics.MustRegister(kl.status.Terminations())
+	}
 	asker := prober.NewProber(commands)
 	if kl.ContainerRuntime == "simulated" {
 		asker = prober.NewSimulatedProber(commands)

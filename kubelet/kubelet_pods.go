@@ -19,6 +19,7 @@ import (
 	"hyperkube/kubelet/kuberuntime"
 	kubepod "hyperkube/kubelet/pod"
 	"hyperkube/kubelet/status"
+	"hyperkube/kubelet/volume"
 )
 
 // volumeWait is how long a sync waits for its pod's volumes.
@@ -302,7 +303,28 @@ func (kl *Kubelet) GenerateRunContainerOptions(ctx context.Context, pod *v1.Pod,
 	if err != nil {
 		return nil, err
 	}
-	return &kubecontainer.RunContainerOptions{Envs: envs, Mounts: mounts, Hostname: hostname}, nil
+	devices, err := makeBlockVolumes(container, kl.volumes.Mounted(pod.UID))
+	if err != nil {
+		return nil, err
+	}
+	return &kubecontainer.RunContainerOptions{Envs: envs, Mounts: mounts, Devices: devices, Hostname: hostname}, nil
+}
+
+// makeBlockVolumes are the volumes that a container gets as block devices.
+func makeBlockVolumes(container *v1.Container, mounted map[string]volume.Mounted) ([]*runtimeapi.Device, error) {
+	var devices []*runtimeapi.Device
+	for _, device := range container.VolumeDevices {
+		source, ok := mounted[device.Name]
+		if !ok || !source.Device {
+			return nil, fmt.Errorf("cannot find device %q for volume of container %q", device.Name, container.Name)
+		}
+		permissions := "mrw"
+		if source.ReadOnly {
+			permissions = "r"
+		}
+		devices = append(devices, &runtimeapi.Device{HostPath: source.Path, ContainerPath: device.DevicePath, Permissions: permissions})
+	}
+	return devices, nil
 }
 
 type hostsInput struct {

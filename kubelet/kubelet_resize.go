@@ -9,7 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
-	apipod "hyperkube/api/core/pod"
 	kubecontainer "hyperkube/kubelet/container"
 	"hyperkube/kubelet/kuberuntime"
 )
@@ -90,10 +89,8 @@ func resizeMessage(pod *v1.Pod, word, failure string) string {
 		Generation     int64       `json:"generation"`
 		Error          string      `json:"error,omitempty"`
 	}{Generation: pod.Generation, Error: failure}
-	for i := range pod.Spec.InitContainers {
-		if c := &pod.Spec.InitContainers[i]; apipod.IsRestartableInitContainer(c) {
-			message.InitContainers = append(message.InitContainers, container{c.Name, c.Resources})
-		}
+	for _, c := range pod.Spec.InitContainers {
+		message.InitContainers = append(message.InitContainers, container{c.Name, c.Resources})
 	}
 	for _, c := range pod.Spec.Containers {
 		message.Containers = append(message.Containers, container{c.Name, c.Resources})

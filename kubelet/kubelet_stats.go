@@ -227,7 +227,7 @@ func (kl *Kubelet) addDisk(pod *statsapi.PodStats, nodeFs *statsapi.FsStats) {
 	}
 	for name, mounted := range kl.volumes.Mounted(uid) {
 		source := mounted.Spec.Volume
-		if source.HostPath != nil || source.PersistentVolumeClaim != nil {
+		if source.HostPath != nil || source.PersistentVolumeClaim != nil || mounted.Device {
 			continue // not the pod's: it may be anything of the node
 		}
 		used := kl.meter.Usage(mounted.Path)

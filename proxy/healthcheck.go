@@ -135,6 +135,13 @@ func (h *syncHealth) note(now time.Time, err error) {
 	}
 }
 
+// last is when the rules were right last, and why they are not now. A proxy that starts is not unwell.
+func (h *syncHealth) last() (time.Time, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lastSync, h.lastErr
+}
+
 // check fails before the first sync and after a failed one.
 func (h *syncHealth) check(context.Context) error {
 	h.mu.Lock()

@@ -62,6 +62,9 @@ type Config struct {
 	RulesChanged func(iptables.SyncReport)
 	// Clock drives the sync periods. Default: the real one.
 	Clock clock.Clock
+	// HealthzBindAddress is HOST:PORT of /healthz and /livez, for load balancers, MetricsBindAddress that of /metrics and
+	// /proxyMode. Default "": not served.
+	HealthzBindAddress, MetricsBindAddress string
 	// Metrics receives the kubeproxy_* metrics. Default: none are kept.
 	Metrics prometheus.Registerer
 	// Health gets the check "iptables-sync". May be nil.
@@ -117,9 +120,11 @@ type Proxy struct {
 	// healthPorts are the Services' health check ports.
 	healthPorts *serviceHealthServer
 
-	// mu guards zone, and the families' trackers: informers write, the sync reads.
+	// mu guards zone, leaving, and the families' trackers: informers write, the sync reads.
 	mu   sync.Mutex
 	zone string
+	// leaving: the node is going to be taken away.
+	leaving bool
 
 	// masqueradeLocal and localhostNodePorts are what prepareHost found possible.
 	masqueradeLocal, localhostNodePorts bool
@@ -162,6 +167,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.prepareHost(logger)
 	p.cfg.Health.Add("iptables-sync", p.health.check)
 	defer p.healthPorts.close()
+	defer p.serve(logger)()
 
 	// Step 2: start the informers, and wait until all Services and endpoints are known
 	synced, stop, err := p.startInformers(ctx)
@@ -420,7 +426,11 @@ func (p *Proxy) endpointSliceChanged(old, obj any) bool {
 // nodeChanged takes the zone; a node that is gone for a moment keeps it.
 func (p *Proxy) nodeChanged(_, obj any) bool {
 	node, ok := obj.(*v1.Node)
-	if !ok || node.Name != p.cfg.NodeName || node.Labels[v1.LabelTopologyZone] == p.zone {
+	if !ok || node.Name != p.cfg.NodeName {
+		return false
+	}
+	p.leaving = !eligible(node)
+	if node.Labels[v1.LabelTopologyZone] == p.zone {
 		return false
 	}
 	p.zone = node.Labels[v1.LabelTopologyZone]

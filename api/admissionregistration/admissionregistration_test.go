@@ -149,6 +149,15 @@ func TestMutation(t *testing.T) {
 	}}
 	policy.SetDefaultsMutating(p)
 	ruletest.Expect(t, policy.ValidateMutating(p, anything), "spec.mutations[1].jsonPatch: Required value", "spec.mutations[1].applyConfiguration: Invalid value", "spec.mutations[2].patchType: Required value", "spec.reinvocationPolicy: Required value")
+	// What is deleted can't be changed on its way.
+	p.Spec.ReinvocationPolicy, p.Spec.Mutations = "Never", p.Spec.Mutations[:1]
+	p.Spec.MatchConstraints.ResourceRules[0].Operations = []admissionregistrationv1.OperationType{"DELETE"}
+	ruletest.Expect(t, policy.ValidateMutating(p, anything),
+		`spec.matchConstraints.resourceRules.operations: Unsupported value: "DELETE": supported values: "*", "CONNECT", "CREATE", "UPDATE"`)
+	b := &admissionregistrationv1.MutatingAdmissionPolicyBinding{Spec: admissionregistrationv1.MutatingAdmissionPolicyBindingSpec{PolicyName: "p", MatchResources: p.Spec.MatchConstraints,
+		ParamRef: &admissionregistrationv1.ParamRef{Name: "a", ParameterNotFoundAction: ptr.To(admissionregistrationv1.ParameterNotFoundActionType("x"))}}}
+	ruletest.Expect(t, policy.ValidateMutatingBinding(b), `spec.matchResources.resourceRules.operations: Unsupported value: "DELETE"`,
+		`spec.paramRef.parameterNotFoundAction: Unsupported value: "x": supported values: "Deny", "Allow"`)
 }
 
 // What each place lets an expression name and give, and when it is checked again.

@@ -96,6 +96,9 @@ func TestPriorityLevel(t *testing.T) {
 		{"a hand too large for the hash", func(p *object) { p.Spec.Limited.LimitResponse.Queuing.HandSize = 11 },
 			[]string{"spec.limited.limitResponse.queuing.handSize: Invalid value: 11: required entropy bits of deckSize 64 and handSize 11 should not be greater than 60"}},
 		{"reject with queues", func(p *object) { p.Spec.Limited.LimitResponse.Type = "Reject" }, []string{"spec.limited.limitResponse.queuing: Forbidden"}},
+		{"no type", func(p *object) { p.Spec.Type = "" }, []string{"spec.limited: Forbidden", "spec.type: Required value"}},
+		{"no answer when full", func(p *object) { p.Spec.Limited.LimitResponse.Type = "" },
+			[]string{"spec.limited.limitResponse.queuing: Forbidden", "spec.limited.limitResponse.type: Required value"}},
 		{"mandatory", func(p *object) { p.Name = "catch-all" }, []string{"spec: Invalid value … spec of 'catch-all' must equal the fixed value"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -85,10 +85,25 @@ func TestClaimStatus(t *testing.T) {
 	ruletest.Expect(t, resourceclaim.ValidateStatusUpdate(c, old), "status.reservedFor: Forbidden: may not be specified when `allocated` is not set")
 	c.Status.Allocation = &resourcev1.AllocationResult{Devices: resourcev1.DeviceAllocationResult{Results: []resourcev1.DeviceRequestAllocationResult{{Request: "one", Driver: "d", Pool: "p", Device: "x"}}}}
 	ruletest.Expect(t, resourceclaim.ValidateStatusUpdate(c, old))
+	tolerant := c.DeepCopy()
+	tolerant.Status.Allocation.Devices.Results[0].Tolerations = []resourcev1.DeviceToleration{{Operator: "Exists", Value: "a"}, {Key: "b"}}
+	resourceclaim.SetDefaultsStatus(&tolerant.Status)
+	ruletest.Expect(t, resourceclaim.ValidateStatusUpdate(tolerant, old),
+		"status.allocation.devices.results[0].tolerations[0].value: Invalid value: \"a\": must be empty for operator `Exists`")
 	again := c.DeepCopy()
 	again.Status.Allocation.Devices.Results[0].Request = "other"
 	again.Status.ReservedFor = append(again.Status.ReservedFor, user)
 	ruletest.Expect(t, resourceclaim.ValidateStatusUpdate(again, c), "status.allocation: Invalid value … field cannot be modified once set", "status.reservedFor[1]: Duplicate value")
+}
+
+// A template says labels and annotations of what is made from it, and nothing else.
+func TestTemplateMetadata(t *testing.T) {
+	tpl := &resourcev1.ResourceClaimTemplate{Spec: resourcev1.ResourceClaimTemplateSpec{Spec: claim().Spec}}
+	tpl.Spec.Labels, tpl.Spec.Annotations = map[string]string{"a": "b"}, map[string]string{"a": "b"}
+	ruletest.Expect(t, resourceclaim.ValidateTemplate(tpl, anything))
+	tpl.Spec.Name, tpl.Spec.UID, tpl.Spec.Finalizers = "a", "u", []string{}
+	ruletest.Expect(t, resourceclaim.ValidateTemplate(tpl, anything), "spec.metadata.name: Forbidden: cannot be set", "spec.metadata.uID: Forbidden: cannot be set",
+		"spec.metadata.finalizers: Forbidden: cannot be set")
 }
 
 func TestSlice(t *testing.T) {

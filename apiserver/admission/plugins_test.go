@@ -212,6 +212,12 @@ func TestStorage(t *testing.T) {
 	if ask(t, chain, a); !slices.Equal(volume.Finalizers, []string{"kubernetes.io/pv-protection"}) {
 		t.Errorf("%v", volume.Finalizers)
 	}
+	gold := &storagev1.VolumeAttributesClass{ObjectMeta: metav1.ObjectMeta{Name: "gold"}}
+	a = create("volumeattributesclasses", gold)
+	a.Namespace, a.Resource.Group = "", storagev1.GroupName
+	if ask(t, chain, a); !slices.Equal(gold.Finalizers, []string{"kubernetes.io/vac-protection"}) {
+		t.Errorf("%v", gold.Finalizers)
+	}
 	grown := func(class, size string, phase corev1.PersistentVolumeClaimPhase) *corev1.PersistentVolumeClaim {
 		c := &corev1.PersistentVolumeClaim{ObjectMeta: named("p"), Status: corev1.PersistentVolumeClaimStatus{Phase: phase}}
 		c.Spec.StorageClassName, c.Spec.Resources.Requests = &class, amounts("storage", size)

@@ -160,6 +160,9 @@ func (a *Authenticator) AuthenticateToken(ctx context.Context, token string, aud
 
 func (a *Authenticator) authenticateLegacy(ctx context.Context, token string, audiences []string) (*request.User, []string, error) {
 	user, err := a.legacy.Authenticate(ctx, token)
+	if errors.Is(err, serviceaccount.ErrNotOurs) {
+		return nil, nil, errors.New("invalid bearer token") // nothing is known of it: neither what is wrong with it
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("invalid bearer token: %w", err)
 	}

@@ -61,13 +61,16 @@ func (z *Authorizer) Authorize(ctx context.Context, a request.Attributes) (reque
 		return request.Allow, "", nil
 	}
 	var reasons []string
-	for _, next := range []request.Authorizer{z.node, z.rbac} {
+	for _, next := range []struct {
+		name string
+		request.Authorizer
+	}{{"node", z.node}, {"rbac", z.rbac}} {
 		decision, reason, err := next.Authorize(ctx, a)
 		if decision != request.NoOpinion {
 			return decision, reason, err
 		}
 		if reason != "" {
-			reasons = append(reasons, reason)
+			reasons = append(reasons, next.name+": "+reason)
 		}
 	}
 	return request.NoOpinion, strings.Join(reasons, "\n"), nil
@@ -80,10 +83,6 @@ func (z *Authorizer) RulesFor(user *request.User, namespace string) (status auth
 		ResourceRules: []authorizationv1.ResourceRule{}, NonResourceRules: []authorizationv1.NonResourceRule{},
 	}
 	var problems []string
-	if user.InGroup(request.SystemPrivileged) {
-		status.ResourceRules = append(status.ResourceRules, authorizationv1.ResourceRule{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}})
-		status.NonResourceRules = append(status.NonResourceRules, authorizationv1.NonResourceRule{Verbs: []string{"*"}, NonResourceURLs: []string{"*"}})
-	}
 	if _, isNode := node.Identity(user); isNode {
 		status.Incomplete = true
 		problems = append(problems, "node authorizer does not support user rule resolution")

@@ -35,6 +35,7 @@ func CreateResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 	if err := s.Resource.MatchNamespace(obj, namespace); err != nil {
 		return err
 	}
+	registry.DedupOwners(r.Context(), obj, registry.DuplicateOwners)
 	switch {
 	case s.Sub != nil:
 		if err := s.admitSubresource(r.Context(), namespace, name, obj, options); err != nil {
@@ -58,7 +59,6 @@ func CreateResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 		}
 		return s.writeAnswer(w, r, f, answer)
 	}
-	registry.DedupOwners(r.Context(), obj, registry.DuplicateOwners)
 	created, err := s.Store.Create(r.Context(), namespace, s.toStored(obj), registry.Write{
 		Manager: manager(options.FieldManager, r), DryRun: len(options.DryRun) > 0, Options: options, Kind: s.Resource.Kind,
 	})

@@ -3,9 +3,8 @@ package endpoints
 import (
 	"net/http"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
@@ -27,6 +26,9 @@ func DeleteResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
 	}
 	s.warnOrphans(r, options)
 	namespace, name := s.target(r)
+	if ptr.Deref(options.IgnoreStoreReadErrorWithClusterBreakingPotential, false) {
+		return s.Store.RefuseUnread(r.Context(), namespace, name)
+	}
 	obj, gone, err := s.Store.Delete(r.Context(), namespace, name, options)
 	if err != nil {
 		return err

@@ -92,6 +92,17 @@ func (d *Discovery) ServeGroup(w http.ResponseWriter, r *http.Request, name stri
 	return false
 }
 
+// GetOnly refuses all but GET for a document that only that asks for.
+func GetOnly(serve http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet {
+			WriteError(w, r, methodNotAllowed())
+			return
+		}
+		serve(w, r)
+	}
+}
+
 // HasGroup says whether there is a group of that name.
 func (d *Discovery) HasGroup(name string) bool { return slices.Contains(d.GroupNames(), name) }
 
@@ -110,7 +121,7 @@ func (d *Discovery) ServeVersion(w http.ResponseWriter, r *http.Request, gv sche
 	defer d.mu.RUnlock()
 	for _, g := range d.groups {
 		if g.GroupVersion == gv {
-			g.ServeResources(w, r)
+			GetOnly(g.ServeResources)(w, r)
 			return true
 		}
 	}

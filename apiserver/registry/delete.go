@@ -103,6 +103,15 @@ func (s *Store) deleteVersion(ctx context.Context, present *storage.Object, name
 	return marked, false, err
 }
 
+// RefuseUnread answers who would delete an object without reading it, for it cannot be read: this one can be.
+func (s *Store) RefuseUnread(ctx context.Context, namespace, name string) error {
+	if _, err := s.Get(ctx, namespace, name, ""); err != nil {
+		return err
+	}
+	return errors.NewConflict(s.GroupResource(), name, fmt.Errorf("StorageError: invalid object, Code: 4, Key: /registry%s, ResourceVersion: 0, "+
+		"AdditionalErrorMsg: unsafe deletion is not allowed because the object is decodable from storage", s.storageKey(namespace, name)))
+}
+
 // asMarked shows what is gone as it would have been stored had there been something to wait for.
 func (s *Store) asMarked(last *storage.Object, marked runtime.Object) *storage.Object {
 	accessor, err := meta.Accessor(marked)

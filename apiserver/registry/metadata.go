@@ -215,16 +215,26 @@ func Failure(err error) error {
 // UIDConflict tells a client whose object has been replaced by another of the same name. Of a write that is only tried, the
 // key is shown below /registry, as upstream has it.
 func (s *Store) UIDConflict(ctx context.Context, key string, wanted, present types.UID, dryRun bool) error {
-	root := "/" + s.StorageRoot
-	if s.StorageRoot == "" {
-		root = "/" + s.Name
-	}
+	root := s.storageRoot()
 	if !dryRun {
 		root = "/registry" + root
 	}
 	name := key[strings.LastIndex(key, "/")+1:]
 	return errors.NewConflict(s.asked(ctx), name, fmt.Errorf("StorageError: invalid object, Code: 4, Key: %s/%s, ResourceVersion: 0, "+
 		"AdditionalErrorMsg: Precondition failed: UID in precondition: %v, UID in object meta: %v", root, key, wanted, present))
+}
+
+// storageRoot is where the resource is kept below /registry.
+func (s *Store) storageRoot() string {
+	if s.StorageRoot == "" {
+		return "/" + s.Name
+	}
+	return "/" + s.StorageRoot
+}
+
+// storageKey is where an object is kept below /registry.
+func (s *Store) storageKey(namespace, name string) string {
+	return s.storageRoot() + "/" + s.key(namespace, name)
 }
 
 const (

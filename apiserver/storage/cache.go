@@ -343,7 +343,7 @@ func below(tree *btree.BTreeG[*Object], prefix string) []*Object {
 func (c *cache) at(revision int64, prefix string) ([]*Object, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.isLoaded() {
+	if !c.isLoaded() || revision < c.resource.hub.compacted.Load() {
 		return nil, false
 	}
 	if revision >= c.last && revision <= c.revision() {

@@ -21,6 +21,7 @@ type compactor struct {
 	version int64 // of compactRevKey when last seen
 	seen    int64 // etcd's revision then; 0: none yet
 	oldest  func() int64
+	known   int64 // up to where etcd's history is gone, by this process or another
 }
 
 // compact takes a turn every CompactionInterval until ctx ends.
@@ -36,6 +37,7 @@ func (h *Hub) compact(ctx context.Context) {
 		case <-ticker.C():
 		}
 		compacted, err := c.turn(ctx)
+		h.compacted.Store(c.known)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -64,6 +66,9 @@ func (c *compactor) turn(ctx context.Context) (compacted int64, err error) {
 	if !response.Succeeded {
 		if kvs := response.Responses[0].GetResponseRange().Kvs; len(kvs) > 0 {
 			c.version = kvs[0].Version
+			if theirs, err := strconv.ParseInt(string(kvs[0].Value), 10, 64); err == nil {
+				c.known = max(c.known, theirs)
+			}
 		} else {
 			c.version = 0
 		}
@@ -81,5 +86,6 @@ func (c *compactor) turn(ctx context.Context) (compacted int64, err error) {
 	if _, err := c.etcd().Compact(ctx, before); err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
 		return 0, err
 	}
+	c.known = max(c.known, before)
 	return before, nil
 }

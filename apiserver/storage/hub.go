@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -107,6 +108,9 @@ type Hub struct {
 	revisions revisions
 	leases    leaseManager
 	metrics   *metrics
+	// compacted is the revision before which etcd has no history. Caches answer for none that is older: a list that is read page
+	// by page would otherwise never expire while its pages are asked for.
+	compacted atomic.Int64
 
 	mu        sync.RWMutex
 	resources map[string]*resource // by prefix

@@ -186,6 +186,36 @@ func TestCompactedPagesAreExpired(t *testing.T) {
 	}
 }
 
+// A page that the cache could still give expires with etcd's history, whichever server dropped that: clients that go through a
+// list slowly learn it in time, and nothing old is kept alive by asking for it.
+func TestPagesOfTheCacheExpireToo(t *testing.T) {
+	f := newFixture(t)
+	for i := range 3 {
+		f.create(fmt.Sprintf("a/%d", i), "one")
+	}
+	first := f.list("", ListOptions{Limit: 2}) // nothing of the kind changes from here on
+	mine, other := compactor{etcd: f.hub.etcd, oldest: f.hub.config.Oldest}, compactor{etcd: f.hub.etcd, oldest: f.hub.config.Oldest}
+	for _, turn := range []*compactor{&other, &other, &other, &mine} {
+		if _, err := turn.turn(f.ctx); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.hub.remote.Put(f.ctx, "/elsewhere", "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if other.known <= first.ResourceVersion || mine.known != other.known {
+		t.Fatalf("compacted up to %d, of which the other knows %d; the page is of %d", other.known, mine.known, first.ResourceVersion)
+	}
+	if _, err := f.pods.List(f.ctx, "", ListOptions{Limit: 2, Continue: first.Continue}); err != nil {
+		t.Fatalf("before this server knew: %v", err)
+	}
+	f.hub.compacted.Store(mine.known)
+	var compacted *CompactedContinueError
+	if _, err := f.pods.List(f.ctx, "", ListOptions{Limit: 2, Continue: first.Continue}); !errors.As(err, &compacted) {
+		t.Errorf("got %v, want a CompactedContinueError", err)
+	}
+}
+
 func (f *fixture) compact(revision int64) {
 	f.Helper()
 	if _, err := f.hub.remote.Compact(f.ctx, revision); err != nil {

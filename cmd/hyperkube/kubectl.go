@@ -3,13 +3,16 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"k8s.io/klog/v2"
 	"k8s.io/kubectl/pkg/cmd"
+	"k8s.io/kubectl/pkg/cmd/util"
 )
 
 // runKubectl is kubectl itself, set on this cluster's admin.kubeconfig unless the caller names another, or runs in a pod, where
@@ -30,8 +33,19 @@ func runKubectl(_ context.Context, args []string) error {
 		}
 	}
 	os.Args = append([]string{"kubectl"}, rest...)
-	// kubectl prints its own errors and ends the process with its own status.
-	return cmd.NewDefaultKubectlCommand().Execute()
+	// -v and --vmodule: in upstream's binary, kubectl's main adds them.
+	klog.ClearLogger() // ours has levels of its own
+	klogFlags := flag.NewFlagSet("klog", flag.ContinueOnError)
+	klog.InitFlags(klogFlags)
+	// Before the flags are parsed too: .kuberc and plugins are read while the command is made.
+	klogFlags.Set("v", cmd.GetLogVerbosity(os.Args))
+	command := cmd.NewDefaultKubectlCommand()
+	for _, name := range []string{"v", "vmodule"} {
+		command.PersistentFlags().AddGoFlag(klogFlags.Lookup(name))
+	}
+	command.SilenceErrors = true
+	util.CheckErr(command.Execute()) // prints the error as kubectl does, and ends the process with kubectl's status
+	return nil
 }
 
 func namesAnotherCluster(arg string) bool {

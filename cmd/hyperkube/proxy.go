@@ -26,11 +26,13 @@ type proxyOptions struct {
 	Mode          string
 	IptablesMode  string
 	MasqueradeAll bool
+	Healthz       string
+	Metrics       string
 	Cleanup       bool
 }
 
 func newProxyOptions() component.Options {
-	return &proxyOptions{apiClient: newAPIClient("proxy", "system:kube-proxy"), Mode: "iptables", IptablesMode: "auto"}
+	return &proxyOptions{apiClient: newAPIClient("proxy", "system:kube-proxy"), Mode: "iptables", IptablesMode: "auto", Healthz: "0.0.0.0:10256", Metrics: "127.0.0.1:10249"}
 }
 
 func (o *proxyOptions) AddFlags(flags *pflag.FlagSet) {
@@ -39,6 +41,8 @@ func (o *proxyOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.Mode, "proxy-mode", o.Mode, "iptables")
 	flags.StringVar(&o.IptablesMode, "iptables-mode", o.IptablesMode, "nft, legacy, or auto: what the host's own rules use")
 	flags.BoolVar(&o.MasqueradeAll, "masquerade-all", o.MasqueradeAll, "masquerade all traffic to ClusterIPs")
+	flags.StringVar(&o.Healthz, "healthz-bind-address", o.Healthz, "HOST:PORT of /healthz and /livez, for load balancers; empty: not served")
+	flags.StringVar(&o.Metrics, "metrics-bind-address", o.Metrics, "HOST:PORT of /metrics and /proxyMode; empty: not served")
 	flags.BoolVar(&o.Cleanup, "cleanup", o.Cleanup, "remove our rules and exit")
 }
 
@@ -85,7 +89,7 @@ func (o *proxyOptions) Run(ctx context.Context, env *component.Env) error {
 	}
 	proxier, err := proxy.New(proxy.Config{
 		Client: set, NodeName: o.NodeName, ClusterCIDR: o.dir.Cluster.PodCIDRs(), Mode: o.Mode, IptablesMode: o.IptablesMode,
-		MasqueradeAll: o.MasqueradeAll, StateFile: state, Metrics: env.Metrics, Health: env.Health,
+		MasqueradeAll: o.MasqueradeAll, StateFile: state, HealthzBindAddress: o.Healthz, MetricsBindAddress: o.Metrics, Metrics: env.Metrics, Health: env.Health,
 	})
 	if err != nil {
 		return err

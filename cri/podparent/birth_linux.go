@@ -188,7 +188,8 @@ func bear(parent *Conn) error {
 		}
 	}
 	// Step 5: what is mounted here from now on is not seen on the node.
-	if err := partMounts(spec); err != nil {
+	tied, err := partMounts(spec, said.Given)
+	if err != nil {
 		return err
 	}
 	// Step 6: the root filesystem: the image's layers, and a writable one on top.
@@ -201,6 +202,10 @@ func bear(parent *Conn) error {
 	sources, devices, err := layRoot(spec, parent)
 	if err != nil {
 		return err
+	}
+	for i, fd := range tied {
+		unix.Close(sources[i].fd)
+		sources[i].fd, sources[i].mount = fd, true
 	}
 	nodeRoot, err := pivotRoot(spec.Root.Path)
 	if err != nil {

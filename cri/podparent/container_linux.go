@@ -22,6 +22,7 @@ type container struct {
 	spec   *ContainerSpec
 	dir    string
 	status ContainerStatus // guarded by Parent.mu; Pid is 0 before the start and after the end
+	killed bool            // it was ended before its command ran; guarded by Parent.mu
 	out    *output
 	stdin  *os.File      // what the container reads; nil without stdin. The terminal if there is one
 	done   chan struct{} // closed when the end is on disk
@@ -169,6 +170,8 @@ func (p *Parent) end(c *container, child *birth, status syscall.WaitStatus) {
 	s.FinishedAt = finished.UnixNano()
 	s.ExitCode = exitCode(status)
 	switch {
+	case c.killed && status.Signaled():
+		s.Reason = "Error" // not StartError: nothing was wrong with it
 	case child.user == nil || child.failure != "":
 		s.ExitCode, s.Reason, s.Message = startFailCode, "StartError", child.failure
 	case s.ExitCode != 0 && oomKilled(c.spec.Cgroup):
@@ -187,6 +190,23 @@ func (p *Parent) end(c *container, child *birth, status syscall.WaitStatus) {
 		c.stdin.Close()
 	}
 	close(c.done)
+}
+
+// signal sends one to the container's first process, with mu held. Before that has become the command it cannot be asked to end,
+// as it is our own code still: it is ended.
+func (c *container) signal(number unix.Signal) error {
+	if c.status.Pid == 0 {
+		return nil // reaped: a reused pid is never hit
+	}
+	select {
+	case <-c.out.started:
+	default:
+		c.killed, number = true, unix.SIGKILL
+	}
+	if err := unix.Kill(c.status.Pid, number); err != unix.ESRCH {
+		return err
+	}
+	return nil
 }
 
 // record writes a container's status to disk and tells the watchers.

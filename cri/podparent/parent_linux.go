@@ -279,15 +279,15 @@ func (p *Parent) signal(conn *Conn, req *Request) error {
 		return err
 	}
 	p.mu.Lock()
-	pid := c.status.Pid // 0 once reaped: a reused pid is never hit
-	if pid != 0 && !req.All {
-		err = unix.Kill(pid, unix.Signal(req.Signal))
+	pid := c.status.Pid
+	if !req.All {
+		err = c.signal(unix.Signal(req.Signal))
 	}
 	p.mu.Unlock()
 	if req.All {
 		killCgroup(c.spec.Cgroup, unix.Signal(req.Signal))
 	}
-	if err != nil && err != unix.ESRCH {
+	if err != nil {
 		return err
 	}
 	return conn.Send(Response{Pid: pid})
@@ -298,9 +298,7 @@ func (p *Parent) stop(conn *Conn) error {
 	p.mu.Lock()
 	var running []*container
 	for _, c := range p.containers {
-		if c.status.Pid != 0 {
-			unix.Kill(c.status.Pid, unix.SIGKILL)
-		}
+		c.signal(unix.SIGKILL)
 		running = append(running, c)
 	}
 	p.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,16 +17,26 @@ import (
 // mounts later still arrives (rslave), nothing goes back. Only a pod with a
 // Bidirectional mount stays connected; then the place of the root filesystem is
 // made private first. Otherwise the container's root would appear on the node.
-func partMounts(spec *ContainerSpec) error {
-	for _, m := range spec.Mounts {
-		if m.Propagation == "rshared" {
-			return privateParent(spec.Root.Path)
+// That place is often on the same mount as what is to be shared ("/"), so copies
+// of the latter, which stay connected, are made before: tied holds them, by their
+// place in spec.Mounts.
+func partMounts(spec *ContainerSpec, given bool) (tied map[int]int, err error) {
+	if slices.ContainsFunc(spec.Mounts, func(m Mount) bool { return m.Propagation == "rshared" }) {
+		tied = map[int]int{}
+		for i, m := range spec.Mounts {
+			if m.Propagation != "rshared" && m.Propagation != "rslave" || given {
+				continue // mounts that are given were opened on the node, before
+			}
+			if tied[i], err = unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.AT_RECURSIVE|unix.OPEN_TREE_CLOEXEC); err != nil {
+				return nil, fmt.Errorf("mount source %s: open_tree: %w", m.Source, err)
+			}
 		}
+		return tied, privateParent(spec.Root.Path)
 	}
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
-		return fmt.Errorf("making / a slave: %w", err)
+		return nil, fmt.Errorf("making / a slave: %w", err)
 	}
-	return nil
+	return nil, nil
 }
 
 // privateParent makes the mount that holds path private.

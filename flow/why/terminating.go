@@ -22,6 +22,7 @@ const manager = "kube-controller-manager"
 var finalizerOwners = []finalizerOwner{
 	{"kubernetes.io/pvc-protection", "pvc-protection-controller", manager, "no pod uses the claim any more"},
 	{"kubernetes.io/pv-protection", "pv-protection-controller", manager, "no claim is bound to the volume any more"},
+	{"kubernetes.io/vac-protection", "volumeattributesclass-protection-controller", manager, "no volume and no claim names the class any more"},
 	{"foregroundDeletion", "garbage-collector-controller", manager, "all objects that it owns, and that block its deletion, are gone"},
 	{"orphan", "garbage-collector-controller", manager, "all objects that it owns have been set free"},
 	{"batch.kubernetes.io/job-tracking", "job-controller", manager, "the pod's end has been counted in its Job's status"},

@@ -46,7 +46,7 @@ import (
 type Resources struct {
 	// Pod is the pod's own share, if it asked for one as a whole (KEP-2837).
 	Pod *v1.ResourceRequirements `json:"pod,omitempty"`
-	// Containers are those of its containers and sidecars, by name.
+	// Containers are those of its containers and init containers, by name.
 	Containers map[string]v1.ResourceRequirements `json:"containers"`
 }
 
@@ -188,14 +188,11 @@ func (m *Manager) fromAllocation(pod *v1.Pod) *v1.Pod {
 	return pod
 }
 
-// resourcesOf are those that a resize can change: an ordinary init container is
-// over before anything could.
+// resourcesOf are those that a resize can change: of ordinary init containers too, before and while they run.
 func resourcesOf(pod *v1.Pod) Resources {
 	r := Resources{Pod: pod.Spec.Resources.DeepCopy(), Containers: map[string]v1.ResourceRequirements{}}
-	apipod.VisitContainers(&pod.Spec, apipod.Containers|apipod.InitContainers, func(c *v1.Container, kind apipod.ContainerType) bool {
-		if kind == apipod.Containers || apipod.IsRestartableInitContainer(c) {
-			r.Containers[c.Name] = *c.Resources.DeepCopy()
-		}
+	apipod.VisitContainers(&pod.Spec, apipod.Containers|apipod.InitContainers, func(c *v1.Container, _ apipod.ContainerType) bool {
+		r.Containers[c.Name] = *c.Resources.DeepCopy()
 		return true
 	})
 	return r

@@ -119,6 +119,39 @@ func TestResizeIsDeferredThenGranted(t *testing.T) {
 	}
 }
 
+// An ordinary init container is resized like any other (KEP-1287): what it asks for is granted before it has it.
+func TestInitContainersAreAllocated(t *testing.T) {
+	m, err := NewManager(filepath.Join(t.TempDir(), "allocated_pods_state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	withInit := func(cpu string) *v1.Pod {
+		pod := podOf("a", "100m", "1Gi")
+		pod.Spec.InitContainers = podOf("init", cpu, "1Gi").Spec.Containers
+		pod.Spec.InitContainers[0].Name = "init"
+		return pod
+	}
+	if rejection, err := m.AddPod(withInit("1"), nil, yes); rejection != nil || err != nil {
+		t.Fatal(rejection, err)
+	}
+	has := func(pod *v1.Pod) string {
+		return m.UpdatePodFromAllocation(pod).Spec.InitContainers[0].Resources.Requests.Cpu().String()
+	}
+	wish := withInit("1500m")
+	if got := has(wish); got != "1" {
+		t.Errorf("it has %s before it was granted", got)
+	}
+	if d, err := m.Resize(wish, nil, node("1", "2Gi")); err != nil || d.Reason != v1.PodReasonInfeasible {
+		t.Errorf("more than the node has: %+v, %v", d, err)
+	}
+	if d, err := m.Resize(wish, nil, node("2", "2Gi")); err != nil || !d.Allocated {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if got := has(wish); got != "1500m" {
+		t.Errorf("granted, it has %s", got)
+	}
+}
+
 // A damaged checkpoint is an error that names the file.
 func TestDamagedCheckpoint(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "allocated_pods_state")

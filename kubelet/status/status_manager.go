@@ -27,6 +27,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"hyperkube/reconcile"
 	v1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -74,6 +75,8 @@ type Manager struct {
 	pods   Pods
 	clock  clock.WithTicker
 
+	terminations *prometheus.CounterVec
+
 	mu       sync.Mutex
 	statuses map[types.UID]*versioned
 	wake     chan struct{} // holds one token when something is to be written
@@ -81,7 +84,7 @@ type Manager struct {
 
 // NewManager makes a manager; with client nil it only remembers.
 func NewManager(client kubernetes.Interface, pods Pods, c clock.WithTicker) *Manager {
-	return &Manager{client: client, pods: pods, clock: c, statuses: map[types.UID]*versioned{}, wake: make(chan struct{}, 1)}
+	return &Manager{client: client, pods: pods, clock: c, terminations: newTerminations(), statuses: map[types.UID]*versioned{}, wake: make(chan struct{}, 1)}
 }
 
 // Run carries statuses to the API until ctx ends.
@@ -225,6 +228,7 @@ func (m *Manager) update(pod *v1.Pod, change func(old v1.PodStatus, known bool) 
 	if same && v.finished == (v.finished || finished) && !newMirror {
 		return
 	}
+	m.countTerminations(&v.status, &next)
 	v.status, v.finished = next, v.finished || finished
 	v.version++
 	select {

@@ -101,7 +101,11 @@ func setDirOwnership(dir string, group *int64) error {
 	if err := chownIfRoot(dir, -1, int(*group)); err != nil {
 		return err
 	}
-	return os.Chmod(dir, 0o777|os.ModeSetgid)
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	return os.Chmod(dir, info.Mode()&os.ModeSticky|0o777|os.ModeSetgid) // a tmpfs has the sticky bit, and keeps it
 }
 
 func fsGroup(pod *v1.Pod) *int64 {

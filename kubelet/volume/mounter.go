@@ -8,6 +8,8 @@ type mounter interface {
 	tmpfs(dir string, size int64) error
 	// hugetlbfs mounts a file system of huge pages of that size, in bytes, at dir, unless one is there.
 	hugetlbfs(dir string, pageSize int64) error
+	// device mounts the file system of a block device at dir, unless one is there; an empty device is formatted first.
+	device(source, dir, fsType string, options []string) error
 	// bindBeneath mounts what root/sub is at target, refusing to leave root by any symlink.
 	bindBeneath(root, sub, target string) (path string, err error)
 	// unmountUnder unmounts everything at or below dir.

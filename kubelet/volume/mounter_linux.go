@@ -10,6 +10,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+	mountutils "k8s.io/mount-utils"
+	utilexec "k8s.io/utils/exec"
 )
 
 func newMounter(none bool) mounter {
@@ -47,6 +49,14 @@ func (kernelMounter) hugetlbfs(dir string, pageSize int64) error {
 		return fmt.Errorf("mounting hugetlbfs with pages of %d bytes at %s: %w", pageSize, dir, err)
 	}
 	return nil
+}
+
+// device leaves an existing file system as it is: what is on a disk is checked and mounted, never formatted again.
+func (kernelMounter) device(source, dir, fsType string, options []string) error {
+	if mounted, err := mountinfo.Mounted(dir); err != nil || mounted {
+		return err
+	}
+	return mountutils.NewSafeFormatAndMount(mountutils.New(""), utilexec.New()).FormatAndMount(source, dir, fsType, options)
 }
 
 // bindBeneath opens root/sub so that the kernel itself refuses to leave root, and

@@ -13,6 +13,10 @@ func (noMounts) tmpfs(string, int64) error     { return nil }
 func (noMounts) hugetlbfs(string, int64) error { return nil }
 func (noMounts) unmountUnder(string) error     { return nil }
 
+func (noMounts) device(source, _, _ string, _ []string) error {
+	return fmt.Errorf("mounting %s: this kubelet does not mount", source)
+}
+
 // bindBeneath resolves instead of mounting. A container that swaps a directory
 // for a symlink in between could win a race; a simulated one runs nothing.
 func (noMounts) bindBeneath(root, sub, _ string) (string, error) {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	v1 "k8s.io/api/core/v1"
@@ -16,9 +17,12 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// persistentVolumeClaimPlugin follows a claim to its volume, where that is a directory of this node: a claim that the
-// pod names, or that of an ephemeral volume.
-type persistentVolumeClaimPlugin struct{ host Host }
+// persistentVolumeClaimPlugin follows a claim to its volume, where that is a directory or a block device of this node: a claim
+// that the pod names, or that of an ephemeral volume.
+type persistentVolumeClaimPlugin struct {
+	host   Host
+	mounts mounter
+}
 
 func (persistentVolumeClaimPlugin) Name() string        { return "persistent-volume-claim" }
 func (persistentVolumeClaimPlugin) TearDown(Spec) error { return nil }
@@ -43,7 +47,7 @@ func (e mountError) Unwrap() error   { return e.error }
 //
 //  1. find the claim, and its volume,
 //  2. is it one for this pod, as it wants to use it, and for this node?
-//  3. the volume's own kind: a local directory, or a hostPath.
+//  3. the volume's own kind: a local directory or device, or a hostPath.
 func (p persistentVolumeClaimPlugin) SetUp(ctx context.Context, spec Spec) (string, error) {
 	// Step 1: find the claim, and its volume.
 	claim, pv, err := p.find(ctx, spec)
@@ -58,25 +62,73 @@ func (p persistentVolumeClaimPlugin) SetUp(ctx context.Context, spec Spec) (stri
 		return "", mountError{"MountVolume.NodeAffinity check failed", pv.Name, err}
 	}
 	// Step 3: the volume's own kind.
+	asDevice := ptr.Deref(pv.Spec.VolumeMode, v1.PersistentVolumeFilesystem) == v1.PersistentVolumeBlock
 	path := ""
 	switch {
+	case asDevice && pv.Spec.Local == nil:
+		return "", mountError{"MapVolume.FindMapperPluginBySpec failed to find BlockVolumeMapper plugin. Volume plugin is nil.", pv.Name,
+			fmt.Errorf("the volume of claim %s cannot be a device: only local volumes can", claim.Name)}
 	case pv.Spec.HostPath != nil:
 		path, err = pv.Spec.HostPath.Path, setUpHostPathVolume(pv.Spec.HostPath)
 	case pv.Spec.Local != nil:
-		path = pv.Spec.Local.Path
-		if _, statErr := os.Stat(path); os.IsNotExist(statErr) {
-			return "", mountError{"MountVolume.NewMounter initialization failed", pv.Name, fmt.Errorf("path %q does not exist", path)}
-		}
-		if !isReadOnly(spec.Volume) {
-			err = setVolumeOwnership(path, spec.Pod)
-		}
+		path, err = p.setUpLocalVolume(spec, pv, asDevice)
 	default:
 		err = fmt.Errorf("the volume of claim %s is of a kind this kubelet cannot mount: it knows local and hostPath", claim.Name)
+	}
+	if errors.As(err, &mountError{}) {
+		return "", err
 	}
 	if err != nil {
 		return "", mountError{"MountVolume.SetUp failed", pv.Name, err}
 	}
 	return path, nil
+}
+
+// setUpLocalVolume: a directory is used where it lies. A block device is the container's as it is, or holds a file system, which is
+// then mounted in the pod's directory: each pod mounts it anew, and the kernel knows that it is one.
+func (p persistentVolumeClaimPlugin) setUpLocalVolume(spec Spec, pv *v1.PersistentVolume, asDevice bool) (string, error) {
+	// Symlinks are followed: what they lead to is the volume, and its files get the fsGroup.
+	path, err := filepath.EvalSymlinks(pv.Spec.Local.Path)
+	if os.IsNotExist(err) {
+		return "", mountError{"MountVolume.NewMounter initialization failed", pv.Name, fmt.Errorf("path %q does not exist", pv.Spec.Local.Path)}
+	}
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	isDevice := isType(info.Mode(), v1.HostPathBlockDev)
+	if asDevice {
+		if !isDevice {
+			return "", mountError{"MapVolume.SetUpDevice failed", pv.Name, fmt.Errorf("%s is not a block device", path)}
+		}
+		return path, nil
+	}
+	if isDevice {
+		if path, err = p.mountDevice(spec, pv, path); err != nil {
+			return "", mountError{"MountVolume.MountDevice failed", pv.Name, err}
+		}
+	}
+	if isReadOnly(spec.Volume) {
+		return path, nil
+	}
+	return path, setVolumeOwnership(path, spec.Pod)
+}
+
+// defaultFSType is that of an empty device whose volume names none.
+const defaultFSType = "ext4"
+
+func (p persistentVolumeClaimPlugin) mountDevice(spec Spec, pv *v1.PersistentVolume, source string) (string, error) {
+	if err := os.MkdirAll(spec.Dir, 0o750); err != nil {
+		return "", err
+	}
+	options := slices.Clone(pv.Spec.MountOptions)
+	if isReadOnly(spec.Volume) {
+		options = append(options, "ro")
+	}
+	return spec.Dir, p.mounts.device(source, spec.Dir, ptr.Deref(pv.Spec.Local.FSType, defaultFSType), options)
 }
 
 // find returns the claim of a volume, and the volume it is bound to.
@@ -121,26 +173,28 @@ func (p persistentVolumeClaimPlugin) find(ctx context.Context, spec Spec) (*v1.P
 	return claim, pv, nil
 }
 
-// checkMode refuses a device where files are wanted, and any device: this kubelet has none to give.
+// checkMode refuses a device where files are wanted, and files where a device is.
 func checkMode(spec Spec, pv *v1.PersistentVolume) error {
-	mode, mounted, asDevice := ptr.Deref(pv.Spec.VolumeMode, v1.PersistentVolumeFilesystem), false, false
+	mode, mounted := ptr.Deref(pv.Spec.VolumeMode, v1.PersistentVolumeFilesystem), false
 	for _, c := range containersOf(spec.Pod) {
 		for _, m := range c.VolumeMounts {
 			mounted = mounted || m.Name == spec.Volume.Name
-		}
-		for _, d := range c.VolumeDevices {
-			asDevice = asDevice || d.Name == spec.Volume.Name
 		}
 	}
 	switch {
 	case mounted && mode == v1.PersistentVolumeBlock:
 		return fmt.Errorf("volume %s has volumeMode %s, but is specified in volumeMounts", spec.Volume.Name, mode)
-	case asDevice && mode == v1.PersistentVolumeFilesystem:
+	case isDevice(spec.Pod, spec.Volume.Name) && mode == v1.PersistentVolumeFilesystem:
 		return fmt.Errorf("volume %s has volumeMode %s, but is specified in volumeDevices", spec.Volume.Name, mode)
-	case mode == v1.PersistentVolumeBlock:
-		return fmt.Errorf("volume %s has volumeMode Block, which this kubelet does not support: use a volume of volumeMode Filesystem and volumeMounts", spec.Volume.Name)
 	}
 	return nil
+}
+
+// isDevice: the pod's containers want the volume as a device.
+func isDevice(pod *v1.Pod, volume string) bool {
+	return slices.ContainsFunc(containersOf(pod), func(c v1.Container) bool {
+		return slices.ContainsFunc(c.VolumeDevices, func(d v1.VolumeDevice) bool { return d.Name == volume })
+	})
 }
 
 func containersOf(pod *v1.Pod) []v1.Container {

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -72,10 +73,6 @@ func TestClaims(t *testing.T) {
 		"a device, mounted": {source: local(dir), change: func(_ *v1.PersistentVolumeClaim, pv *v1.PersistentVolume, _ *v1.Pod) {
 			pv.Spec.VolumeMode = ptr.To(v1.PersistentVolumeBlock)
 		}, err: "volume v0 has volumeMode Block, but is specified in volumeMounts"},
-		"a device": {source: local(dir), change: func(_ *v1.PersistentVolumeClaim, pv *v1.PersistentVolume, pod *v1.Pod) {
-			pv.Spec.VolumeMode = ptr.To(v1.PersistentVolumeBlock)
-			pod.Spec.Containers[0].VolumeMounts, pod.Spec.Containers[0].VolumeDevices = nil, []v1.VolumeDevice{{Name: "v0", DevicePath: "/dev/x"}}
-		}, err: "volume v0 has volumeMode Block, which this kubelet does not support"},
 		"files, as a device": {source: local(dir), change: func(_ *v1.PersistentVolumeClaim, _ *v1.PersistentVolume, pod *v1.Pod) {
 			pod.Spec.Containers[0].VolumeMounts, pod.Spec.Containers[0].VolumeDevices = nil, []v1.VolumeDevice{{Name: "v0", DevicePath: "/dev/x"}}
 		}, err: "volume v0 has volumeMode Filesystem, but is specified in volumeDevices"},
@@ -152,6 +149,84 @@ func TestForbiddenIsTriedAgain(t *testing.T) {
 	}
 }
 
+// A local volume on a block device: as a device it is the container's as it is; else its file system is mounted in the pod's own
+// directory, of the type that the volume names, read-only if the pod wants no more.
+func TestBlockDevices(t *testing.T) {
+	device := blockDevice(t)
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	block := func(_ *v1.PersistentVolumeClaim, pv *v1.PersistentVolume, pod *v1.Pod) {
+		pv.Spec.VolumeMode = ptr.To(v1.PersistentVolumeBlock)
+		c := &pod.Spec.Containers[0]
+		c.VolumeMounts, c.VolumeDevices = nil, []v1.VolumeDevice{{Name: "v0", DevicePath: "/dev/data"}}
+	}
+	for name, test := range map[string]struct {
+		source  v1.PersistentVolumeSource
+		change  func(*v1.PersistentVolumeClaim, *v1.PersistentVolume, *v1.Pod)
+		device  bool   // the device itself is the volume
+		mounted string // else this was mounted
+		err     string
+	}{
+		"as a device":     {source: local(device), change: block, device: true},
+		"its file system": {source: local(device), mounted: device + " ext4 []"},
+		"of another type, read-only": {source: v1.PersistentVolumeSource{Local: &v1.LocalVolumeSource{Path: device, FSType: ptr.To("xfs")}},
+			change: func(_ *v1.PersistentVolumeClaim, pv *v1.PersistentVolume, pod *v1.Pod) {
+				pv.Spec.MountOptions = []string{"noatime"}
+				pod.Spec.Volumes[0].PersistentVolumeClaim.ReadOnly = true
+			}, mounted: device + " xfs [noatime ro]"},
+		"not a device":         {source: local(file), change: block, err: file + " is not a block device"},
+		"a hostPath as device": {source: v1.PersistentVolumeSource{HostPath: &v1.HostPathVolumeSource{Path: device}}, change: block, err: "only local volumes can"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			claim, pv := bound(test.source)
+			pod := podOfClaim()
+			if test.change != nil {
+				test.change(claim, pv, pod)
+			}
+			m := newTestManager(t, &fakeHost{claims: map[string]*v1.PersistentVolumeClaim{"c": claim}, volumes: map[string]*v1.PersistentVolume{"pv": pv}})
+			mounts := &deviceMounts{}
+			m.plugins = plugins(m.Host, mounts)
+			err := m.SetUpPod(context.Background(), pod, 0)
+			if test.err != "" {
+				if err == nil || !strings.Contains(err.Error(), test.err) {
+					t.Errorf("%v, want %s", err, test.err)
+				}
+				return
+			}
+			got := m.Mounted(pod.UID)["v0"]
+			if err != nil || got.Device != test.device || mounts.last != test.mounted || test.device && got.Path != device || !test.device && got.Path != got.Spec.Dir {
+				t.Errorf("%+v, mounted %q, %v", got, mounts.last, err)
+			}
+		})
+	}
+}
+
+// deviceMounts notes what is mounted.
+type deviceMounts struct {
+	noMounts
+	last string
+}
+
+func (d *deviceMounts) device(source, _, fsType string, options []string) error {
+	d.last = fmt.Sprintf("%s %s %v", source, fsType, options)
+	return nil
+}
+
+// blockDevice is some block device of this machine, of which only the type matters; nothing opens it.
+func blockDevice(t *testing.T) string {
+	t.Helper()
+	nodes, _ := os.ReadDir("/dev")
+	for _, node := range nodes {
+		if info, err := node.Info(); err == nil && isType(info.Mode(), v1.HostPathBlockDev) {
+			return filepath.Join("/dev", node.Name())
+		}
+	}
+	t.Skip("no block device in /dev")
+	return ""
+}
+
 // fsGroup: the group owns and may write all files of a local volume; OnRootMismatch looks at the root only. A hostPath
 // is the node's own: nobody else gets it.
 func TestVolumeOwnership(t *testing.T) {
@@ -202,6 +277,18 @@ func TestVolumeOwnership(t *testing.T) {
 	if mode, gid := of(outside); mode != 0o600 || gid != 0 {
 		t.Errorf("a symlink led to a file outside: mode %v, group %d", mode, gid)
 	}
+	if err := os.Chown(file, 0, 7); err != nil {
+		t.Fatal(err)
+	}
+	link = filepath.Join(t.TempDir(), "to-the-volume")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	setUp(local(link), 2000, v1.FSGroupChangeAlways)
+	if _, gid := of(dir); gid != 2000 {
+		t.Errorf("a volume that a symlink leads to has group %d", gid)
+	}
+	setUp(local(dir), 1000, v1.FSGroupChangeAlways)
 	if err := os.Chown(file, 0, 7); err != nil {
 		t.Fatal(err)
 	}

@@ -92,7 +92,7 @@ func plugins(host Host, mounts mounter) []Plugin {
 		secretPlugin{host, mounts},
 		downwardAPIPlugin{host},
 		projectedPlugin{host, mounts},
-		persistentVolumeClaimPlugin{host},
+		persistentVolumeClaimPlugin{host, mounts},
 	}
 }
 
@@ -102,7 +102,9 @@ type Mounted struct {
 	Path string
 	// ReadOnly is true for volumes that only the kubelet writes, and for claims that the pod only reads.
 	ReadOnly bool
-	Spec     Spec
+	// Device: the containers get the block device at Path, not a mount.
+	Device bool
+	Spec   Spec
 }
 
 // Config of the manager.
@@ -221,7 +223,7 @@ func (m *Manager) setUpOnce(ctx context.Context, pod *v1.Pod) failures {
 		if _, known := m.mounted[pod.UID][volume.Name]; !known {
 			flow.Report(ctx, flow.Effect{What: "volume set up", Detail: fmt.Sprintf("%s (%s)", volume.Name, plugin.Name())})
 		}
-		m.mounted[pod.UID][volume.Name] = Mounted{Path: path, Spec: spec, ReadOnly: isReadOnly(volume)}
+		m.mounted[pod.UID][volume.Name] = Mounted{Path: path, Spec: spec, ReadOnly: isReadOnly(volume), Device: isDevice(pod, volume.Name)}
 		m.mu.Unlock()
 	}
 	return failed

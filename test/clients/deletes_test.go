@@ -35,9 +35,9 @@ func TestDeleteOptions(t *testing.T) {
 		want    string // the refusal, or the finalizers of what waits; "" when it is gone
 	}{
 		{"a0000", metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: ptr.To(types.UID("x"))}},
-			`Operation cannot be fulfilled on configmaps "a0000": the UID in the precondition (x) does not match the UID in record (` + string(now.UID) + `). The object might have been deleted and then recreated`},
+			`Operation cannot be fulfilled on ConfigMap "a0000": the UID in the precondition (x) does not match the UID in record (` + string(now.UID) + `). The object might have been deleted and then recreated`},
 		{"a0000", metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: ptr.To("1")}},
-			`Operation cannot be fulfilled on configmaps "a0000": the ResourceVersion in the precondition (1) does not match the ResourceVersion in record (` + now.ResourceVersion + `). The object might have been modified`},
+			`Operation cannot be fulfilled on ConfigMap "a0000": the ResourceVersion in the precondition (1) does not match the ResourceVersion in record (` + now.ResourceVersion + `). The object might have been modified`},
 		{"a0000", metav1.DeleteOptions{PropagationPolicy: policy("Nope")},
 			`DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Nope": supported values: "Foreground", "Background", "Orphan", "nil"`},
 		{"a0000", metav1.DeleteOptions{PropagationPolicy: policy("Orphan"), OrphanDependents: ptr.To(true)},

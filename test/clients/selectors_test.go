@@ -28,9 +28,9 @@ var selectable = map[schema.GroupVersionResource]struct {
 }{
 	{Version: "v1", Resource: "pods"}: {
 		object: "{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: {nodeName: n1, hostNetwork: true, restartPolicy: Never, schedulerName: s, serviceAccountName: default, automountServiceAccountToken: false, containers: [{name: c, image: i}]}}",
-		status: "{phase: Running, podIPs: [{ip: 192.0.2.7}], podIP: 192.0.2.7, nominatedNodeName: n2}",
+		status: "{phase: Running, podIPs: [{ip: 192.0.2.7}], podIP: 192.0.2.7}",
 		fields: map[string]string{"spec.nodeName": "n1", "spec.host": "n1", "spec.hostNetwork": "true", "spec.restartPolicy": "Never", "spec.schedulerName": "s", "spec.serviceAccountName": "default",
-			"status.phase": "Running", "status.podIP": "192.0.2.7", "status.podIPs": "", "status.nominatedNodeName": "n2"},
+			"status.phase": "Running", "status.podIP": "192.0.2.7", "status.podIPs": "", "status.nominatedNodeName": ""},
 	},
 	{Version: "v1", Resource: "nodes"}: {
 		object: "{apiVersion: v1, kind: Node, metadata: {name: x}, spec: {unschedulable: true}}", fields: map[string]string{"spec.unschedulable": "true"},

@@ -324,3 +324,29 @@ func TestKubectlVersion(t *testing.T) {
 		}
 	}
 }
+
+// Our kubectl takes what upstream's main adds to it: -v shows the requests, and a wrong flag ends it with one line of its own.
+func TestKubectlVerbosity(t *testing.T) {
+	c := shared(t)
+	out, err := exec.Command(binary, "kubectl", "--data-dir="+c.dir, "get", "namespace", "default", "-v=6").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), `/api/v1/namespaces/default" status="200 OK"`) {
+		t.Errorf("-v=6: %v\n%s", err, out)
+	}
+	out, err = exec.Command(binary, "kubectl", "--data-dir="+c.dir, "get", "--foo").CombinedOutput()
+	if err == nil || string(out) != "error: unknown flag: --foo\nSee 'kubectl get --help' for usage.\n" {
+		t.Errorf("a wrong flag: %v\n%s", err, out)
+	}
+}
+
+// In a pod kubectl is the pod: without a kubeconfig of the cluster it asks for the mounted token, and does not send people to `hyperkube all`.
+func TestKubectlInAPod(t *testing.T) {
+	empty := t.TempDir()
+	for host, elsewhere := range map[string]bool{"": false, "192.0.2.1": true} {
+		cmd := exec.Command(binary, "kubectl", "--data-dir="+empty, "version", "--client", "-v=6")
+		cmd.Env = append(os.Environ(), "KUBECONFIG=", "HOME="+empty, "KUBERNETES_SERVICE_HOST="+host, "KUBERNETES_SERVICE_PORT=443")
+		out, err := cmd.CombinedOutput()
+		if told := strings.Contains(string(out), "start the cluster with `hyperkube all"); told == elsewhere || (err == nil) != elsewhere {
+			t.Errorf("KUBERNETES_SERVICE_HOST=%s: %v\n%s", host, err, out)
+		}
+	}
+}

@@ -176,6 +176,10 @@ func TestMetricsAndHealth(t *testing.T) {
 			t.Errorf("no line %s", line)
 		}
 	}
+	get(t, c.Config, "/livez")
+	if _, few := get(t, c.Config, "/metrics/slis"); !strings.Contains(few, "\n"+`kubernetes_healthcheck{name="etcd",type="livez"} 1`) || strings.Contains(few, "apiserver_") {
+		t.Errorf("/metrics/slis: %s", few)
+	}
 	for path, want := range map[string]string{
 		"/livez":                        "ok",
 		"/healthz/ping":                 "ok",

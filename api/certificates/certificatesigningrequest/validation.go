@@ -104,7 +104,7 @@ func validateConditions(conditions []certificatesv1.CertificateSigningRequestCon
 	}
 	if seen.HasAll(certificatesv1.CertificateApproved, certificatesv1.CertificateDenied) {
 		const approved, denied = `conditions[{"type": "Approved"}]`, `conditions[{"type": "Denied"}]`
-		errs = append(errs, field.Invalid(path, "{"+approved+", "+denied+"}", "must specify at most one of: `"+approved+"`, `"+denied+"`"))
+		errs = append(errs, field.Invalid(path, "{"+approved+", "+denied+"}", "must specify at most one of: `"+approved+"`, `"+denied+"`").MarkBeta())
 	}
 	return errs
 }
@@ -159,6 +159,7 @@ func ValidateApprovalUpdate(csr, old *certificatesv1.CertificateSigningRequest) 
 func validateUpdate(csr, old *certificatesv1.CertificateSigningRequest, mayDecide, maySign bool) field.ErrorList {
 	errs := Validate(csr)
 	path := field.NewPath("status", "conditions")
+	var changed field.ErrorList // told of after what was removed
 	for _, kind := range decisive {
 		now, before := conditionsOf(csr, kind), conditionsOf(old, kind)
 		fixed := kind != certificatesv1.CertificateFailed && !mayDecide
@@ -166,11 +167,12 @@ func validateUpdate(csr, old *certificatesv1.CertificateSigningRequest, mayDecid
 		case len(now) < len(before):
 			errs = append(errs, field.Forbidden(path, fmt.Sprintf("updates may not remove a condition of type %q", kind)))
 		case fixed && len(now) > len(before):
-			errs = append(errs, field.Forbidden(path, fmt.Sprintf("updates may not add a condition of type %q", kind)))
+			changed = append(changed, field.Forbidden(path, fmt.Sprintf("updates may not add a condition of type %q", kind)))
 		case fixed && !equality.Semantic.DeepEqual(now, before):
-			errs = append(errs, field.Forbidden(path, fmt.Sprintf("updates may not modify a condition of type %q", kind)))
+			changed = append(changed, field.Forbidden(path, fmt.Sprintf("updates may not modify a condition of type %q", kind)))
 		}
 	}
+	errs = append(errs, changed...)
 	certificate := field.NewPath("status", "certificate")
 	if !bytes.Equal(csr.Status.Certificate, old.Status.Certificate) {
 		if !maySign {

@@ -29,10 +29,11 @@
 //     account, priority class, tolerations) is admission's work.
 //   - Validation never changes the object.
 //
-// Files: defaults.go, defaults_volume.go; validation.go (the pod and its spec),
-// validation_container.go, validation_env.go, validation_probe.go,
-// validation_resources.go, validation_volume.go, validation_security.go,
-// validation_affinity.go, validation_update.go; conditions.go and containers.go.
+// Files: defaults.go, defaults_volume.go, defaults_resources.go; validation.go (the
+// pod and its spec), then validation_<part>.go: container, mount, env, probe,
+// resources, volume and volume_source, claim, certificates, security, os,
+// affinity, annotations; and of writes: update, resize, status; conditions.go
+// and containers.go.
 //
 // Read first: SetDefaultsPod, ValidatePodSpec, ValidatePodUpdate.
 //
@@ -41,8 +42,9 @@
 // pkg/apis/core/v1/defaults.go, pkg/apis/core/validation/validation.go (the
 // parts about pods; the file has nearly ten thousand lines) and
 // pkg/api/v1/pod/util.go. There are no internal types here: defaults and
-// validation work on k8s.io/api/core/v1 itself. Left out: Windows options beyond
-// their shape, the in-tree volume plugins that upstream has removed (their fields
-// are accepted and kept), and the feature gates: what v1.37 has on by
-// default is on here, and the fields of what it has off are dropped.
+// validation work on k8s.io/api/core/v1 itself. The order of errors, their paths
+// and their words are v1.37.1's, slips included (volumes[0].downwarAPI): a client
+// is told the same. Left out: the feature gates (what v1.37 has on by default is on
+// here, and the fields of what it has off are dropped), and with them the leniency
+// towards objects from a time when something was allowed.
 package pod

@@ -89,24 +89,25 @@ func validateAppArmorAnnotation(profile, container string, spec *v1.PodSpec, pat
 
 // validateAnnotationUpdates: who confined a container, and which file a pod stems from, is not changed afterwards.
 func validateAnnotationUpdates(pod, old *v1.Pod, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	refuse := func(key, verb string) {
-		if strings.HasPrefix(key, appArmor) {
-			errs = append(errs, field.Forbidden(path.Key(key), "may not "+verb+" AppArmor annotations"))
-		}
-		if key == v1.MirrorPodAnnotationKey {
-			errs = append(errs, field.Forbidden(path.Key(key), "may not "+verb+" mirror pod annotation"))
-		}
-	}
+	changed := map[string]string{}
+	fixed := func(key string) bool { return key == v1.MirrorPodAnnotationKey || strings.HasPrefix(key, appArmor) }
 	for key, was := range old.Annotations {
-		if value, ok := pod.Annotations[key]; !ok || value != was {
-			refuse(key, "remove or update")
+		if value, ok := pod.Annotations[key]; fixed(key) && (!ok || value != was) {
+			changed[key] = "remove or update"
 		}
 	}
 	for key := range pod.Annotations {
-		if _, ok := old.Annotations[key]; !ok {
-			refuse(key, "add")
+		if _, ok := old.Annotations[key]; fixed(key) && !ok {
+			changed[key] = "add"
 		}
+	}
+	var errs field.ErrorList
+	for _, key := range slices.Sorted(maps.Keys(changed)) {
+		what := " AppArmor annotations"
+		if key == v1.MirrorPodAnnotationKey {
+			what = " mirror pod annotation"
+		}
+		errs = append(errs, field.Forbidden(path.Key(key), "may not "+changed[key]+what))
 	}
 	return append(errs, validatePodAnnotations(pod.Annotations, &pod.Spec, path)...)
 }

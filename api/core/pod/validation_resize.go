@@ -16,7 +16,8 @@ func ValidatePodResize(pod, old *v1.Pod) field.ErrorList {
 	if old.Spec.OS != nil && old.Spec.OS.Name == v1.Windows {
 		return field.ErrorList{field.Forbidden(field.NewPath(""), "windows pods cannot be resized")}
 	}
-	errs := validatePodOnly(pod)
+	errs := validateGenerateName(pod)
+	errs = append(errs, validatePodOnly(pod)...)
 	if ComputePodQOS(&pod.Spec) != GetPodQOS(old) {
 		errs = append(errs, field.Invalid(path, pod.Status.QOSClass, "Pod QOS Class may not change as a result of resizing"))
 	}

@@ -7,6 +7,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -23,7 +24,8 @@ const updatable = "`spec.containers[*].image`,`spec.initContainers[*].image`,`sp
 // nobody looks at yet, may also be narrowed in where they run.
 func ValidatePodUpdate(pod, old *v1.Pod) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := validatePodOnly(pod)
+	errs := validateGenerateName(pod)
+	errs = append(errs, validatePodOnly(pod)...)
 	errs = append(errs, validateAnnotationUpdates(pod, old, field.NewPath("metadata", "annotations"))...)
 	found, stop := validateImageUpdates(pod.Spec.Containers, old.Spec.Containers, path.Child("containers"))
 	errs = append(errs, found...)
@@ -52,6 +54,14 @@ func ValidatePodUpdate(pod, old *v1.Pod) field.ErrorList {
 		errs = append(errs, field.Forbidden(path, fmt.Sprintf("pod updates may not change fields other than %s\n%v", updatable, changes)))
 	}
 	return errs
+}
+
+// validateGenerateName: of other kinds nobody looks at what a name was made from once it is made.
+func validateGenerateName(pod *v1.Pod) field.ErrorList {
+	if pod.GenerateName == "" {
+		return nil
+	}
+	return rule.All(apivalidation.NameIsDNSSubdomain(pod.GenerateName, true), field.NewPath("metadata", "generateName"), pod.GenerateName)
 }
 
 // withoutUpdatable is the pod's spec with what may change taken back: what is left must be equal to old's.
@@ -198,7 +208,8 @@ func ValidatePodEphemeralContainersUpdate(pod, old *v1.Pod) field.ErrorList {
 		return field.ErrorList{field.Forbidden(field.NewPath(""), "static pods do not support ephemeral containers")}
 	}
 	path := field.NewPath("spec", "ephemeralContainers")
-	errs := validatePodOnly(pod)
+	errs := validateGenerateName(pod)
+	errs = append(errs, validatePodOnly(pod)...)
 	errs = append(errs, validateAnnotationUpdates(pod, old, field.NewPath("metadata", "annotations"))...)
 	byName := map[string]*v1.EphemeralContainer{}
 	for i := range pod.Spec.EphemeralContainers {

@@ -80,34 +80,35 @@ func Validate(p *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList {
 	return append(errs, validateMode(spec, path)...)
 }
 
-// validateMode: the type says which of the two shapes may be there. This is declared, shape by shape.
+// validateMode: the type says which of the two shapes may be there. This is declared; shapes are told of before the type.
 func validateMode(spec *flowcontrolv1.PriorityLevelConfigurationSpec, path *field.Path) field.ErrorList {
-	errs := rule.NonEmpty(string(spec.Type), path.Child("type"))
+	var errs field.ErrorList
+	if spec.Type != flowcontrolv1.PriorityLevelEnablementExempt && spec.Exempt != nil {
+		errs = append(errs, field.Forbidden(path.Child("exempt"), ""))
+	}
 	switch limited := spec.Type == flowcontrolv1.PriorityLevelEnablementLimited; {
 	case limited && spec.Limited == nil:
 		errs = append(errs, field.Required(path.Child("limited"), ""))
 	case !limited && spec.Limited != nil:
 		errs = append(errs, field.Forbidden(path.Child("limited"), ""))
 	}
+	errs = append(errs, rule.NonEmpty(string(spec.Type), path.Child("type"))...)
 	if spec.Limited != nil {
 		errs = append(errs, validateResponseMode(&spec.Limited.LimitResponse, path.Child("limited", "limitResponse"))...)
-	}
-	if spec.Type != flowcontrolv1.PriorityLevelEnablementExempt && spec.Exempt != nil {
-		errs = append(errs, field.Forbidden(path.Child("exempt"), ""))
 	}
 	return errs.MarkBeta()
 }
 
 // validateResponseMode: only a level that queues says how.
 func validateResponseMode(r *flowcontrolv1.LimitResponse, path *field.Path) field.ErrorList {
-	errs := rule.NonEmpty(string(r.Type), path.Child("type"))
+	var errs field.ErrorList
 	switch queues := r.Type == flowcontrolv1.LimitResponseTypeQueue; {
 	case queues && r.Queuing == nil:
 		errs = append(errs, field.Required(path.Child("queuing"), ""))
 	case !queues && r.Queuing != nil:
 		errs = append(errs, field.Forbidden(path.Child("queuing"), ""))
 	}
-	return errs
+	return append(errs, rule.NonEmpty(string(r.Type), path.Child("type"))...)
 }
 
 // validateFixed holds the mandatory levels to what they must be.

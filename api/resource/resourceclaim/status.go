@@ -30,6 +30,11 @@ func idOf(d *resourcev1.AllocatedDeviceStatus) device.ID {
 
 // DropAlphaStatus forgets what belongs to features that are not on by default.
 func DropAlphaStatus(s *resourcev1.ResourceClaimStatus) {
+	for i := range s.Devices {
+		if len(s.Devices[i].Conditions) == 0 {
+			s.Devices[i].Conditions = nil // an answer shows none as null, however it was written
+		}
+	}
 	if s.Allocation == nil {
 		return
 	}

@@ -199,7 +199,9 @@ func validateDevice(d, old *resourcev1.Device, each bool, path *field.Path) fiel
 		errs = append(errs, field.Invalid(path, n, fmt.Sprintf("the total number of attributes and capacities must not exceed %d", resourcev1.ResourceSliceMaxAttributesAndCapacitiesPerDevice)))
 	}
 	errs = append(errs, validateAttributes(d.Attributes, path.Child("attributes"))...)
-	errs = append(errs, validateCapacities(d.Capacity, ptr.Deref(d.AllowMultipleAllocations, false), path.Child("capacity"))...)
+	if old == nil || !equality.Semantic.DeepEqual(d.Capacity, old.Capacity) {
+		errs = append(errs, validateCapacities(d.Capacity, ptr.Deref(d.AllowMultipleAllocations, false), path.Child("capacity"))...)
+	}
 	if old == nil || !equality.Semantic.DeepEqual(d.Taints, old.Taints) {
 		at := path.Child("taints")
 		if n := len(d.Taints); n > resourcev1.DeviceTaintsMaxLength {

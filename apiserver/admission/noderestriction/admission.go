@@ -236,6 +236,9 @@ func (r *restriction) admitPodEviction(nodeName string, a *request.AdmissionAttr
 		return errors.New("could not determine pod from request data")
 	}
 	pod, err := r.pods.Get(a.Namespace, name)
+	if apierrors.IsNotFound(err) {
+		return apierrors.NewNotFound(schema.GroupResource{Resource: "pod"}, name)
+	}
 	if err != nil {
 		return err
 	}
@@ -257,13 +260,13 @@ func admitPVCStatus(nodeName string, a *request.AdmissionAttributes) error {
 	}
 	rest := func(c *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaim {
 		c = c.DeepCopy()
-		c.ResourceVersion, c.ManagedFields = "", nil
+		c.TypeMeta, c.ResourceVersion, c.ManagedFields = metav1.TypeMeta{}, "", nil // what was patched bears its kind, what was read does not
 		c.Status.Capacity, c.Status.Conditions = nil, nil
 		c.Status.AllocatedResources, c.Status.AllocatedResourceStatuses = nil, nil
 		return c
 	}
 	if !apiequality.Semantic.DeepEqual(rest(old), rest(claim)) {
-		return fmt.Errorf("node %q is not allowed to update fields other than status.capacity and status.conditions", nodeName)
+		return fmt.Errorf("node %q is not allowed to update fields other than status.quantity and status.conditions", nodeName)
 	}
 	return nil
 }
@@ -416,7 +419,7 @@ func (r *restriction) admitPodCertificateRequest(nodeName string, a *request.Adm
 		return unsure("PodCertificateRequest for pod %q names service account UID %q, which differs from the running service account (%q)", podKey, spec.ServiceAccountUID, account.UID)
 	}
 	if !mountsCertificateOf(pod, spec.SignerName) {
-		return fmt.Errorf("pod %q has no podCertificate projected volume source of signer %q", podKey, spec.SignerName)
+		return fmt.Errorf("pod %q does not mount a podCertificate projected volume for signer %q", podKey, spec.SignerName)
 	}
 	return nil
 }

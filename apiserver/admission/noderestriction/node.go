@@ -45,6 +45,9 @@ func admitNode(nodeName string, a *request.AdmissionAttributes) error {
 		if !apiequality.Semantic.DeepEqual(node.Spec.Taints, old.Spec.Taints) {
 			return fmt.Errorf("node %q is not allowed to modify taints", nodeName)
 		}
+		if !apiequality.Semantic.DeepEqual(node.OwnerReferences, old.OwnerReferences) {
+			return fmt.Errorf("node %q is not allowed to modify ownerReferences", nodeName)
+		}
 		if refused := forbiddenLabels(node.Labels, old.Labels); len(refused) > 0 {
 			return fmt.Errorf("is not allowed to modify labels: %s", strings.Join(refused, ", "))
 		}

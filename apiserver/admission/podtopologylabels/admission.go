@@ -57,7 +57,7 @@ func (t *topology) admit(_ context.Context, a *request.AdmissionAttributes) erro
 // label adds what the node has and the object lacks. A node that is not there (yet) has none.
 func (t *topology) label(labels *map[string]string, nodeName string) error {
 	node, err := t.nodes.Get("", nodeName)
-	if apierrors.IsNotFound(err) {
+	if apierrors.IsNotFound(err) || apierrors.IsBadRequest(err) { // a name that no node can have: of that validation tells
 		return nil
 	}
 	if err != nil {

@@ -64,12 +64,15 @@ func New(accounts lister.Lister[*corev1.ServiceAccount], c clock.Clock) plugin.P
 	}
 }
 
-// admit works on pods that are being created, mirror pods excepted: those are copies of what a kubelet
-// already runs.
+// admit works on pods that are being created. Mirror pods are copies of what a kubelet already runs: they are judged
+// at once, before what restricts nodes has its say.
 func (s *serviceAccount) admit(ctx context.Context, a *request.AdmissionAttributes) error {
 	pod, ok := a.Object.(*corev1.Pod)
-	if !ok || a.Operation != request.Create || !plugin.Is(a, "", "pods") || isMirror(pod) {
+	if !ok || a.Operation != request.Create || !plugin.Is(a, "", "pods") {
 		return nil
+	}
+	if isMirror(pod) {
+		return s.validate(ctx, a)
 	}
 	if pod.Spec.ServiceAccountName == "" {
 		pod.Spec.ServiceAccountName = DefaultServiceAccountName
@@ -85,7 +88,7 @@ func (s *serviceAccount) admit(ctx context.Context, a *request.AdmissionAttribut
 	if len(pod.Spec.ImagePullSecrets) == 0 {
 		pod.Spec.ImagePullSecrets = append([]corev1.LocalObjectReference(nil), account.ImagePullSecrets...)
 	}
-	return nil
+	return limitToAccount(a, account, pod)
 }
 
 // validate holds mirror pods to naming nothing of the API, and pods of an account that limits
@@ -107,10 +110,16 @@ func (s *serviceAccount) validate(ctx context.Context, a *request.AdmissionAttri
 	if err != nil {
 		return plugin.Forbidden(a, fmt.Errorf("error looking up service account %s/%s: %w", a.Namespace, pod.Spec.ServiceAccountName, err))
 	}
-	if enforce, _ := strconv.ParseBool(account.Annotations[EnforceMountableSecretsAnnotation]); enforce {
-		if err := limitSecretReferences(account, pod); err != nil {
-			return plugin.Forbidden(a, err)
-		}
+	return limitToAccount(a, account, pod)
+}
+
+// limitToAccount holds a pod to the secrets that its account lists, if the account says so.
+func limitToAccount(a *request.AdmissionAttributes, account *corev1.ServiceAccount, pod *corev1.Pod) error {
+	if enforce, _ := strconv.ParseBool(account.Annotations[EnforceMountableSecretsAnnotation]); !enforce {
+		return nil
+	}
+	if err := limitSecretReferences(account, pod); err != nil {
+		return plugin.Forbidden(a, err)
 	}
 	return nil
 }

@@ -1,5 +1,6 @@
-// Package storageobjectinuseprotection puts a finalizer on each new claim and volume, so that neither goes while it is
-// in use. The controllers pvc-protection and pv-protection take it away again.
+// Package storageobjectinuseprotection puts a finalizer on each new claim, volume and class of volume attributes, so that
+// none goes while it is in use. The controllers pvc-protection, pv-protection and volumeattributesclass-protection take it
+// away again.
 //
 // In Kubernetes: plugin/pkg/admission/storage/storageobjectinuseprotection.
 package storageobjectinuseprotection
@@ -9,6 +10,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -16,10 +18,11 @@ import (
 	"hyperkube/apiserver/request"
 )
 
-// The finalizers of claims and of volumes.
+// The finalizers of claims, of volumes and of classes of volume attributes.
 const (
 	PVCProtectionFinalizer = "kubernetes.io/pvc-protection"
 	PVProtectionFinalizer  = "kubernetes.io/pv-protection"
+	VACProtectionFinalizer = "kubernetes.io/vac-protection"
 )
 
 // New makes the plugin.
@@ -29,8 +32,9 @@ func New() plugin.Plugin {
 		Operations: []request.Operation{request.Create},
 		Admit:      admit,
 		Sets: map[schema.GroupResource][]string{
-			{Resource: "persistentvolumeclaims"}: {"metadata.finalizers"},
-			{Resource: "persistentvolumes"}:      {"metadata.finalizers"},
+			{Resource: "persistentvolumeclaims"}:                              {"metadata.finalizers"},
+			{Resource: "persistentvolumes"}:                                   {"metadata.finalizers"},
+			{Group: storagev1.GroupName, Resource: "volumeattributesclasses"}: {"metadata.finalizers"},
 		},
 	}
 }
@@ -42,6 +46,8 @@ func admit(_ context.Context, a *request.AdmissionAttributes) error {
 		finalizer = PVCProtectionFinalizer
 	case *corev1.PersistentVolume:
 		finalizer = PVProtectionFinalizer
+	case *storagev1.VolumeAttributesClass:
+		finalizer = VACProtectionFinalizer
 	}
 	if finalizer == "" || a.Subresource != "" {
 		return nil

@@ -3,7 +3,7 @@
 //
 // In Kubernetes: plugin/pkg/auth/authorizer/rbac/bootstrappolicy (policy.go,
 // controller_policy.go) and pkg/registry/rbac/rest/storage_rbac.go. There the policy is Go code
-// under feature gates; here it is data, and equal in effect to that of a v1.36 cluster.
+// under feature gates; here it is data, and equal in effect to that of a v1.37 cluster.
 package bootstrappolicy
 
 import (

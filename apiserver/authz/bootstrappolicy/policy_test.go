@@ -16,10 +16,10 @@ import (
 	"hyperkube/apiserver/request"
 )
 
-// DESIGN.md, Contracts: RBAC is on, with upstream's roles. Every role grants exactly what a v1.36 cluster's does, every
+// DESIGN.md, Contracts: RBAC is on, with upstream's roles. Every role grants exactly what a v1.37 cluster's does, every
 // binding binds the same; only what is named hyperkube: is more.
 func TestEqualInEffectToUpstream(t *testing.T) {
-	data, err := os.ReadFile("testdata/upstream-v1.36.txt")
+	data, err := os.ReadFile("testdata/upstream-v1.37.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,11 +47,10 @@ func TestEqualInEffectToUpstream(t *testing.T) {
 	}
 }
 
-// upstreams are the rules without what view, edit and admin have of ours: to read the record; and without what came to
-// kubelets with v1.37: to read whom pods may trust (KEP-3257).
+// upstreams are the rules without what view, edit and admin have of ours: to read the record.
 func upstreams(rules []rbacv1.PolicyRule) []rbacv1.PolicyRule {
 	return slices.DeleteFunc(slices.Clone(rules), func(r rbacv1.PolicyRule) bool {
-		return slices.Contains(r.Resources, "clustertrustbundles") || len(r.NonResourceURLs) > 0 && strings.HasPrefix(r.NonResourceURLs[0], "/debug/flow/")
+		return len(r.NonResourceURLs) > 0 && strings.HasPrefix(r.NonResourceURLs[0], "/debug/flow/")
 	})
 }
 

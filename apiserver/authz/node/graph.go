@@ -12,10 +12,10 @@ import (
 // hasPathFrom says whether the object that a asks for leads to the node:
 //
 //	pod ─► node
-//	secret, configmap, serviceaccount, claim ─► pod ─► node
+//	secret, configmap, serviceaccount, claim (of a volume, of devices) ─► pod ─► node
 //	volume ─► claim ─► pod ─► node
 //	secret ─► volume ─► claim ─► pod ─► node
-//	volumeattachment, podcertificaterequest ─► node
+//	volumeattachment, podcertificaterequest, resourceslice ─► node
 func (z *Authorizer) hasPathFrom(nodeName string, a request.Attributes) (bool, error) {
 	switch a.Resource {
 	case "pods":
@@ -33,6 +33,12 @@ func (z *Authorizer) hasPathFrom(nodeName string, a request.Attributes) (bool, e
 		}
 		asked, err := z.listers.PodCertificateRequests.Get(a.Namespace, a.Name)
 		return err == nil && string(asked.Spec.NodeName) == nodeName, err
+	case "resourceslices":
+		if z.listers.ResourceSlices == nil {
+			return false, nil
+		}
+		slice, err := z.listers.ResourceSlices.Get("", a.Name)
+		return err == nil && slice.Spec.NodeName != nil && *slice.Spec.NodeName == nodeName, err
 	case "persistentvolumes":
 		return z.volumeLeadsTo(nodeName, a.Name)
 	}
@@ -65,8 +71,31 @@ func refersTo(pod *corev1.Pod, resource, name string) bool {
 		apipod.VisitPodConfigmapNames(pod, visit)
 	case "persistentvolumeclaims":
 		apipod.VisitPodPersistentVolumeClaimNames(pod, visit)
+	case "resourceclaims":
+		return slices.Contains(resourceClaims(pod), name)
 	}
 	return found
+}
+
+// resourceClaims are the claims of a pod's devices: those it names, those made for it by a template, and the one made for its
+// extended resources.
+func resourceClaims(pod *corev1.Pod) []string {
+	var names []string
+	for _, c := range pod.Spec.ResourceClaims {
+		if c.ResourceClaimName != nil {
+			names = append(names, *c.ResourceClaimName)
+			continue
+		}
+		for _, made := range pod.Status.ResourceClaimStatuses {
+			if made.Name == c.Name && made.ResourceClaimName != nil {
+				names = append(names, *made.ResourceClaimName)
+			}
+		}
+	}
+	if extended := pod.Status.ExtendedResourceClaimStatus; extended != nil {
+		names = append(names, extended.ResourceClaimName)
+	}
+	return names
 }
 
 // volumeLeadsTo follows a volume through the claim it is bound to.

@@ -1,7 +1,7 @@
 // Package node authorizes kubelets: each may read what the pods bound to its node need, and nothing
 // of other nodes.
 //
-//	Secret, ConfigMap, PersistentVolumeClaim, ServiceAccount token
+//	Secret, ConfigMap, PersistentVolumeClaim, ResourceClaim, ServiceAccount token
 //	   ▲ refers to
 //	  Pod ── spec.nodeName ──► Node            a path from the object to the node allows
 //
@@ -11,8 +11,7 @@
 // seen here: that is NodeRestriction's part (package admission).
 //
 // In Kubernetes: plugin/pkg/auth/authorizer/node, which keeps a graph of vertices and edges
-// up to date from informers, since it has no store beside it. Left out: resource
-// claims and slices.
+// up to date from informers, since it has no store beside it.
 package node
 
 import (
@@ -23,6 +22,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -38,6 +38,7 @@ type Listers struct {
 	PersistentVolumes      lister.Lister[*corev1.PersistentVolume]
 	VolumeAttachments      lister.Lister[*storagev1.VolumeAttachment]
 	PodCertificateRequests lister.Lister[*certificatesv1.PodCertificateRequest]
+	ResourceSlices         lister.Lister[*resourcev1.ResourceSlice]
 }
 
 // Authorizer allows kubelets; of all others it has no opinion.
@@ -86,7 +87,9 @@ func (z *Authorizer) Authorize(_ context.Context, a request.Attributes) (request
 			return z.authorizeReadNamespacedObject(nodeName, a)
 		case schema.GroupResource{Resource: "persistentvolumeclaims"}:
 			return z.authorizeClaim(nodeName, a)
-		case schema.GroupResource{Resource: "persistentvolumes"}, schema.GroupResource{Group: "storage.k8s.io", Resource: "volumeattachments"}:
+		case schema.GroupResource{Group: resourcev1.GroupName, Resource: "resourceslices"}:
+			return z.authorizeResourceSlice(nodeName, a)
+		case schema.GroupResource{Resource: "persistentvolumes"}, schema.GroupResource{Group: resourcev1.GroupName, Resource: "resourceclaims"}, schema.GroupResource{Group: "storage.k8s.io", Resource: "volumeattachments"}:
 			return z.authorizeGet(nodeName, a)
 		case schema.GroupResource{Resource: "serviceaccounts"}:
 			return z.authorizeServiceAccount(nodeName, a)
@@ -198,6 +201,25 @@ func authorizeCSINode(nodeName string, a request.Attributes) (request.Decision, 
 		return no("can only access CSINode with the same name as the requesting node")
 	}
 	return yes("node authorizer: its own CSINode")
+}
+
+// authorizeResourceSlice: the devices of its node are a kubelet's to tell of, until their driver does.
+func (z *Authorizer) authorizeResourceSlice(nodeName string, a request.Attributes) (request.Decision, string, error) {
+	if a.Subresource != "" {
+		return no("cannot authorize ResourceSlice subresources")
+	}
+	switch a.Verb {
+	case "create":
+		return yes("node authorizer: ResourceSlices, which NodeRestriction limits to those of its node")
+	case "get", "update", "patch", "delete":
+		return z.authorizeRelated(nodeName, a)
+	case "watch", "list", "deletecollection":
+		if selects(a, resourcev1.ResourceSliceSelectorNodeName, nodeName) {
+			return yes("node authorizer: the ResourceSlices of its node")
+		}
+		return no("can only list/watch/deletecollection resourceslices with nodeName field selector")
+	}
+	return no("only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection")
 }
 
 // authorizePodCertificateRequest: a kubelet asks in the name of pods of its node, which NodeRestriction sees to, and reads

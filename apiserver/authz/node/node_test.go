@@ -7,10 +7,12 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
 
 	"hyperkube/apiserver/lister"
 	"hyperkube/apiserver/request"
@@ -22,13 +24,21 @@ func local(name string) corev1.LocalObjectReference { return corev1.LocalObjectR
 func podOn(node, name string) *corev1.Pod {
 	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Spec: corev1.PodSpec{
 		NodeName: node, ServiceAccountName: "a-" + name,
-		Containers: []corev1.Container{{EnvFrom: []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: local("c-" + name)}}}}},
+		ResourceClaims: []corev1.PodResourceClaim{{Name: "d", ResourceClaimName: ptr.To("d-" + name)}, {Name: "t", ResourceClaimTemplateName: ptr.To("t")}},
+		Containers:     []corev1.Container{{EnvFrom: []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: local("c-" + name)}}}}},
 		Volumes: []corev1.Volume{
 			{Name: "s", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s-" + name}}},
 			{Name: "p", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "p-" + name}}},
 			{Name: "e", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}},
 		},
+	}, Status: corev1.PodStatus{
+		ResourceClaimStatuses:       []corev1.PodResourceClaimStatus{{Name: "t", ResourceClaimName: ptr.To("made-" + name)}},
+		ExtendedResourceClaimStatus: &corev1.PodExtendedResourceClaimStatus{ResourceClaimName: "extended-" + name},
 	}}
+}
+
+func slice(name, node string) *resourcev1.ResourceSlice {
+	return &resourcev1.ResourceSlice{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: resourcev1.ResourceSliceSpec{NodeName: &node}}
 }
 
 func newAuthorizer() *Authorizer {
@@ -45,6 +55,8 @@ func newAuthorizer() *Authorizer {
 		PodCertificateRequests: lister.Slice(gr("podcertificaterequests"),
 			&certificatesv1.PodCertificateRequest{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "pcr-one"}, Spec: certificatesv1.PodCertificateRequestSpec{NodeName: "n1"}},
 			&certificatesv1.PodCertificateRequest{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "pcr-two"}, Spec: certificatesv1.PodCertificateRequestSpec{NodeName: "n2"}}),
+		ResourceSlices: lister.Slice(gr("resourceslices"), slice("slice-one", "n1"), slice("slice-two", "n2"),
+			&resourcev1.ResourceSlice{ObjectMeta: metav1.ObjectMeta{Name: "slice-all"}}),
 		VolumeAttachments: lister.Slice(gr("volumeattachments"), &storagev1.VolumeAttachment{ObjectMeta: metav1.ObjectMeta{Name: "at"}, Spec: storagev1.VolumeAttachmentSpec{NodeName: "n1"}}),
 	}, []rbacv1.PolicyRule{{Verbs: []string{"list"}, APIGroups: []string{""}, Resources: []string{"services"}}})
 }
@@ -95,6 +107,17 @@ func TestAuthorize(t *testing.T) {
 		{q{verb: "list", group: "coordination.k8s.io", resource: "leases", namespace: "kube-node-lease"}, false, "can only get, create, update, patch, or delete a node lease"},
 		{q{verb: "get", group: "storage.k8s.io", resource: "csinodes", name: "n1"}, true, ""},
 		{q{verb: "get", group: "storage.k8s.io", resource: "csinodes", name: "n2"}, false, "can only access CSINode with the same name as the requesting node"},
+		{q{verb: "get", group: "resource.k8s.io", resource: "resourceclaims", namespace: "ns", name: "d-one"}, true, ""},
+		{q{verb: "get", group: "resource.k8s.io", resource: "resourceclaims", namespace: "ns", name: "made-one"}, true, ""},
+		{q{verb: "get", group: "resource.k8s.io", resource: "resourceclaims", namespace: "ns", name: "extended-one"}, true, ""},
+		{q{verb: "get", group: "resource.k8s.io", resource: "resourceclaims", namespace: "ns", name: "d-two"}, false, unrelated},
+		{q{verb: "list", group: "resource.k8s.io", resource: "resourceclaims", namespace: "ns"}, false, "can only get individual resources of this type"},
+		{q{verb: "create", group: "resource.k8s.io", resource: "resourceslices"}, true, ""},
+		{q{verb: "patch", group: "resource.k8s.io", resource: "resourceslices", name: "slice-one"}, true, ""},
+		{q{verb: "get", group: "resource.k8s.io", resource: "resourceslices", name: "slice-two"}, false, unrelated},
+		{q{verb: "delete", group: "resource.k8s.io", resource: "resourceslices", name: "slice-all"}, false, unrelated},
+		{q{verb: "deletecollection", group: "resource.k8s.io", resource: "resourceslices", selector: "spec.nodeName=n1"}, true, ""},
+		{q{verb: "list", group: "resource.k8s.io", resource: "resourceslices"}, false, "can only list/watch/deletecollection resourceslices with nodeName field selector"},
 		{q{verb: "create", resource: "nodes"}, true, ""},
 		{q{verb: "patch", resource: "nodes", sub: "status", name: "n1"}, true, ""},
 		{q{verb: "watch", resource: "nodes", name: "n1"}, true, ""},

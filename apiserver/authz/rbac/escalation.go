@@ -81,13 +81,16 @@ func covers(owner, piece rbacv1.PolicyRule) bool {
 			len(piece.ResourceNames) > 0 && slices.Contains(owner.ResourceNames, piece.ResourceNames[0]))
 }
 
-// describe prints missing pieces, joining the verbs of those that are otherwise alike.
+// describe prints missing pieces, joining the verbs of those on one resource; paths stand alone.
 func describe(pieces []rbacv1.PolicyRule) []string {
 	var order []string
 	joined := map[string]*rbacv1.PolicyRule{}
 	for _, p := range pieces {
 		key := fmt.Sprintf("%q%q%q%q", p.APIGroups, p.Resources, p.ResourceNames, p.NonResourceURLs)
-		if seen, ok := joined[key]; ok {
+		if len(p.NonResourceURLs) > 0 {
+			key += p.Verbs[0]
+		}
+		if seen, ok := joined[key]; ok && len(p.NonResourceURLs) == 0 {
 			seen.Verbs = append(seen.Verbs, p.Verbs...)
 			continue
 		}
@@ -108,17 +111,12 @@ func compactString(r rbacv1.PolicyRule) string {
 		name   string
 		values []string
 	}{
-		{"APIGroups", r.APIGroups}, {"Resources", r.Resources}, {"ResourceNames", r.ResourceNames},
-		{"NonResourceURLs", r.NonResourceURLs}, {"Verbs", r.Verbs},
+		{"APIGroups", r.APIGroups}, {"Resources", r.Resources}, {"NonResourceURLs", r.NonResourceURLs},
+		{"ResourceNames", r.ResourceNames}, {"Verbs", r.Verbs},
 	} {
-		if len(part.values) == 0 {
-			continue
+		if len(part.values) > 0 {
+			parts = append(parts, fmt.Sprintf("%s:%q", part.name, part.values))
 		}
-		quoted := make([]string, len(part.values))
-		for i, v := range part.values {
-			quoted[i] = fmt.Sprintf("%q", v)
-		}
-		parts = append(parts, part.name+":["+strings.Join(quoted, ", ")+"]")
 	}
 	return "{" + strings.Join(parts, ", ") + "}"
 }

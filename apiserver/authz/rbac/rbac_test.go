@@ -149,7 +149,7 @@ func TestMissing(t *testing.T) {
 		{"get|core|secrets|a", "get|core|secrets", `{APIGroups:[""], Resources:["secrets"], Verbs:["get"]}`},
 		{"update|apps|*/scale", "update|apps|deployments/scale", ""},
 		{"update|apps|deployments/scale", "update|apps|*/scale", `{APIGroups:["apps"], Resources:["*/scale"], Verbs:["update"]}`},
-		{"get|core|pods", "create delete|core|pods", `{APIGroups:[""], Resources:["pods"], Verbs:["create", "delete"]}`},
+		{"get|core|pods", "create delete|core|pods", `{APIGroups:[""], Resources:["pods"], Verbs:["create" "delete"]}`},
 	} {
 		got := strings.Join(describe(Missing([]rbacv1.PolicyRule{rule(test.owned)}, []rbacv1.PolicyRule{rule(test.wanted)})), "\n")
 		if got != test.want {

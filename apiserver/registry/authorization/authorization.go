@@ -6,14 +6,18 @@
 package authorization
 
 import (
+	"cmp"
 	"context"
+	"strings"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"hyperkube/api/rule"
 	"hyperkube/apiserver/registry"
 	"hyperkube/apiserver/request"
 )
@@ -56,7 +60,8 @@ func resource(name, kind string, make func() runtime.Object, answer func(ctx con
 }
 
 func reviewAccess(ctx context.Context, env *registry.Env, review *authorizationv1.SubjectAccessReview) (runtime.Object, error) {
-	if err := invalid("SubjectAccessReview", validateSubject(&review.Spec)); err != nil {
+	errs := append(oneOfTwo(review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes), validateSubject(&review.Spec)...)
+	if err := invalid(withMetadata(errs, review.ObjectMeta, "must be empty")); err != nil {
 		return nil, err
 	}
 	review.Status = decide(ctx, env, userOf(&review.Spec), review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
@@ -68,8 +73,8 @@ func reviewOwnAccess(ctx context.Context, env *registry.Env, review *authorizati
 	if user == nil {
 		return nil, apierrors.NewBadRequest("no user present on request")
 	}
-	errs := validateAttributes(review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
-	if err := invalid("SelfSubjectAccessReview", errs); err != nil {
+	errs := append(oneOfTwo(review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes), validateAttributes(review.Spec.ResourceAttributes)...)
+	if err := invalid(withMetadata(errs, review.ObjectMeta, "must be empty")); err != nil {
 		return nil, err
 	}
 	review.Status = decide(ctx, env, user, review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
@@ -77,14 +82,19 @@ func reviewOwnAccess(ctx context.Context, env *registry.Env, review *authorizati
 }
 
 func reviewLocalAccess(ctx context.Context, env *registry.Env, namespace string, review *authorizationv1.LocalSubjectAccessReview) (runtime.Object, error) {
-	errs := validateSubject(&review.Spec)
+	bare := review.ObjectMeta
+	bare.Namespace = ""
+	errs := append(oneOfTwo(review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes), validateSubject(&review.Spec)...)
+	if len(withMetadata(nil, bare, "")) > 0 {
+		errs = append(errs, field.Invalid(field.NewPath("metadata"), review.ObjectMeta, "must be empty except for namespace"))
+	}
 	if r := review.Spec.ResourceAttributes; r != nil && r.Namespace != namespace {
 		errs = append(errs, field.Invalid(field.NewPath("spec", "resourceAttributes", "namespace"), r.Namespace, "must match metadata.namespace"))
 	}
 	if review.Spec.NonResourceAttributes != nil {
-		errs = append(errs, field.Invalid(field.NewPath("spec", "nonResourceAttributes"), review.Spec.NonResourceAttributes, "disallowed on this kind of request"))
+		errs = append(errs, field.Invalid(field.NewPath("spec", "nonResourceAttributes"), rule.Untagged(review.Spec.NonResourceAttributes), "disallowed on this kind of request"))
 	}
-	if err := invalid("LocalSubjectAccessReview", errs); err != nil {
+	if err := invalid(errs); err != nil {
 		return nil, err
 	}
 	review.Status = decide(ctx, env, userOf(&review.Spec), review.Spec.ResourceAttributes, nil)
@@ -99,10 +109,12 @@ func reviewOwnRules(ctx context.Context, env *registry.Env, review *authorizatio
 	if review.Spec.Namespace == "" {
 		return nil, apierrors.NewBadRequest("no namespace on request")
 	}
+	// The answer does not repeat the question.
+	answer := &authorizationv1.SelfSubjectRulesReview{}
 	if rules, ok := env.Authorizer.(ruleLister); ok {
-		review.Status = rules.RulesFor(user, review.Spec.Namespace)
+		answer.Status = rules.RulesFor(user, review.Spec.Namespace)
 	}
-	return review, nil
+	return answer, nil
 }
 
 func userOf(spec *authorizationv1.SubjectAccessReviewSpec) *request.User {
@@ -119,11 +131,12 @@ func userOf(spec *authorizationv1.SubjectAccessReviewSpec) *request.User {
 // decide asks the authorizer exactly what a request would have asked.
 func decide(ctx context.Context, env *registry.Env, user *request.User, r *authorizationv1.ResourceAttributes, n *authorizationv1.NonResourceAttributes) authorizationv1.SubjectAccessReviewStatus {
 	a := request.Attributes{User: user}
+	var problems []string
 	if r != nil {
 		a.ResourceRequest = true
 		a.Verb, a.Namespace, a.Name = r.Verb, r.Namespace, r.Name
-		a.APIGroup, a.APIVersion, a.Resource, a.Subresource = r.Group, r.Version, r.Resource, r.Subresource
-		a.FieldSelector, a.LabelSelector = selectors(r)
+		a.APIGroup, a.APIVersion, a.Resource, a.Subresource = r.Group, cmp.Or(r.Version, "*"), r.Resource, r.Subresource
+		a.FieldSelector, a.LabelSelector, problems = selectors(r)
 	}
 	if n != nil {
 		a.Verb, a.Path = n.Verb, n.Path
@@ -133,14 +146,26 @@ func decide(ctx context.Context, env *registry.Env, user *request.User, r *autho
 		Allowed: decision == request.Allow, Denied: decision == request.Deny, Reason: reason,
 	}
 	if err != nil {
-		status.EvaluationError = err.Error()
+		problems = append([]string{err.Error()}, problems...)
 	}
+	status.EvaluationError = strings.Join(problems, "; ")
 	return status
 }
 
-func invalid(kind string, errs field.ErrorList) error {
+// withMetadata: a review is not kept, so nothing of its metadata means anything.
+func withMetadata(errs field.ErrorList, m metav1.ObjectMeta, message string) field.ErrorList {
+	shown := m
+	m.ManagedFields = nil
+	if equality.Semantic.DeepEqual(metav1.ObjectMeta{}, m) {
+		return errs
+	}
+	return append(errs, field.Invalid(field.NewPath("metadata"), shown, message))
+}
+
+// invalid names no kind, as upstream's answer does.
+func invalid(errs field.ErrorList) error {
 	if len(errs) == 0 {
 		return nil
 	}
-	return apierrors.NewInvalid(authorizationv1.SchemeGroupVersion.WithKind(kind).GroupKind(), "", errs)
+	return apierrors.NewInvalid(authorizationv1.SchemeGroupVersion.WithKind("").GroupKind(), "", errs)
 }

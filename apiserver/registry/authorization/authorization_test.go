@@ -72,8 +72,20 @@ func TestSubjectAccessReview(t *testing.T) {
 			},
 		},
 		"nothing": {spec: authorizationv1.SubjectAccessReviewSpec{User: "bob"}, err: "exactly one of nonResourceAttributes or resourceAttributes must be specified"},
-		"both":    {spec: authorizationv1.SubjectAccessReviewSpec{User: "bob", ResourceAttributes: pods, NonResourceAttributes: path}, err: "cannot be specified in combination with resourceAttributes"},
-		"nobody":  {spec: authorizationv1.SubjectAccessReviewSpec{ResourceAttributes: pods}, err: "at least one of user or group must be specified"},
+		"both":    {spec: authorizationv1.SubjectAccessReviewSpec{User: "bob", ResourceAttributes: pods, NonResourceAttributes: path}, err: `spec: Invalid value: {"Path":"/x","Verb":"post"}: exactly one of nonResourceAttributes or resourceAttributes must be specified`},
+		"no selector": {spec: authorizationv1.SubjectAccessReviewSpec{User: "bob", ResourceAttributes: &authorizationv1.ResourceAttributes{FieldSelector: &authorizationv1.FieldSelectorAttributes{}}},
+			err: "spec.resourceAttributes.fieldSelector.requirements: Required value: when spec.resourceAttributes.fieldSelector is specified, requirements or rawSelector is required"},
+		"half a selector": {
+			spec: authorizationv1.SubjectAccessReviewSpec{User: "bob", ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "get", Resource: "pods",
+				FieldSelector: &authorizationv1.FieldSelectorAttributes{RawSelector: "a"},
+				LabelSelector: &authorizationv1.LabelSelectorAttributes{Requirements: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Exists"}, {Key: "b", Operator: "Near"}}}}},
+			want: authorizationv1.SubjectAccessReviewStatus{Allowed: true, EvaluationError: "spec.resourceAttributes.fieldSelector ignored due to parse error; " +
+				"spec.resourceAttributes.labelSelector partially ignored due to parse error"},
+			called: func(a request.Attributes) bool {
+				return a.FieldSelector == nil && a.LabelSelector.String() == "a" && a.APIVersion == "*"
+			},
+		},
+		"nobody": {spec: authorizationv1.SubjectAccessReviewSpec{ResourceAttributes: pods}, err: "at least one of user or group must be specified"},
 	} {
 		z := &recorder{}
 		obj, err := answer(t, z, "subjectaccessreviews", "", &authorizationv1.SubjectAccessReview{Spec: test.spec})
@@ -103,8 +115,9 @@ func TestOtherReviews(t *testing.T) {
 		t.Error(err)
 	}
 	rules := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: "ns"}}
-	if _, err := answer(t, z, "selfsubjectrulesreviews", "", rules); err != nil || rules.Status.EvaluationError != "jane in ns" {
-		t.Errorf("%v %+v", err, rules.Status)
+	obj, err = answer(t, z, "selfsubjectrulesreviews", "", rules)
+	if err != nil || obj.(*authorizationv1.SelfSubjectRulesReview).Status.EvaluationError != "jane in ns" || obj.(*authorizationv1.SelfSubjectRulesReview).Spec.Namespace != "" {
+		t.Errorf("%v %+v", err, obj)
 	}
 	if _, err := answer(t, z, "selfsubjectrulesreviews", "", &authorizationv1.SelfSubjectRulesReview{}); err == nil {
 		t.Error("rules of no namespace")

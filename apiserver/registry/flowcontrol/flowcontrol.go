@@ -35,10 +35,14 @@ func flowSchemas() registry.Resource {
 		NewList: func() runtime.Object { return &flowcontrolv1.FlowSchemaList{} },
 		Default: typed.Default(flowschema.SetDefaults),
 		Strategy: typed.Strategy[*object]{
-			Meta:     registry.MetaRules{NameAgain: true},
-			OnCreate: func(s *object) { s.Status, s.Generation = flowcontrolv1.FlowSchemaStatus{}, 1 },
+			Meta: registry.MetaRules{NameAgain: true},
+			OnCreate: func(s *object) {
+				s.Status, s.Generation = flowcontrolv1.FlowSchemaStatus{}, 1
+				unlist(s)
+			},
 			OnUpdate: func(s, old *object) {
 				s.Status = old.Status
+				unlist(s)
 				typed.Bump(s, s.Spec, old.Spec)
 			},
 			Check: flowschema.Validate,
@@ -71,6 +75,17 @@ func flowSchemas() registry.Resource {
 			column.Age(),
 			column.Text("MissingPL", "references a broken or non-existent PriorityLevelConfiguration"),
 		),
+	}
+}
+
+// unlist: an answer shows namespaces that are none as null, however they were written.
+func unlist(s *flowcontrolv1.FlowSchema) {
+	for i := range s.Spec.Rules {
+		for j := range s.Spec.Rules[i].ResourceRules {
+			if r := &s.Spec.Rules[i].ResourceRules[j]; len(r.Namespaces) == 0 {
+				r.Namespaces = nil
+			}
+		}
 	}
 }
 

@@ -85,7 +85,7 @@ func TestEscalation(t *testing.T) {
 		"rules that stay":               {user: jane, obj: role(nodes), old: role(nodes)},
 		"rules that change":             {user: jane, obj: role(nodes), old: role(pods), err: "not currently held"},
 		"held in a namespace only":      {user: jane, obj: clusterRole(pods, ""), err: "not currently held"},
-		"an aggregation":                {user: jane, obj: clusterRole(nil, "x"), err: "must have cluster-admin privileges to use an aggregationRule"},
+		"an aggregation":                {user: jane, obj: clusterRole(nil, "x"), err: "must have cluster-admin privileges to use the aggregationRule"},
 		"an aggregation that stays":     {user: jane, obj: clusterRole(nil, "x"), old: clusterRole(nil, "x")},
 		"escalate a cluster role":       {user: jane, may: authorizer{"escalate clusterroles/r": true}, obj: clusterRole(nodes, "x")},
 		"bind what one holds":           {user: jane, obj: roleBinding("pods", "bob")},
@@ -93,7 +93,7 @@ func TestEscalation(t *testing.T) {
 		"with bind":                     {user: jane, may: authorizer{"bind clusterroles/nodes": true}, obj: roleBinding("nodes", "jane")},
 		"a binding that stays":          {user: jane, obj: roleBinding("nodes", "bob"), old: roleBinding("nodes", "bob")},
 		"one more subject":              {user: jane, obj: roleBinding("nodes", "jane"), old: roleBinding("nodes", "bob"), err: "not currently held"},
-		"bind what does not exist":      {user: jane, obj: roleBinding("none", "jane"), err: `clusterroles.rbac.authorization.k8s.io "none" not found`},
+		"bind what does not exist":      {user: jane, obj: roleBinding("none", "jane"), err: `rolebindings.rbac.authorization.k8s.io "none" not found`},
 		"held in a namespace, bind all": {user: jane, obj: everywhere, err: `clusterrolebindings.rbac.authorization.k8s.io "b" is forbidden`},
 		"nobody":                        {obj: role(pods), err: "without a user"},
 	} {

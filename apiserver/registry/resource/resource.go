@@ -161,10 +161,12 @@ func resourceClaimTemplates(env *registry.Env) registry.Resource {
 		NewList: func() runtime.Object { return &resourcev1.ResourceClaimTemplateList{} },
 		Default: typed.Default(func(t *object) { resourceclaim.SetDefaults(&t.Spec.Spec) }),
 		Strategy: templateStrategy{env, typed.Strategy[*object]{
-			OnCreate:    func(t *object) { resourceclaim.DropAlpha(&t.Spec.Spec) },
-			OnUpdate:    func(t, _ *object) { resourceclaim.DropAlpha(&t.Spec.Spec) },
-			Check:       func(t *object) field.ErrorList { return resourceclaim.ValidateTemplate(t, cel.Device) },
-			CheckUpdate: resourceclaim.ValidateTemplateUpdate,
+			OnCreate: func(t *object) { resourceclaim.DropAlpha(&t.Spec.Spec) },
+			OnUpdate: func(t, _ *object) { resourceclaim.DropAlpha(&t.Spec.Spec) },
+			Check:    func(t *object) field.ErrorList { return resourceclaim.ValidateTemplate(t, cel.Device) },
+			CheckUpdate: func(t, old *object) field.ErrorList {
+				return append(resourceclaim.ValidateTemplate(t, cel.Device), resourceclaim.ValidateTemplateUpdate(t, old)...)
+			},
 		}},
 		Table: typed.Table(func(t *object) []any { return []any{t.Name, column.Since(t.CreationTimestamp)} }, column.Name(), column.Age()),
 	}

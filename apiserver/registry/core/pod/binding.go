@@ -3,6 +3,7 @@ package pod
 import (
 	"context"
 	"fmt"
+	"net/http"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/errors"
@@ -49,10 +50,13 @@ type binder struct{ env *registry.Env }
 
 func (b binder) bind(ctx context.Context, namespace, name string, binding *v1.Binding, opts *metav1.CreateOptions) (runtime.Object, error) {
 	if errs := validateBinding(binding); len(errs) > 0 {
-		return nil, errors.NewInvalid(schema.GroupKind{Kind: "Binding"}, name, errs)
+		return nil, unclassified(errs.ToAggregate().Error())
 	}
 	_, err := b.env.Store(pods).GuaranteedUpdate(ctx, namespace, name, len(opts.DryRun) > 0, func(current runtime.Object) (runtime.Object, error) {
 		pod := current.(*v1.Pod)
+		if failed := failedPrecondition(pod, binding); failed != "" {
+			return nil, errors.NewConflict(pods, name, fmt.Errorf("StorageError: invalid object, Code: 4, Key: /pods/%s/%s, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: %s", namespace, name, failed))
+		}
 		if err := assignPod(pod, binding); err != nil {
 			return nil, errors.NewConflict(schema.GroupResource{Resource: "pods/binding"}, name, err)
 		}
@@ -62,6 +66,22 @@ func (b binder) bind(ctx context.Context, namespace, name string, binding *v1.Bi
 		return nil, err
 	}
 	return &metav1.Status{Status: metav1.StatusSuccess, Code: 201}, nil
+}
+
+// unclassified is an error that upstream does not say the kind of, so that a client gets a server's (500) though the mistake is its own.
+func unclassified(message string) error {
+	return &errors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: message}}
+}
+
+// failedPrecondition tells in what the pod is not the one that the binding's metadata names, in the words of upstream's store.
+func failedPrecondition(pod *v1.Pod, binding *v1.Binding) string {
+	if uid := binding.UID; uid != "" && uid != pod.UID {
+		return fmt.Sprintf("UID in precondition: %v, UID in object meta: %v", uid, pod.UID)
+	}
+	if version := binding.ResourceVersion; version != "" && version != pod.ResourceVersion {
+		return fmt.Sprintf("ResourceVersion in precondition: %v, ResourceVersion in object meta: %v", version, pod.ResourceVersion)
+	}
+	return ""
 }
 
 func validateBinding(binding *v1.Binding) field.ErrorList {
@@ -78,8 +98,6 @@ func validateBinding(binding *v1.Binding) field.ErrorList {
 
 func assignPod(pod *v1.Pod, binding *v1.Binding) error {
 	switch {
-	case binding.UID != "" && binding.UID != pod.UID:
-		return fmt.Errorf("the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated", binding.UID, pod.UID)
 	case pod.DeletionTimestamp != nil:
 		return fmt.Errorf("pod %s is being deleted, cannot be assigned to a host", pod.Name)
 	case pod.Spec.NodeName != "":

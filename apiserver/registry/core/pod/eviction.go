@@ -3,6 +3,7 @@ package pod
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	v1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	podutil "hyperkube/api/core/pod"
 	"hyperkube/apiserver/registry"
@@ -31,7 +33,11 @@ func evictionSubresource(env *registry.Env) registry.Subresource {
 			if eviction.Name != name {
 				return nil, errors.NewBadRequest("name in URL does not match name in Eviction object")
 			}
-			e := evictor{env: env, namespace: namespace, name: name, options: deleteOptions(eviction, opts)}
+			options, err := deleteOptions(eviction, opts)
+			if err != nil {
+				return nil, err
+			}
+			e := evictor{env: env, namespace: namespace, name: name, options: options}
 			if err := e.evict(ctx); err != nil {
 				return nil, err
 			}
@@ -40,15 +46,24 @@ func evictionSubresource(env *registry.Env) registry.Subresource {
 	}
 }
 
-func deleteOptions(eviction *policyv1.Eviction, opts *metav1.CreateOptions) *metav1.DeleteOptions {
-	options := &metav1.DeleteOptions{}
-	if eviction.DeleteOptions != nil {
-		options = eviction.DeleteOptions.DeepCopy()
+// deleteOptions are those of the eviction's body; a dry run may be asked for there or in the URL.
+func deleteOptions(eviction *policyv1.Eviction, opts *metav1.CreateOptions) (*metav1.DeleteOptions, error) {
+	if eviction.DeleteOptions == nil {
+		return &metav1.DeleteOptions{DryRun: opts.DryRun}, nil
 	}
-	if len(options.DryRun) == 0 {
+	options := eviction.DeleteOptions.DeepCopy()
+	if unsafe := options.IgnoreStoreReadErrorWithClusterBreakingPotential; unsafe != nil && *unsafe {
+		at := field.NewPath("deleteOptions", "ignoreStoreReadErrorWithClusterBreakingPotential")
+		return nil, errors.NewInvalid(schema.GroupKind{Group: policyv1.GroupName, Kind: "Eviction"}, eviction.Name,
+			field.ErrorList{field.Invalid(at, true, "can not be set for pod eviction, try after removing the option")})
+	}
+	switch {
+	case len(options.DryRun) == 0:
 		options.DryRun = opts.DryRun
+	case len(opts.DryRun) > 0 && !slices.Equal(options.DryRun, opts.DryRun):
+		return nil, unclassified(fmt.Sprintf("Non-matching dry-run options in request and content: %v and %v", opts.DryRun, options.DryRun))
 	}
-	return options
+	return options, nil
 }
 
 // evictor deletes one pod if the disruption budgets allow it.

@@ -121,11 +121,14 @@ func (c *creator) create(_ context.Context, namespace, name string, obj runtime.
 }
 
 func prepare(req *authenticationv1.TokenRequest, namespace, name string, issuer *serviceaccount.Issuer) error {
-	if req.Name != "" && req.Name != name {
-		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", req.Name, name))
+	invalid := func(name string, errs ...*field.Error) error {
+		return apierrors.NewInvalid(authenticationv1.SchemeGroupVersion.WithKind("TokenRequest").GroupKind(), name, errs)
 	}
 	if req.Namespace != "" && req.Namespace != namespace {
-		return apierrors.NewBadRequest(fmt.Sprintf("the namespace of the object (%s) does not match the namespace on the URL (%s)", req.Namespace, namespace))
+		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	}
+	if req.Name != "" && req.Name != name {
+		return invalid(name, field.Invalid(field.NewPath("metadata", "name"), req.Name, "must match the service account name if specified"))
 	}
 	if req.Spec.ExpirationSeconds == nil {
 		seconds := int64(defaultExpirationSeconds)
@@ -143,7 +146,7 @@ func prepare(req *authenticationv1.TokenRequest, namespace, name string, issuer 
 		errs = append(errs, field.Invalid(at, *req.Spec.ExpirationSeconds, "may not specify a duration larger than 2^32 seconds"))
 	}
 	if len(errs) > 0 {
-		return apierrors.NewInvalid(authenticationv1.SchemeGroupVersion.WithKind("TokenRequest").GroupKind(), name, errs)
+		return invalid(req.Name, errs...)
 	}
 	return nil
 }

@@ -85,7 +85,7 @@ func TestCreate(t *testing.T) {
 		"no such pod":            {spec: authenticationv1.TokenRequestSpec{BoundObjectRef: bound("Pod", "none", "")}, err: `pods "none" not found`},
 		"a deployment":           {spec: authenticationv1.TokenRequestSpec{BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "x"}}, err: "cannot bind token to object of type apps/v1, Kind=Deployment"},
 		"a former account":       {meta: metav1.ObjectMeta{UID: "before"}, err: "does not match the UID of the service account (sa-uid)"},
-		"another name":           {meta: metav1.ObjectMeta{Name: "other"}, err: "the name of the object (other) does not match the name on the URL (sa)"},
+		"another name":           {meta: metav1.ObjectMeta{Name: "other"}, err: `TokenRequest.authentication.k8s.io "sa" is invalid: metadata.name: Invalid value: "other": must match the service account name if specified`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if test.account == "" {
