@@ -120,6 +120,9 @@ func (r *revisions) wait(ctx context.Context, revision int64, limit <-chan time.
 // was asked after each of them came: an answer that was already under way may
 // be older than a write the reader knows of.
 func (r *revisions) newest(ctx context.Context) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err // however quick etcd is
+	}
 	r.mu.Lock()
 	if r.next == nil {
 		r.next = &revisionFetch{done: make(chan struct{})}

@@ -235,7 +235,7 @@ func TestConflictsOfPatches(t *testing.T) {
 		t.Errorf("an update of an old version: %v", err)
 	}
 	m.ResourceVersion, m.UID = "", "other"
-	want = `Operation cannot be fulfilled on configmaps "a0000": Precondition failed: UID in precondition: other, UID in object meta: `
+	want = `Operation cannot be fulfilled on configmaps "a0000": StorageError: invalid object, Code: 4, Key: /registry/configmaps/default/a0000, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: other, UID in object meta: `
 	if _, err := maps.Update(t.Context(), m, metav1.UpdateOptions{}); !apierrors.IsConflict(err) || !strings.HasPrefix(message(err), want) {
 		t.Errorf("an update of another incarnation: %v", err)
 	}

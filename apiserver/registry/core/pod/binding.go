@@ -68,9 +68,9 @@ func (b binder) bind(ctx context.Context, namespace, name string, binding *v1.Bi
 	return &metav1.Status{Status: metav1.StatusSuccess, Code: 201}, nil
 }
 
-// unclassified is an error that upstream does not say the kind of, so that a client gets a server's (500) though the mistake is its own.
+// unclassified is a mistake of the client of which upstream does not say the kind, and answers 500.
 func unclassified(message string) error {
-	return &errors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: message}}
+	return &errors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusBadRequest, Reason: metav1.StatusReasonBadRequest, Message: message}}
 }
 
 // failedPrecondition tells in what the pod is not the one that the binding's metadata names, in the words of upstream's store.
