@@ -233,7 +233,6 @@ func (u *update) prepare(obj, old runtime.Object, oldMeta metav1.Object) error {
 		return err
 	}
 	accessor.SetGeneration(oldMeta.GetGeneration())
-	accessor.SetSelfLink("")
 	strategy.PrepareForUpdate(u.ctx, obj, old)
 	keepLife(accessor, oldMeta)
 	errs := u.store.validateMetadataUpdate(u.ctx, accessor, oldMeta, strategy)

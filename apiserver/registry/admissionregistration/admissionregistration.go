@@ -44,9 +44,10 @@ func validatingWebhooks() registry.Resource {
 	r.NewList = func() runtime.Object { return &admissionregistrationv1.ValidatingWebhookConfigurationList{} }
 	r.Default = typed.Default(webhook.SetDefaultsValidating)
 	r.Strategy = typed.Strategy[*object]{
-		Meta:     registry.MetaRules{AnyFinalizer: true, NameAgain: true},
-		OnCreate: func(c *object) { c.Generation = 1 },
-		OnUpdate: func(c, old *object) { bumpWebhooks(c, c.Webhooks, old.Webhooks) },
+		Conditional: true,
+		Meta:        registry.MetaRules{AnyFinalizer: true, NameAgain: true},
+		OnCreate:    func(c *object) { c.Generation = 1 },
+		OnUpdate:    func(c, old *object) { bumpWebhooks(c, c.Webhooks, old.Webhooks) },
 		Check: func(c *object) field.ErrorList {
 			return append(webhook.ValidateValidating(c, cel.Admission(false)), reserved(c.Name)...)
 		},
@@ -65,9 +66,10 @@ func mutatingWebhooks() registry.Resource {
 	r.NewList = func() runtime.Object { return &admissionregistrationv1.MutatingWebhookConfigurationList{} }
 	r.Default = typed.Default(webhook.SetDefaultsMutating)
 	r.Strategy = typed.Strategy[*object]{
-		Meta:     registry.MetaRules{AnyFinalizer: true, NameAgain: true},
-		OnCreate: func(c *object) { c.Generation = 1 },
-		OnUpdate: func(c, old *object) { bumpWebhooks(c, c.Webhooks, old.Webhooks) },
+		Conditional: true,
+		Meta:        registry.MetaRules{AnyFinalizer: true, NameAgain: true},
+		OnCreate:    func(c *object) { c.Generation = 1 },
+		OnUpdate:    func(c, old *object) { bumpWebhooks(c, c.Webhooks, old.Webhooks) },
 		Check: func(c *object) field.ErrorList {
 			return append(webhook.ValidateMutating(c, cel.Admission(false)), reserved(c.Name)...)
 		},
@@ -103,8 +105,9 @@ func validatingPolicies(env *registry.Env) registry.Resource {
 		}
 		return ask.authorizeKind(ctx, p.Spec.ParamKind, old.Spec.ParamKind)
 	}, Strategy: typed.Strategy[*object]{
-		Meta:     registry.MetaRules{AnyFinalizer: true, NameAgain: true},
-		OnCreate: func(p *object) { p.Status, p.Generation = admissionregistrationv1.ValidatingAdmissionPolicyStatus{}, 1 },
+		Conditional: true,
+		Meta:        registry.MetaRules{AnyFinalizer: true, NameAgain: true},
+		OnCreate:    func(p *object) { p.Status, p.Generation = admissionregistrationv1.ValidatingAdmissionPolicyStatus{}, 1 },
 		OnUpdate: func(p, old *object) {
 			p.Status = old.Status
 			typed.Bump(p, p.Spec, old.Spec)
@@ -149,9 +152,10 @@ func mutatingPolicies(env *registry.Env) registry.Resource {
 		}
 		return ask.authorizeKind(ctx, p.Spec.ParamKind, old.Spec.ParamKind)
 	}, Strategy: typed.Strategy[*object]{
-		Meta:     registry.MetaRules{AnyFinalizer: true, NameAgain: true},
-		OnCreate: func(p *object) { p.Generation = 1 },
-		OnUpdate: func(p, old *object) { typed.Bump(p, p.Spec, old.Spec) },
+		Conditional: true,
+		Meta:        registry.MetaRules{AnyFinalizer: true, NameAgain: true},
+		OnCreate:    func(p *object) { p.Generation = 1 },
+		OnUpdate:    func(p, old *object) { typed.Bump(p, p.Spec, old.Spec) },
 		Check: func(p *object) field.ErrorList {
 			return append(policy.ValidateMutating(p, cel.Admission(true)), reserved(p.Name)...)
 		},
@@ -194,9 +198,10 @@ func validatingBindings(env *registry.Env) registry.Resource {
 	r.Strategy = paramStrategy[*object]{path: field.NewPath("spec", "paramRef"), authorize: func(ctx context.Context, b, _ *object) error {
 		return ask.authorizeRef(ctx, binding{policy: b.Spec.PolicyName, ref: b.Spec.ParamRef, kind: kind})
 	}, Strategy: typed.Strategy[*object]{
-		Meta:     registry.MetaRules{AnyFinalizer: true, NameAgain: true},
-		OnCreate: func(b *object) { b.Generation = 1 },
-		OnUpdate: func(b, old *object) { typed.Bump(b, b.Spec, old.Spec) },
+		Conditional: true,
+		Meta:        registry.MetaRules{AnyFinalizer: true, NameAgain: true},
+		OnCreate:    func(b *object) { b.Generation = 1 },
+		OnUpdate:    func(b, old *object) { typed.Bump(b, b.Spec, old.Spec) },
 		Check: func(b *object) field.ErrorList {
 			return append(policy.ValidateValidatingBinding(b), reserved(b.Name)...)
 		},
@@ -225,9 +230,10 @@ func mutatingBindings(env *registry.Env) registry.Resource {
 	r.Strategy = paramStrategy[*object]{path: field.NewPath("spec", "paramRef"), authorize: func(ctx context.Context, b, _ *object) error {
 		return ask.authorizeRef(ctx, binding{policy: b.Spec.PolicyName, ref: b.Spec.ParamRef, kind: kind})
 	}, Strategy: typed.Strategy[*object]{
-		Meta:     registry.MetaRules{AnyFinalizer: true, NameAgain: true},
-		OnCreate: func(b *object) { b.Generation = 1 },
-		OnUpdate: func(b, old *object) { typed.Bump(b, b.Spec, old.Spec) },
+		Conditional: true,
+		Meta:        registry.MetaRules{AnyFinalizer: true, NameAgain: true},
+		OnCreate:    func(b *object) { b.Generation = 1 },
+		OnUpdate:    func(b, old *object) { typed.Bump(b, b.Spec, old.Spec) },
 		Check: func(b *object) field.ErrorList {
 			return append(policy.ValidateMutatingBinding(b), reserved(b.Name)...)
 		},

@@ -179,6 +179,7 @@ func controllerRevisions() registry.Resource {
 		New:     func() runtime.Object { return &appsv1.ControllerRevision{} },
 		NewList: func() runtime.Object { return &appsv1.ControllerRevisionList{} },
 		Strategy: typed.Strategy[*appsv1.ControllerRevision]{
+			Meta:        registry.MetaRules{NameAgain: true},
 			Check:       controllerrevision.Validate,
 			CheckUpdate: controllerrevision.ValidateUpdate,
 		},

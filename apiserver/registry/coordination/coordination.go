@@ -21,7 +21,7 @@ func Resources(env *registry.Env) []registry.Resource {
 		New:     func() runtime.Object { return &coordinationv1.Lease{} },
 		NewList: func() runtime.Object { return &coordinationv1.LeaseList{} },
 		// A holder that did not read the lease must not take it: a PUT needs its version.
-		Strategy: typed.Strategy[*coordinationv1.Lease]{CreateOnUpdate: true, Conditional: true, Check: lease.Validate,
+		Strategy: typed.Strategy[*coordinationv1.Lease]{Meta: registry.MetaRules{AnyFinalizer: true}, CreateOnUpdate: true, Conditional: true, Check: lease.Validate,
 			OnCreate: func(l *coordinationv1.Lease) { lease.DropDisabled(l, nil) }, OnUpdate: lease.DropDisabled},
 		Table: typed.Table(func(l *coordinationv1.Lease) []any {
 			return []any{l.Name, column.Deref(l.Spec.HolderIdentity, ""), column.Since(l.CreationTimestamp)}

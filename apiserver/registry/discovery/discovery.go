@@ -26,6 +26,7 @@ func Resources(env *registry.Env) []registry.Resource {
 		NewList: func() runtime.Object { return &discoveryv1.EndpointSliceList{} },
 		Default: typed.Default(endpointslice.SetDefaults),
 		Strategy: typed.Strategy[*discoveryv1.EndpointSlice]{
+			Meta: registry.MetaRules{NameAgain: true},
 			OnCreate: func(s *discoveryv1.EndpointSlice) {
 				s.Generation = 1
 				endpointslice.KeepNodeName(s, nil)

@@ -33,6 +33,7 @@ func ingresses() registry.Resource {
 		New:     func() runtime.Object { return &networkingv1.Ingress{} },
 		NewList: func() runtime.Object { return &networkingv1.IngressList{} },
 		Strategy: typed.Strategy[*networkingv1.Ingress]{
+			Meta: registry.MetaRules{NameAgain: true},
 			OnCreate: func(i *networkingv1.Ingress) {
 				i.Status, i.Generation = networkingv1.IngressStatus{}, 1
 			},
@@ -100,6 +101,7 @@ func ingressClasses() registry.Resource {
 		NewList: func() runtime.Object { return &networkingv1.IngressClassList{} },
 		Default: typed.Default(ingress.SetDefaultsClass),
 		Strategy: typed.Strategy[*networkingv1.IngressClass]{
+			Meta:        registry.MetaRules{NameAgain: true},
 			OnCreate:    func(c *networkingv1.IngressClass) { c.Generation = 1 },
 			OnUpdate:    func(c, old *networkingv1.IngressClass) { typed.Bump(c, c.Spec, old.Spec) },
 			Check:       ingress.ValidateClass,

@@ -21,6 +21,7 @@ func Resources(env *registry.Env) []registry.Resource {
 		New:           func() runtime.Object { return &nodev1.RuntimeClass{} },
 		NewList:       func() runtime.Object { return &nodev1.RuntimeClassList{} },
 		Strategy: typed.Strategy[*nodev1.RuntimeClass]{
+			Meta:           registry.MetaRules{AnyFinalizer: true, NameAgain: true},
 			Check:          runtimeclass.Validate,
 			CheckUpdate:    runtimeclass.ValidateUpdate,
 			Warn:           runtimeclass.Warnings,

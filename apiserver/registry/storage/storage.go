@@ -39,6 +39,7 @@ func storageClasses() registry.Resource {
 		NewList: func() runtime.Object { return &storagev1.StorageClassList{} },
 		Default: typed.Default(storageclass.SetDefaults),
 		Strategy: typed.Strategy[*storagev1.StorageClass]{
+			Meta:        registry.MetaRules{NameAgain: true},
 			Check:       storageclass.Validate,
 			CheckUpdate: storageclass.ValidateUpdate,
 			Warn:        storageclass.Warnings,
@@ -68,6 +69,7 @@ func csiNodes() registry.Resource {
 		NewList: func() runtime.Object { return &storagev1.CSINodeList{} },
 		Default: typed.Default(csinode.SetDefaults),
 		Strategy: typed.Strategy[*storagev1.CSINode]{
+			Meta:        registry.MetaRules{NameAgain: true},
 			OnCreate:    func(n *storagev1.CSINode) { n.Status = storagev1.CSINodeStatus{} },
 			OnUpdate:    func(n, old *storagev1.CSINode) { n.Status = old.Status },
 			Check:       csinode.Validate,
@@ -132,6 +134,7 @@ func csiStorageCapacities() registry.Resource {
 		New:     func() runtime.Object { return &storagev1.CSIStorageCapacity{} },
 		NewList: func() runtime.Object { return &storagev1.CSIStorageCapacityList{} },
 		Strategy: typed.Strategy[*storagev1.CSIStorageCapacity]{
+			Meta:        registry.MetaRules{NameAgain: true},
 			Check:       csistoragecapacity.Validate,
 			CheckUpdate: csistoragecapacity.ValidateUpdate,
 			Conditional: true,
@@ -147,6 +150,7 @@ func volumeAttachments() registry.Resource {
 		New:     func() runtime.Object { return &storagev1.VolumeAttachment{} },
 		NewList: func() runtime.Object { return &storagev1.VolumeAttachmentList{} },
 		Strategy: typed.Strategy[*storagev1.VolumeAttachment]{
+			Meta:        registry.MetaRules{NameAgain: true},
 			OnCreate:    func(a *storagev1.VolumeAttachment) { a.Status = storagev1.VolumeAttachmentStatus{} },
 			OnUpdate:    func(a, old *storagev1.VolumeAttachment) { a.Status = old.Status },
 			Check:       volumeattachment.Validate,
@@ -182,6 +186,7 @@ func volumeAttributesClasses() registry.Resource {
 		New:     func() runtime.Object { return &storagev1.VolumeAttributesClass{} },
 		NewList: func() runtime.Object { return &storagev1.VolumeAttributesClassList{} },
 		Strategy: typed.Strategy[*storagev1.VolumeAttributesClass]{
+			Meta:        registry.MetaRules{NameAgain: true},
 			Check:       volumeattributesclass.Validate,
 			CheckUpdate: volumeattributesclass.ValidateUpdate,
 		},

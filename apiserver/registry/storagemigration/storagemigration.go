@@ -23,6 +23,7 @@ func Resources(env *registry.Env) []registry.Resource {
 		New:     func() runtime.Object { return &object{} },
 		NewList: func() runtime.Object { return &storagemigrationv1.StorageVersionMigrationList{} },
 		Strategy: typed.Strategy[*object]{
+			Meta: registry.MetaRules{NameAgain: true}, Conditional: true,
 			OnCreate:    func(m *object) { m.Status = storagemigrationv1.StorageVersionMigrationStatus{} },
 			OnUpdate:    func(m, old *object) { m.Status = old.Status },
 			Check:       storageversionmigration.Validate,
