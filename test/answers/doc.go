@@ -8,8 +8,9 @@
 //	                           our apiserver ──▶ the same code, Status, warnings and object?
 //
 // A seed is a file of one or more objects. The last one is mutated; those before it are there first. Comments at
-// its top say what it is for and, if need be, which writes it is about (`# writes: create update`; a word
-// that begins with a slash is a subresource, `once` is a POST of what is never stored, such as a review).
+// its top say what it is for and, if need be, which writes it is about (`# writes: create update /resize`: a word
+// that begins with a slash is a subresource; without such a line: create, update, and status where there is one). A review is
+// only asked, since it is never stored.
 //
 // The answers were recorded by the same code from kube-apiserver itself, which you can do as well:
 //

@@ -43,7 +43,7 @@ func (m mutant) String() string {
 	if err != nil {
 		panic(err) // variants makes only what JSON has
 	}
-	return b.String() + " = " + strings.ReplaceAll(string(value), long, "a…")
+	return b.String() + " = " + masked(string(value))
 }
 
 // of makes the mutant of base; what leads to its value is made, too.
@@ -167,8 +167,8 @@ type maker struct {
 	made    []mutant
 }
 
-// absentDepth is how deep it goes into objects that the seed lacks: spec.x.y, not spec.x.y.z.
-const absentDepth = 2
+// absentDepth is how deep it goes into objects that the seed lacks: spec.x, not spec.x.y.
+const absentDepth = 1
 
 func (m *maker) walk(path []step, p property, value any) {
 	path = slices.Clone(path)
@@ -201,7 +201,7 @@ func (m *maker) walkFields(path []step, p property, values map[string]any) {
 		}
 		return
 	}
-	if values == nil && len(path) > absentDepth {
+	if values == nil && len(path) > absentDepth || inPodOfTemplate(path) {
 		return
 	}
 	fields, _ := p["properties"].(map[string]any)
@@ -210,6 +210,12 @@ func (m *maker) walkFields(path []step, p property, values map[string]any) {
 			m.walk(append(path, step{field: field}), fields[field].(map[string]any), values[field])
 		}
 	}
+}
+
+// inPodOfTemplate: what is within the fields of a template's pod is asked of pods.
+func inPodOfTemplate(path []step) bool {
+	i := slices.Index(path, step{field: "template"})
+	return i >= 0 && len(path) > i+2
 }
 
 // variants are the values, good and bad, that are tried for a field.

@@ -66,7 +66,7 @@ func readSeed(t *testing.T, file string) seed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := seed{writes: []string{"create", "update"}}
+	s := seed{writes: []string{"create", "update", "status"}}
 	for line := range strings.Lines(string(data)) {
 		if words, ok := strings.CutPrefix(line, "# writes:"); ok {
 			s.writes = strings.Fields(words)
