@@ -64,6 +64,11 @@ func (s *Store) createOnce(ctx context.Context, namespace string, obj runtime.Ob
 	// Step 1
 	s.fillMetadata(accessor)
 	// Step 2
+	if accessor.GetName() == "" && !w.DryRun { // nothing can be held for what has no name
+		if err := s.invalid("", s.validateCreate(ctx, obj, accessor)); err != nil {
+			return nil, err
+		}
+	}
 	finish, err := s.beginCreate(ctx, obj, w.DryRun)
 	if err != nil {
 		return nil, err

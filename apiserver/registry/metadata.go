@@ -205,10 +205,10 @@ func version(accessor metav1.Object) (uint64, error) {
 	return n, nil
 }
 
-// Failure is an error for which upstream has no reason: code 500, and its text.
+// Failure is a client's mistake for which upstream has no reason, and answers 500 with its text.
 func Failure(err error) error {
 	return &errors.StatusError{ErrStatus: metav1.Status{
-		Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: err.Error(),
+		Status: metav1.StatusFailure, Code: http.StatusBadRequest, Reason: metav1.StatusReasonBadRequest, Message: err.Error(),
 	}}
 }
 
