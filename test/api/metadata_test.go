@@ -41,7 +41,7 @@ func TestMetadata(t *testing.T) {
 			"metadata.deletionGracePeriodSeconds: Invalid value: 1: field is immutable"},
 		"a prefix that makes no names":           {func(m *corev1.ConfigMap) { m.GenerateName = "A_b!" }, 422, `metadata.generateName: Invalid value: "A_b!"`},
 		"no name":                                {func(m *corev1.ConfigMap) { m.Name = "" }, 400, "the name of the object (owned based on URL) was undeterminable: name must be provided"},
-		"a resource version that is no number":   {func(m *corev1.ConfigMap) { m.ResourceVersion = "x" }, 500, `strconv.ParseUint: parsing "x": invalid syntax`},
+		"a resource version that is no number":   {func(m *corev1.ConfigMap) { m.ResourceVersion = "x" }, 400, `strconv.ParseUint: parsing "x": invalid syntax`},
 		"another incarnation":                    {func(m *corev1.ConfigMap) { m.UID = "other" }, 409, "Key: /registry/configmaps/default/owned, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: other"},
 		"another namespace than the request has": {func(m *corev1.ConfigMap) { m.Namespace = "kube-system" }, 400, "the namespace of the provided object does not match the namespace sent on the request"},
 	} {
