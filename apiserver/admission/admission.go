@@ -48,6 +48,9 @@ type Config struct {
 	RuntimeClasses             lister.Lister[*nodev1.RuntimeClass]
 	IngressClasses             lister.Lister[*networkingv1.IngressClass]
 	ResourceQuotas             lister.Lister[*corev1.ResourceQuota]
+	Claims                     lister.Lister[*corev1.PersistentVolumeClaim]
+	Volumes                    lister.Lister[*corev1.PersistentVolume]
+	CSIDrivers                 lister.Lister[*storagev1.CSIDriver]
 	// UpdateQuotaStatus charges a quota.
 	UpdateQuotaStatus resourcequota.UpdateStatus
 	// Authorizer returns who is asked for rights that only the object shows; it is there when a request is.
@@ -70,6 +73,9 @@ func ConfigFor(env *registry.Env) Config {
 		RuntimeClasses:  lister.Confirmed[*nodev1.RuntimeClass](env, schema.GroupResource{Group: nodev1.GroupName, Resource: "runtimeclasses"}),
 		IngressClasses:  lister.Confirmed[*networkingv1.IngressClass](env, schema.GroupResource{Group: networkingv1.GroupName, Resource: "ingressclasses"}),
 		ResourceQuotas:  lister.Confirmed[*corev1.ResourceQuota](env, quotas),
+		Claims:          lister.Confirmed[*corev1.PersistentVolumeClaim](env, schema.GroupResource{Resource: "persistentvolumeclaims"}),
+		Volumes:         lister.Confirmed[*corev1.PersistentVolume](env, schema.GroupResource{Resource: "persistentvolumes"}),
+		CSIDrivers:      lister.Confirmed[*storagev1.CSIDriver](env, schema.GroupResource{Group: storagev1.GroupName, Resource: "csidrivers"}),
 		UpdateQuotaStatus: func(ctx context.Context, namespace, name string, change func(*corev1.ResourceQuota) error) error {
 			_, err := env.Store(quotas).GuaranteedUpdate(ctx, namespace, name, false, func(current runtime.Object) (runtime.Object, error) {
 				return current, change(current.(*corev1.ResourceQuota))
@@ -106,7 +112,10 @@ func New(cfg Config) (*Chain, error) {
 		namespacelifecycle.New(cfg.Namespaces, cfg.LiveNamespaces, cfg.Clock),
 		limitranger.New(cfg.LimitRanges),
 		serviceaccount.New(cfg.ServiceAccounts, cfg.Clock),
-		noderestriction.New(cfg.Pods, cfg.Nodes, cfg.ServiceAccounts),
+		noderestriction.New(noderestriction.Config{
+			Pods: cfg.Pods, Nodes: cfg.Nodes, ServiceAccounts: cfg.ServiceAccounts,
+			Claims: cfg.Claims, Volumes: cfg.Volumes, Drivers: cfg.CSIDrivers, Authorizer: cfg.Authorizer,
+		}),
 		nodetaint.New(),
 		podSecurity,
 		priority.New(cfg.PriorityClasses),

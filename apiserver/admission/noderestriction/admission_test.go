@@ -1,6 +1,7 @@
 package noderestriction
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -50,6 +51,25 @@ func labelled(key string) func(*corev1.Node) {
 	return func(n *corev1.Node) { n.Labels = map[string]string{key: "x"} }
 }
 
+// tokenOf mounts a token for the audience.
+func tokenOf(audience string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "token", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+			Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: audience}}},
+		}}})
+	}
+}
+
+// rights is an authorizer that knows one right in the namespace ns: verb, resource and name.
+type rights string
+
+func (r rights) Authorize(_ context.Context, a request.Attributes) (request.Decision, string, error) {
+	if a.Namespace == "ns" && a.ResourceRequest && a.Subresource == "" && string(r) == strings.Join([]string{a.Verb, a.Resource, a.Name}, " ") {
+		return request.Allow, "", nil
+	}
+	return request.NoOpinion, "", nil
+}
+
 func token(ref *authenticationv1.BoundObjectReference) *authenticationv1.TokenRequest {
 	return &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: ref}}
 }
@@ -90,6 +110,13 @@ func certified(change ...func(*certificatesv1.PodCertificateRequestSpec)) *certi
 	return r
 }
 
+// volume mounts a volume v from there.
+func volume(from corev1.VolumeSource) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "v", VolumeSource: from})
+	}
+}
+
 type write struct {
 	op       request.Operation
 	resource string // [group/]resource[:subresource]
@@ -99,9 +126,15 @@ type write struct {
 }
 
 func TestAdmit(t *testing.T) {
-	p := New(lister.Slice(schema.GroupResource{Resource: "pods"}, pod("n1", "mine"), pod("n2", "other"), pod("n1", "certified", withCertificate), pod("n1", "mirror", mirror, withCertificate)),
-		lister.Slice(schema.GroupResource{Resource: "nodes"}, newNode("n1")),
-		lister.Slice(schema.GroupResource{Resource: "serviceaccounts"}, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "sa", UID: "sa-uid"}}))
+	p := New(Config{
+		Pods: lister.Slice(schema.GroupResource{Resource: "pods"}, pod("n1", "mine", tokenOf("")), pod("n2", "other"),
+			pod("n1", "certified", withCertificate), pod("n1", "mirror", mirror, withCertificate)),
+		Nodes:           lister.Slice(schema.GroupResource{Resource: "nodes"}, newNode("n1")),
+		ServiceAccounts: lister.Slice(schema.GroupResource{Resource: "serviceaccounts"}, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "sa", UID: "sa-uid"}}),
+		Authorizer: func() request.Authorizer {
+			return rights("request-serviceaccounts-podcertificate-signer example.com:any sa")
+		},
+	})
 	running := func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning }
 	for name, w := range map[string]write{
 		"mirror pod":                    {request.Create, "pods", "", pod("n1", "m", mirror), nil, ""},
@@ -111,8 +144,16 @@ func TestAdmit(t *testing.T) {
 		"mirror pod of another life":    {request.Create, "pods", "", pod("n1", "m", mirror, func(p *corev1.Pod) { p.OwnerReferences[0].UID = "before" }), nil, "UID mismatch: expected before got node-uid"},
 		"mirror pod, not controlled":    {request.Create, "pods", "", pod("n1", "m", mirror, func(p *corev1.Pod) { p.OwnerReferences[0].Controller = nil }), nil, "controller owner reference"},
 		"mirror pod that blocks":        {request.Create, "pods", "", pod("n1", "m", mirror, func(p *corev1.Pod) { p.OwnerReferences[0].BlockOwnerDeletion = ptr.To(true) }), nil, "must not set blockOwnerDeletion"},
-		"mirror pod with account":       {request.Create, "pods", "", pod("n1", "m", mirror, func(p *corev1.Pod) { p.Spec.ServiceAccountName = "x" }), nil, "reference a service account"},
+		"mirror pod with account":       {request.Create, "pods", "", pod("n1", "m", mirror, func(p *corev1.Pod) { p.Spec.ServiceAccountName = "x" }), nil, "reference serviceaccounts"},
 		"mirror pod with secret":        {request.Create, "pods", "", pod("n1", "m", mirror, func(p *corev1.Pod) { p.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "x"}} }), nil, "reference secrets"},
+		"mirror pod with a claim":       {request.Create, "pods", "", pod("n1", "m", mirror, volume(corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "c"}})), nil, "reference persistentvolumeclaims"},
+		"mirror pod with a new claim":   {request.Create, "pods", "", pod("n1", "m", mirror, volume(corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}})), nil, "reference persistentvolumeclaims (via ephemeral volumes)"},
+		"mirror pod with a driver":      {request.Create, "pods", "", pod("n1", "m", mirror, volume(corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{}})), nil, "reference csidrivers (via CSI volumes)"},
+		"mirror pod with endpoints":     {request.Create, "pods", "", pod("n1", "m", mirror, volume(corev1.VolumeSource{Glusterfs: &corev1.GlusterfsVolumeSource{}})), nil, "reference endpoints (via glusterFS volumes)"},
+		"mirror pod with a token":       {request.Create, "pods", "", pod("n1", "m", mirror, tokenOf("")), nil, "reference serviceaccounts (via projected volumes)"},
+		"mirror pod with a certificate": {request.Create, "pods", "", pod("n1", "m", mirror, withCertificate, func(p *corev1.Pod) { p.Spec.ServiceAccountName = "" }), nil, "reference podcertificates"},
+		"mirror pod with who knows":     {request.Create, "pods", "", pod("n1", "m", mirror, volume(corev1.VolumeSource{})), nil, `error checking mirror pod for API references: unknown volume type for volume  "v"`},
+		"mirror pod with what it is":    {request.Create, "pods", "", pod("n1", "m", mirror, volume(corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{}})), nil, ""},
 		"update a pod":                  {request.Update, "pods", "mine", pod("n1", "mine"), pod("n1", "mine"), "can only create and delete mirror pods"},
 		"delete":                        {request.Delete, "pods", "mine", nil, nil, ""},
 		"delete another's":              {request.Delete, "pods", "other", nil, nil, "can only delete pods with spec.nodeName set to itself"},
@@ -156,6 +197,7 @@ func TestAdmit(t *testing.T) {
 		"of another account":            {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.ServiceAccountName = "admin" }), nil, `PodCertificateRequest for pod "ns/certified" contains serviceAccountName ("admin") that differs from running pod ("sa")`},
 		"of an account's former life":   {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.ServiceAccountUID = "before" }), nil, `PodCertificateRequest for pod "ns/certified" names service account UID "before", which differs from the running service account ("sa-uid")`},
 		"of a signer it does not name":  {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.SignerName = "example.com/t" }), nil, "does not mount a podCertificate projected volume for signer"},
+		"of a signer RBAC lets it ask":  {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.SignerName = "example.com/any" }), nil, ""},
 		"of a mirror pod":               {request.Create, "certificates.k8s.io/podcertificaterequests", "", certified(func(s *certificatesv1.PodCertificateRequestSpec) { s.PodName = "mirror" }), nil, `pod "ns/mirror" is a mirror pod`},
 		"other kinds":                   {request.Create, "events", "", &corev1.Event{}, nil, ""},
 	} {
