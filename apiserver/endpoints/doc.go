@@ -35,6 +35,6 @@
 //
 // k8s.io/apiserver/pkg/endpoints: installer.go (registerResourceHandlers, 844 lines), handlers/ (a file a verb, as
 // here), handlers/negotiation, handlers/responsewriters, discovery/. There verbs ask a rest.Storage by type assertions what it
-// can do; here a Resource says it in its fields. Left out: internal versions, the deprecated /watch/ and /proxy/ path prefixes.
+// can do; here a Resource says it in its fields. Left out: internal versions.
 // CBOR is behind a gate there, and served here.
 package endpoints

@@ -59,6 +59,7 @@ func (i *installer) installResource() {
 	if !r.ClusterScoped {
 		i.crossNamespaces(s)
 	}
+	i.watches(s)
 	i.collection(s, i.collectionPath(), !r.ClusterScoped)
 	i.object(s, i.collectionPath()+"/{name}")
 	for _, sub := range s.subscopes() {
@@ -106,6 +107,26 @@ func (s *Scope) sub(name string, sub *registry.Subresource) *Scope {
 func (i *installer) crossNamespaces(s *Scope) {
 	list := i.route(operation{s, http.MethodGet, "/" + s.Resource.Name, "list", "list", "ForAllNamespaces", ListResource})
 	i.ws.Route(queryParams(list, &metav1.ListOptions{}).Produces(append(slices.Clone(objectMedia), streamMedia...)...).Returns(http.StatusOK, "OK", s.Resource.NewList()))
+}
+
+// watches adds the deprecated paths that only watch: /api/v1/watch/pods is /api/v1/pods?watch=1. Clients of before v1.11 know no other.
+func (i *installer) watches(s *Scope) {
+	if !s.serves("watch") {
+		return
+	}
+	where := scopeWord(!s.Resource.ClusterScoped)
+	watches := []operation{
+		{s, http.MethodGet, i.collectionPath(), "watchlist", "watch", where, WatchResource},
+		{s, http.MethodGet, i.collectionPath() + "/{name}", "watch", "watch", where, WatchResource},
+	}
+	if !s.Resource.ClusterScoped {
+		watches = append(watches, operation{s, http.MethodGet, "/" + s.Resource.Name, "watchlist", "watch", "ForAllNamespaces", WatchResource})
+	}
+	for _, o := range watches {
+		o.path = "/watch" + o.path
+		route := queryParams(i.route(o), &metav1.ListOptions{}).Produces(append(slices.Clone(objectMedia), streamMedia...)...)
+		i.ws.Route(route.Returns(http.StatusOK, "OK", &metav1.WatchEvent{}))
+	}
 }
 
 func (i *installer) collection(s *Scope, path string, namespaced bool) {

@@ -165,10 +165,12 @@ func checkIncludeObject(policy metav1.IncludeObjectPolicy) error {
 
 const acceptedMedia = mediaJSON + ", " + mediaYAML + ", " + mediaProtobuf + ", " + mediaCBOR
 
-func notAcceptable() error {
+func notAcceptable() error { return onlyAccepted(acceptedMedia) }
+
+func onlyAccepted(media string) error {
 	return &errors.StatusError{ErrStatus: metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusNotAcceptable, Reason: metav1.StatusReasonNotAcceptable,
-		Message: "only the following media types are accepted: " + acceptedMedia,
+		Message: "only the following media types are accepted: " + media,
 	}}
 }
 

@@ -59,6 +59,9 @@ func (i *installer) route(o operation) *restful.RouteBuilder {
 // that are generated from the documents take the names of their methods from it.
 func (o *operation) id(group schema.GroupVersion) string {
 	verb, what := o.verb, title(o.scope.Resource.Kind.Kind)+title(o.scope.Subresource)
+	if o.action == "watchlist" {
+		what += "List"
+	}
 	switch {
 	case o.where == "ForAllNamespaces":
 		return verb + operationGroup(group) + what + o.where
@@ -113,6 +116,10 @@ func (o *operation) describe() string {
 	switch o.action {
 	case "list":
 		return "list or watch objects of kind " + kind
+	case "watch":
+		return "watch changes to an object of kind " + kind + ". deprecated: use the 'watch' parameter with a list operation instead, filtered to a single item with the 'fieldSelector' parameter."
+	case "watchlist":
+		return "watch individual changes to a list of " + kind + ". deprecated: use the 'watch' parameter with a list operation instead."
 	case "get":
 		return "read " + sub + "the specified " + kind
 	case "post":

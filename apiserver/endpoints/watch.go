@@ -32,6 +32,14 @@ func queryBool(query url.Values, key string) bool {
 	return ok && len(values) > 0 && values[0] != "0" && !strings.EqualFold(values[0], "false")
 }
 
+// WatchResource answers a GET of a /watch/ path: the list without that word in its path, with ?watch=1.
+func WatchResource(s *Scope, w http.ResponseWriter, r *http.Request) error {
+	plain, at := *r, *r.URL
+	at.RawQuery = strings.TrimSuffix("watch=1&"+at.RawQuery, "&") // first, as the first of a parameter counts
+	plain.URL = &at
+	return ListResource(s, w, &plain)
+}
+
 // watchResource streams events until the client goes, the time is over, the store
 // cuts the watch, or the server stops (its context).
 func watchResource(s *Scope, w http.ResponseWriter, r *http.Request, options *metav1.ListOptions, predicate storage.Predicate) error {
@@ -40,7 +48,7 @@ func watchResource(s *Scope, w http.ResponseWriter, r *http.Request, options *me
 		return err
 	}
 	if f.media == mediaYAML {
-		return notAcceptable() // a stream has no frame for it
+		return onlyAccepted(strings.Join(streamMedia, ", ")) // a stream has no frame for it
 	}
 	began, info := time.Now(), request.InfoFrom(r.Context())
 	ctx, cancel := s.withWatchTime(r, s.watchTime(options))
