@@ -209,13 +209,8 @@ func (b *specBuilder) mount(m *runtimeapi.Mount) (podparent.Mount, error) {
 	if m.Readonly {
 		mount.Flags |= unix.MS_RDONLY
 	}
-	switch m.Propagation {
-	case runtimeapi.MountPropagation_PROPAGATION_HOST_TO_CONTAINER:
-		mount.Propagation = "rslave"
-	case runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL:
-		mount.Propagation = "rshared"
-	}
-	return mount, nil
+	mount.Propagation, err = propagate(m.HostPath, m.Propagation)
+	return mount, err
 }
 
 var mountOptions = map[string]uint64{"ro": unix.MS_RDONLY, "noexec": unix.MS_NOEXEC, "nodev": unix.MS_NODEV, "nosuid": unix.MS_NOSUID}

@@ -342,6 +342,9 @@ func (kl *Kubelet) makeMounts(ctx context.Context, pod *v1.Pod, container *v1.Co
 		if !ok {
 			return nil, fmt.Errorf("cannot find volume %q to mount into container %q", mount.Name, container.Name)
 		}
+		if volume.Device { // of a container that was added later; of others the volume's own checks have seen it
+			return nil, fmt.Errorf("volume %s has volumeMode %s, but is specified in volumeMounts", mount.Name, v1.PersistentVolumeBlock)
+		}
 		hostPath := volume.Path
 		subPath, err := kl.subPath(ctx, pod, container, mount, podIPsOf(hosts))
 		if err != nil {
@@ -455,6 +458,10 @@ func (h volumeHost) GetPersistentVolumeClaim(ctx context.Context, namespace, nam
 
 func (h volumeHost) GetPersistentVolume(ctx context.Context, name string) (*v1.PersistentVolume, error) {
 	return h.Client.CoreV1().PersistentVolumes().Get(ctx, name, metav1.GetOptions{})
+}
+
+func (h volumeHost) UpdatePersistentVolumeClaimStatus(ctx context.Context, claim *v1.PersistentVolumeClaim) (*v1.PersistentVolumeClaim, error) {
+	return h.Client.CoreV1().PersistentVolumeClaims(claim.Namespace).UpdateStatus(ctx, claim, metav1.UpdateOptions{})
 }
 
 func (h volumeHost) NodeLabels() map[string]string {

@@ -10,6 +10,8 @@ type mounter interface {
 	hugetlbfs(dir string, pageSize int64) error
 	// device mounts the file system of a block device at dir, unless one is there; an empty device is formatted first.
 	device(source, dir, fsType string, options []string) error
+	// grow makes the file system of a device, mounted at dir, as large as the device.
+	grow(source, dir string) error
 	// bindBeneath mounts what root/sub is at target, refusing to leave root by any symlink.
 	bindBeneath(root, sub, target string) (path string, err error)
 	// unmountUnder unmounts everything at or below dir.

@@ -59,6 +59,11 @@ func (kernelMounter) device(source, dir, fsType string, options []string) error 
 	return mountutils.NewSafeFormatAndMount(mountutils.New(""), utilexec.New()).FormatAndMount(source, dir, fsType, options)
 }
 
+func (kernelMounter) grow(source, dir string) error {
+	_, err := mountutils.NewResizeFs(utilexec.New()).Resize(source, dir)
+	return err
+}
+
 // bindBeneath opens root/sub so that the kernel itself refuses to leave root, and
 // mounts the opened file rather than its name: a container that swaps a directory
 // for a symlink after the check changes nothing (CVE-2017-1002101).

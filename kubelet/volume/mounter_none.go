@@ -11,6 +11,7 @@ type noMounts struct{}
 
 func (noMounts) tmpfs(string, int64) error     { return nil }
 func (noMounts) hugetlbfs(string, int64) error { return nil }
+func (noMounts) grow(_, _ string) error        { return nil }
 func (noMounts) unmountUnder(string) error     { return nil }
 
 func (noMounts) device(source, _, _ string, _ []string) error {

@@ -12,6 +12,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/component-helpers/storage/ephemeral"
 	storagehelpers "k8s.io/component-helpers/storage/volume"
 	"k8s.io/utils/ptr"
@@ -20,8 +21,9 @@ import (
 // persistentVolumeClaimPlugin follows a claim to its volume, where that is a directory or a block device of this node: a claim
 // that the pod names, or that of an ephemeral volume.
 type persistentVolumeClaimPlugin struct {
-	host   Host
-	mounts mounter
+	host     Host
+	mounts   mounter
+	recorder record.EventRecorder
 }
 
 func (persistentVolumeClaimPlugin) Name() string        { return "persistent-volume-claim" }
@@ -72,6 +74,9 @@ func (p persistentVolumeClaimPlugin) SetUp(ctx context.Context, spec Spec) (stri
 		path, err = pv.Spec.HostPath.Path, setUpHostPathVolume(pv.Spec.HostPath)
 	case pv.Spec.Local != nil:
 		path, err = p.setUpLocalVolume(spec, pv, asDevice)
+		if err == nil && path == spec.Dir {
+			err = p.expand(ctx, spec, claim, pv)
+		}
 	default:
 		err = fmt.Errorf("the volume of claim %s is of a kind this kubelet cannot mount: it knows local and hostPath", claim.Name)
 	}
@@ -175,30 +180,37 @@ func (p persistentVolumeClaimPlugin) find(ctx context.Context, spec Spec) (*v1.P
 
 // checkMode refuses a device where files are wanted, and files where a device is.
 func checkMode(spec Spec, pv *v1.PersistentVolume) error {
-	mode, mounted := ptr.Deref(pv.Spec.VolumeMode, v1.PersistentVolumeFilesystem), false
+	mode, mounted, device := ptr.Deref(pv.Spec.VolumeMode, v1.PersistentVolumeFilesystem), false, false
 	for _, c := range containersOf(spec.Pod) {
 		for _, m := range c.VolumeMounts {
 			mounted = mounted || m.Name == spec.Volume.Name
+		}
+		for _, d := range c.VolumeDevices {
+			device = device || d.Name == spec.Volume.Name
 		}
 	}
 	switch {
 	case mounted && mode == v1.PersistentVolumeBlock:
 		return fmt.Errorf("volume %s has volumeMode %s, but is specified in volumeMounts", spec.Volume.Name, mode)
-	case isDevice(spec.Pod, spec.Volume.Name) && mode == v1.PersistentVolumeFilesystem:
+	case device && mode == v1.PersistentVolumeFilesystem:
 		return fmt.Errorf("volume %s has volumeMode %s, but is specified in volumeDevices", spec.Volume.Name, mode)
 	}
 	return nil
 }
 
-// isDevice: the pod's containers want the volume as a device.
-func isDevice(pod *v1.Pod, volume string) bool {
-	return slices.ContainsFunc(containersOf(pod), func(c v1.Container) bool {
-		return slices.ContainsFunc(c.VolumeDevices, func(d v1.VolumeDevice) bool { return d.Name == volume })
-	})
+// isBlockDevice: what lies at path is one, so a claim's volume there is a device: any other is a directory.
+func isBlockDevice(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && isType(info.Mode(), v1.HostPathBlockDev)
 }
 
+// containersOf are a pod's containers of all kinds: also one that was added to look after the others may want a volume.
 func containersOf(pod *v1.Pod) []v1.Container {
-	return append(append([]v1.Container{}, pod.Spec.InitContainers...), pod.Spec.Containers...)
+	all := slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers)
+	for _, c := range pod.Spec.EphemeralContainers {
+		all = append(all, v1.Container(c.EphemeralContainerCommon))
+	}
+	return all
 }
 
 // setUpHostPathVolume: the directory is the node's: it is made if it is missing, and its owner stays.

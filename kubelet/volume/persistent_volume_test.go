@@ -187,7 +187,7 @@ func TestBlockDevices(t *testing.T) {
 			}
 			m := newTestManager(t, &fakeHost{claims: map[string]*v1.PersistentVolumeClaim{"c": claim}, volumes: map[string]*v1.PersistentVolume{"pv": pv}})
 			mounts := &deviceMounts{}
-			m.plugins = plugins(m.Host, mounts)
+			m.plugins = plugins(m.Host, mounts, m.Recorder)
 			err := m.SetUpPod(context.Background(), pod, 0)
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) {

@@ -57,6 +57,8 @@ type Host interface {
 	PodCertificate(ctx context.Context, pod *v1.Pod, volume string, source int) (key, chain []byte, err error)
 	GetPersistentVolumeClaim(ctx context.Context, namespace, name string) (*v1.PersistentVolumeClaim, error)
 	GetPersistentVolume(ctx context.Context, name string) (*v1.PersistentVolume, error)
+	// UpdatePersistentVolumeClaimStatus writes the status of a claim as it was read, and returns it as it is now.
+	UpdatePersistentVolumeClaimStatus(ctx context.Context, claim *v1.PersistentVolumeClaim) (*v1.PersistentVolumeClaim, error)
 	// NodeLabels are what the node affinity of volumes is held against.
 	NodeLabels() map[string]string
 	// NodeInfo is for the downward API.
@@ -83,7 +85,7 @@ type Plugin interface {
 }
 
 // plugins is the table of all kinds of volumes.
-func plugins(host Host, mounts mounter) []Plugin {
+func plugins(host Host, mounts mounter, recorder record.EventRecorder) []Plugin {
 	return []Plugin{
 		emptyDirPlugin{mounts},
 		hostPathPlugin{},
@@ -92,7 +94,7 @@ func plugins(host Host, mounts mounter) []Plugin {
 		secretPlugin{host, mounts},
 		downwardAPIPlugin{host},
 		projectedPlugin{host, mounts},
-		persistentVolumeClaimPlugin{host, mounts},
+		persistentVolumeClaimPlugin{host, mounts, recorder},
 	}
 }
 
@@ -102,7 +104,7 @@ type Mounted struct {
 	Path string
 	// ReadOnly is true for volumes that only the kubelet writes, and for claims that the pod only reads.
 	ReadOnly bool
-	// Device: the containers get the block device at Path, not a mount.
+	// Device: the containers get the block device at Path, not a mount; those, too, that are added to the pod later.
 	Device bool
 	Spec   Spec
 }
@@ -131,7 +133,7 @@ type Manager struct {
 // NewManager makes a manager.
 func NewManager(cfg Config) *Manager {
 	mounts := newMounter(cfg.NoMounts)
-	return &Manager{Config: cfg, mounts: mounts, plugins: plugins(cfg.Host, mounts), mounted: map[types.UID]map[string]Mounted{}}
+	return &Manager{Config: cfg, mounts: mounts, plugins: plugins(cfg.Host, mounts, cfg.Recorder), mounted: map[types.UID]map[string]Mounted{}}
 }
 
 // SetUpPod makes all volumes of the pod or brings them up to date. It tries
@@ -203,6 +205,7 @@ func (m *Manager) setUpOnce(ctx context.Context, pod *v1.Pod) failures {
 	for i := range pod.Spec.Volumes {
 		volume := &pod.Spec.Volumes[i]
 		if isClaim(volume) && m.isMounted(pod.UID, volume.Name) {
+			m.expandMounted(ctx, pod, volume)
 			continue // what a claim is bound to never changes: the apiserver need not be asked at each sync
 		}
 		plugin := m.find(volume)
@@ -223,7 +226,7 @@ func (m *Manager) setUpOnce(ctx context.Context, pod *v1.Pod) failures {
 		if _, known := m.mounted[pod.UID][volume.Name]; !known {
 			flow.Report(ctx, flow.Effect{What: "volume set up", Detail: fmt.Sprintf("%s (%s)", volume.Name, plugin.Name())})
 		}
-		m.mounted[pod.UID][volume.Name] = Mounted{Path: path, Spec: spec, ReadOnly: isReadOnly(volume), Device: isDevice(pod, volume.Name)}
+		m.mounted[pod.UID][volume.Name] = Mounted{Path: path, Spec: spec, ReadOnly: isReadOnly(volume), Device: isClaim(volume) && isBlockDevice(path)}
 		m.mu.Unlock()
 	}
 	return failed

@@ -77,6 +77,11 @@ func (h *fakeHost) GetPersistentVolume(_ context.Context, name string) (*v1.Pers
 	return nil, apierrors.NewNotFound(v1.Resource("persistentvolumes"), name)
 }
 
+func (h *fakeHost) UpdatePersistentVolumeClaimStatus(_ context.Context, claim *v1.PersistentVolumeClaim) (*v1.PersistentVolumeClaim, error) {
+	h.claims["c"] = claim
+	return claim, nil
+}
+
 func (h *fakeHost) NodeLabels() map[string]string {
 	return map[string]string{"kubernetes.io/hostname": "n1"}
 }
