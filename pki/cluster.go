@@ -44,12 +44,17 @@ type Cluster struct {
 	Nodes int `json:"nodes,omitempty"`
 	// NodeCIDR is the range of the nodes' addresses when there are several.
 	NodeCIDR string `json:"nodeCIDR,omitempty"`
+	// SecondaryNodeCIDR is the same in IPv6, of a cluster of two families.
+	SecondaryNodeCIDR string `json:"secondaryNodeCIDR,omitempty"`
 	// AutoPorts says that every port was left to the kernel, for a second cluster beside a first.
 	AutoPorts bool `json:"autoPorts,omitempty"`
 }
 
 // defaultNodeCIDR is off the ranges that home routers and clouds give out.
-const defaultNodeCIDR = "172.30.254.0/24"
+const (
+	defaultNodeCIDR          = "172.30.254.0/24"
+	defaultSecondaryNodeCIDR = "fd00:172:30:254::/64"
+)
 
 // DefaultCluster is the cluster that `hyperkube all` makes when nothing else is said.
 func DefaultCluster() Cluster {
@@ -64,6 +69,9 @@ func DefaultCluster() Cluster {
 func (c *Cluster) complete() error {
 	if c.NodeCIDR == "" {
 		c.NodeCIDR = defaultNodeCIDR
+	}
+	if c.SecondaryNodeCIDR == "" && c.DualStack() {
+		c.SecondaryNodeCIDR = defaultSecondaryNodeCIDR
 	}
 	if c.DNSAddress == "" {
 		dns, err := c.serviceAddress(10)
@@ -120,7 +128,7 @@ func (c *Cluster) validateSecondary() error {
 	if c.SecondaryPodCIDR == "" || c.SecondaryServiceCIDR == "" {
 		return fmt.Errorf("secondaryPodCIDR %q, secondaryServiceCIDR %q: a cluster of two families needs both", c.SecondaryPodCIDR, c.SecondaryServiceCIDR)
 	}
-	for _, cidr := range []struct{ field, value string }{{"secondaryPodCIDR", c.SecondaryPodCIDR}, {"secondaryServiceCIDR", c.SecondaryServiceCIDR}} {
+	for _, cidr := range []struct{ field, value string }{{"secondaryPodCIDR", c.SecondaryPodCIDR}, {"secondaryServiceCIDR", c.SecondaryServiceCIDR}, {"secondaryNodeCIDR", c.SecondaryNodeCIDR}} {
 		if prefix, err := netip.ParsePrefix(cidr.value); err != nil || !prefix.Addr().Is6() || prefix.Addr().Is4In6() {
 			return fmt.Errorf("%s %q: must be an IPv6 range such as fd00:10:244::/56", cidr.field, cidr.value)
 		}
@@ -128,6 +136,9 @@ func (c *Cluster) validateSecondary() error {
 	pods, services := netip.MustParsePrefix(c.SecondaryPodCIDR), netip.MustParsePrefix(c.SecondaryServiceCIDR)
 	if pods.Overlaps(services) {
 		return fmt.Errorf("secondaryPodCIDR %s and secondaryServiceCIDR %s overlap: choose ranges apart", pods, services)
+	}
+	if nodes := netip.MustParsePrefix(c.SecondaryNodeCIDR); nodes.Overlaps(pods) || nodes.Overlaps(services) {
+		return fmt.Errorf("secondaryNodeCIDR %s overlaps secondaryPodCIDR %s or secondaryServiceCIDR %s: choose ranges apart", nodes, pods, services)
 	}
 	if services.Bits() > 124 {
 		return fmt.Errorf("secondaryServiceCIDR %s: too small, a /124 is the least", services)

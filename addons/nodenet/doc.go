@@ -23,7 +23,7 @@
 //   - Routes of ours carry a protocol number of their own (`ip route` shows "proto 104"): nobody else's are touched.
 //   - Pods' packets keep their address between nodes; only what leaves for the world is masqueraded.
 //   - Everything may be repeated; what a kill -9 leaves is found and used again.
-//   - IPv4 only.
+//   - The machine speaks to the others from the address of its Node object, so that a pod sees which node asks.
 //
 // Read first: `addons/nodenet/nodenet.go:Router`, `addons/nodenet/nodenet.go:wantedRoutes`, then Network.Plug.
 //

@@ -84,14 +84,14 @@ func (n Network) ensureBridge() (netlink.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(n.Gateway(), n.CIDR.Bits())}); err != nil {
-		return nil, err
-	}
-	if err := netlink.LinkSetUp(link); err != nil {
-		return nil, err
-	}
 	// Nodes that are sent a redirect would go on to each other past the machine's rules.
-	for path, value := range map[string]string{"net/ipv4/ip_forward": "1", "net/ipv4/conf/" + n.Bridge() + "/send_redirects": "0"} {
+	settings := map[string]string{"net/ipv4/ip_forward": "1", "net/ipv4/conf/" + n.Bridge() + "/send_redirects": "0"}
+	for _, r := range n.Ranges {
+		if r.Nodes.Addr().Is6() {
+			settings["net/ipv6/conf/all/forwarding"], settings["net/ipv6/conf/"+n.Bridge()+"/disable_ipv6"] = "1", "0"
+		}
+	}
+	for path, value := range settings {
 		file := "/proc/sys/" + path
 		if have, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(have)) == value {
 			continue
@@ -100,19 +100,35 @@ func (n Network) ensureBridge() (netlink.Link, error) {
 			return nil, fmt.Errorf("setting %s to %s: %w", file, value, err)
 		}
 	}
-	return link, nil
+	for _, r := range n.Ranges {
+		if err := netlink.AddrReplace(link, r.on(1)); err != nil {
+			return nil, err
+		}
+	}
+	return link, netlink.LinkSetUp(link)
+}
+
+// on is the address of the node with a number, as a link has it. It is used at once: nobody else can have it.
+func (r Range) on(number int) *netlink.Addr {
+	address := &netlink.Addr{IPNet: ipNet(r.Address(number), r.Nodes.Bits())}
+	if r.Nodes.Addr().Is6() {
+		address.Flags = unix.IFA_F_NODAD
+	}
+	return address
 }
 
 // refuseOverlap: an address of the machine within the nodes' range would become unreachable, for it or for them.
 func (n Network) refuseOverlap() error {
-	addresses, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return err
 	}
 	for _, a := range addresses {
 		theirs, err := netip.ParsePrefix(a.IPNet.String())
-		if err == nil && theirs.Masked().Overlaps(n.CIDR) {
-			return fmt.Errorf("the nodes' range %s overlaps this machine's network %s: choose another, hyperkube all --node-network=172.29.0.0/24; hyperkube reset removes what another cluster left", n.CIDR, theirs)
+		for _, r := range n.Ranges {
+			if err == nil && theirs.Masked().Overlaps(r.Nodes) {
+				return fmt.Errorf("the nodes' range %s overlaps this machine's network %s: choose another, hyperkube all --node-network=172.29.0.0/24; hyperkube reset removes what another cluster left", r.Nodes, theirs)
+			}
 		}
 	}
 	return nil
@@ -170,21 +186,29 @@ func (n Network) ensureLink(bridge netlink.Link, ns netns.NsHandle, within *netl
 
 // configure sets up what the node has on its side.
 func (n Network) configure(within *netlink.Handle, number int) error {
-	for _, name := range []string{"lo", inside} {
-		link, err := within.LinkByName(name)
-		if err != nil {
+	loopback, err := within.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	link, err := within.LinkByName(inside)
+	if err != nil {
+		return err
+	}
+	for _, r := range n.Ranges {
+		if err := within.AddrReplace(link, r.on(number)); err != nil {
 			return err
 		}
-		if name == inside {
-			if err := within.AddrReplace(link, &netlink.Addr{IPNet: ipNet(n.Address(number), n.CIDR.Bits())}); err != nil {
-				return err
-			}
+	}
+	if err := errors.Join(within.LinkSetUp(loopback), within.LinkSetUp(link)); err != nil {
+		return err
+	}
+	for _, r := range n.Ranges {
+		everywhere := ipNet(netip.IPv6Unspecified(), 0)
+		if r.Nodes.Addr().Is4() {
+			everywhere = ipNet(netip.IPv4Unspecified(), 0)
 		}
-		if err := within.LinkSetUp(link); err != nil {
+		if err := within.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: everywhere, Gw: r.Address(1).AsSlice()}); err != nil {
 			return err
-		}
-		if name == inside {
-			return within.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: n.Gateway().AsSlice()})
 		}
 	}
 	return nil
@@ -275,16 +299,19 @@ func (n Network) setRoutes(namespace string, wanted []Route) (changed int, err e
 	if err != nil {
 		return 0, errNotPlugged
 	}
-	have, err := handle.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: protocol, LinkIndex: link.Attrs().Index}, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_OIF)
+	have, err := handle.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Protocol: protocol, LinkIndex: link.Attrs().Index}, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_OIF)
 	if err != nil {
 		return 0, err
 	}
 	missing := slices.Clone(wanted)
 	for _, route := range have {
-		there := slices.IndexFunc(missing, func(r Route) bool { return route.Dst.String() == r.To.String() && route.Gw.Equal(r.Via.AsSlice()) })
+		there := slices.IndexFunc(missing, func(r Route) bool { return r.is(&route) })
 		if there >= 0 {
 			missing = slices.Delete(missing, there, there+1)
 			continue
+		}
+		if slices.ContainsFunc(missing, func(r Route) bool { return r.To.String() == route.Dst.String() }) {
+			continue // it will be replaced: the way to the nodes themselves is never missing
 		}
 		if err := handle.RouteDel(&route); err != nil && !errors.Is(err, unix.ESRCH) {
 			return changed, err
@@ -292,17 +319,39 @@ func (n Network) setRoutes(namespace string, wanted []Route) (changed int, err e
 		changed++
 	}
 	for _, r := range missing {
-		to := &net.IPNet{IP: r.To.Addr().AsSlice(), Mask: net.CIDRMask(r.To.Bits(), 32)}
-		if err := handle.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: to, Gw: r.Via.AsSlice(), Protocol: protocol}); err != nil {
-			return changed, err
+		err := handle.RouteReplace(r.on(link))
+		if errors.Is(err, unix.EINVAL) && r.From.IsValid() {
+			// What the Node tells (--node-ip) need not be an address of this machine.
+			err = handle.RouteReplace(Route{To: r.To, Via: r.Via}.on(link))
+		}
+		if err != nil {
+			return changed, fmt.Errorf("route %s: %w", r, err)
 		}
 		changed++
 	}
 	return changed, nil
 }
 
+func (r Route) is(route *netlink.Route) bool {
+	return route.Dst.String() == r.To.String() && route.Gw.Equal(r.Via.AsSlice()) && route.Src.Equal(r.From.AsSlice())
+}
+
+// on is the route as the kernel has it.
+func (r Route) on(link netlink.Link) *netlink.Route {
+	route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(r.To.Addr(), r.To.Bits()), Gw: r.Via.AsSlice(), Src: r.From.AsSlice(), Protocol: protocol}
+	if r.Via.IsValid() {
+		return route
+	}
+	// The kernel has made a route to the network itself. Of IPv4's this takes the place; of IPv6's it goes before.
+	route.Scope = netlink.SCOPE_LINK
+	if r.To.Addr().Is6() {
+		route.Scope, route.Priority = netlink.SCOPE_UNIVERSE, 128
+	}
+	return route
+}
+
 func ipNet(address netip.Addr, bits int) *net.IPNet {
-	return &net.IPNet{IP: address.AsSlice(), Mask: net.CIDRMask(bits, 32)}
+	return &net.IPNet{IP: address.AsSlice(), Mask: net.CIDRMask(bits, address.BitLen())}
 }
 
 // deleteLink removes a link; it is no error if there is none.

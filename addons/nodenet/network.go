@@ -11,33 +11,51 @@ import (
 type Network struct {
 	// ID tells clusters on one machine apart: "hyperkube", or "hyperkube-a1b2c3" for a cluster beside it.
 	ID string
-	// CIDR is where the nodes' addresses are from: the first is the machine's, the second node-2's, and so on.
-	CIDR netip.Prefix
-	// Pods is where the pods' addresses are from, which are not masqueraded.
+	// Ranges are one of IPv4, and one of IPv6 in a cluster of two families.
+	Ranges []Range
+}
+
+// Range is where addresses of one family are from.
+type Range struct {
+	// Nodes are the nodes' addresses: the first is the machine's, the second node-2's, and so on.
+	Nodes netip.Prefix
+	// Pods are the pods' addresses, which are not masqueraded.
 	Pods netip.Prefix
 }
 
-// errNotPlugged: the namespace is not there.
-var errNotPlugged = errors.New("the node is not plugged in")
-
-// Gateway is the machine's own address in the network.
-func (n Network) Gateway() netip.Addr { return n.Address(1) }
-
-// Address is that of the node with a number, counted from 1.
-func (n Network) Address(number int) netip.Addr {
-	address := n.CIDR.Masked().Addr()
+// Address is that of the node with a number, counted from 1; the first is the machine's own.
+func (r Range) Address(number int) netip.Addr {
+	address := r.Nodes.Masked().Addr()
 	for range number {
 		address = address.Next()
 	}
 	return address
 }
 
+// errNotPlugged: the namespace is not there.
+var errNotPlugged = errors.New("the node is not plugged in")
+
+// Addresses are those of the node with a number, one of each family.
+func (n Network) Addresses(number int) []netip.Addr {
+	var addresses []netip.Addr
+	for _, r := range n.Ranges {
+		addresses = append(addresses, r.Address(number))
+	}
+	return addresses
+}
+
+// Gateway is the machine's own address in the network, where the further nodes find the apiserver.
+func (n Network) Gateway() netip.Addr { return n.Ranges[0].Address(1) }
+
 // Room is how many nodes have an address in the network.
 func (n Network) Room() int {
-	if bits := 32 - n.CIDR.Bits(); bits < 16 {
-		return max(0, 1<<bits-2)
+	room := 1<<16 - 2
+	for _, r := range n.Ranges {
+		if bits := r.Nodes.Addr().BitLen() - r.Nodes.Bits(); bits < 16 {
+			room = min(room, max(0, 1<<bits-2))
+		}
 	}
-	return 1<<16 - 2
+	return room
 }
 
 // Namespace is the name of a node's network namespace, for `ip netns`.

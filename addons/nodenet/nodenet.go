@@ -105,42 +105,93 @@ func (r *Router) sync(ctx context.Context, _ string) (reconcile.Result, error) {
 	return reconcile.Result{Retry: missing != nil}, nil
 }
 
-// Route leads to the pods of another node.
+// Route leads to the pods of another node, or to the nodes themselves.
 type Route struct {
-	To  netip.Prefix
+	To netip.Prefix
+	// Via is the node behind which To is; none: To is the network between the nodes.
 	Via netip.Addr
+	// From is the address that the machine itself has on this way; none: that of the link.
+	From netip.Addr
 }
 
 // String is for the log, in the words of `ip route`.
-func (r Route) String() string { return fmt.Sprintf("%s via %s", r.To, r.Via) }
+func (r Route) String() string {
+	text := r.To.String()
+	if r.Via.IsValid() {
+		text += " via " + r.Via.String()
+	}
+	if r.From.IsValid() {
+		text += " src " + r.From.String()
+	}
+	return text
+}
 
 // wantedRoutes are those that node in needs: to the pods of every other node of the network. The machine itself is
-// reached over the bridge's address, whichever address its Node object tells. It is pure.
+// reached over the bridge's address, whichever address its Node object tells. But it speaks from that one: a pod that
+// is asked by a node sees the address by which the cluster knows the node, not the bridge's. It is pure.
 func wantedRoutes(network Network, nodes []*corev1.Node, host, in string) []Route {
 	var routes []Route
-	for _, node := range nodes {
-		cidr, err := netip.ParsePrefix(node.Spec.PodCIDR)
-		if node.Name == in || err != nil {
-			continue // itself, or it has no pods yet
+	for _, r := range network.Ranges {
+		var from netip.Addr
+		if in == host {
+			from = ownAddress(r, nodes, host)
+			routes = append(routes, Route{To: r.Nodes.Masked(), From: from})
 		}
-		via := network.Gateway()
-		if node.Name != host {
-			var ok bool
-			if via, ok = addressIn(network.CIDR, node); !ok {
-				continue // no node of this machine
+		for _, node := range nodes {
+			cidr, ok := podsIn(r, node)
+			if node.Name == in || !ok {
+				continue // itself, or it has no pods yet
 			}
+			via := r.Address(1)
+			if node.Name != host {
+				if via, ok = addressIn(r, node); !ok {
+					continue // no node of this machine
+				}
+			}
+			routes = append(routes, Route{To: cidr, Via: via, From: from})
 		}
-		routes = append(routes, Route{To: cidr.Masked(), Via: via})
 	}
 	slices.SortFunc(routes, func(a, b Route) int { return a.To.Addr().Compare(b.To.Addr()) })
 	return routes
 }
 
-func addressIn(cidr netip.Prefix, node *corev1.Node) (netip.Addr, bool) {
-	for _, a := range node.Status.Addresses {
-		if address, err := netip.ParseAddr(a.Address); a.Type == corev1.NodeInternalIP && err == nil && cidr.Contains(address) {
+// podsIn is a node's share of the pods' addresses, of the range's family.
+func podsIn(r Range, node *corev1.Node) (netip.Prefix, bool) {
+	for _, text := range append([]string{node.Spec.PodCIDR}, node.Spec.PodCIDRs...) {
+		if cidr, err := netip.ParsePrefix(text); err == nil && cidr.Addr().Is4() == r.Nodes.Addr().Is4() {
+			return cidr.Masked(), true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// ownAddress is the first node's, of the range's family: what its Node object tells, or else the one on the bridge.
+func ownAddress(r Range, nodes []*corev1.Node, host string) netip.Addr {
+	for _, node := range nodes {
+		for _, address := range internalIPs(node) {
+			if node.Name == host && address.Is4() == r.Nodes.Addr().Is4() {
+				return address
+			}
+		}
+	}
+	return r.Address(1)
+}
+
+func addressIn(r Range, node *corev1.Node) (netip.Addr, bool) {
+	for _, address := range internalIPs(node) {
+		if r.Nodes.Contains(address) {
 			return address, true
 		}
 	}
 	return netip.Addr{}, false
+}
+
+func internalIPs(node *corev1.Node) []netip.Addr {
+	var addresses []netip.Addr
+	for _, a := range node.Status.Addresses {
+		if address, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP {
+			addresses = append(addresses, address)
+		}
+	}
+	return addresses
 }

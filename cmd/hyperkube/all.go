@@ -57,7 +57,7 @@ func (o *allOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.Service, "service-cluster-ip-range", o.Service, "address range of Services, or two: 10.96.0.0/16,fd00:10:96::/112; counts when the data directory is new")
 	flags.IntVar(&o.Nodes, "nodes", o.Nodes, "how many real nodes: this machine, and further ones in network namespaces of their own (default: as before, or 1)")
 	flags.IntVar(&o.FakeNodes, "fake-nodes", o.FakeNodes, "how many nodes that are only bookkeeping, beside the real ones; their sizes, zones, labels and taints: --fakenodes-arg=cpu=16, and so on (hyperkube fakenodes --help)")
-	flags.StringVar(&o.NodeNetwork, "node-network", o.NodeNetwork, "address range of several nodes")
+	flags.StringVar(&o.NodeNetwork, "node-network", o.NodeNetwork, "address range of several nodes, or two, as for pods (fd00:172:30:254::/64 if the second is left out); counts when the data directory is new")
 	flags.StringVar(&o.FlowBuffer, "flow-buffer", o.FlowBuffer, "memory for the record that hyperkube trace reads, at the most; 0: none")
 	flags.StringVar(&o.TracingEndpoint, "tracing-endpoint", o.TracingEndpoint, tracingEndpointUsage)
 	o.Args.addFlags(flags)
@@ -73,7 +73,8 @@ func (o *allOptions) Complete(context.Context) error {
 		return err
 	}
 	defaults := pki.DefaultCluster()
-	defaults.Name, defaults.NodeCIDR = o.Name, o.NodeNetwork
+	defaults.Name = o.Name
+	defaults.NodeCIDR, defaults.SecondaryNodeCIDR, _ = strings.Cut(o.NodeNetwork, ",")
 	defaults.PodCIDR, defaults.SecondaryPodCIDR, _ = strings.Cut(o.Pods, ",")
 	defaults.ServiceCIDR, defaults.SecondaryServiceCIDR, _ = strings.Cut(o.Service, ",")
 	if o.Ports == "auto" {
@@ -100,9 +101,6 @@ func (o *allOptions) Validate() error {
 	}
 	if room := nodeNetwork(o.dir).Room(); o.Nodes < 1 || o.Nodes > room {
 		return fmt.Errorf("--nodes=%d: must be from 1 to %d, for which there are addresses in %s (--node-network)", o.Nodes, room, o.dir.Cluster.NodeCIDR)
-	}
-	if o.Nodes > 1 && o.dir.Cluster.DualStack() {
-		return fmt.Errorf("--nodes=%d: several real nodes reach each other by IPv4 only: start without a second range in --cluster-cidr", o.Nodes)
 	}
 	if o.Nodes > 1 && (o.simulated() || runtime.GOOS != "linux") {
 		return fmt.Errorf("--nodes=%d: several real nodes need real containers on Linux; for simulated ones: --fake-nodes=%d", o.Nodes, o.Nodes)

@@ -45,8 +45,12 @@ func (o *allOptions) settleNodes(ctx context.Context) ([]*part, error) {
 // nodeArgs is the command line of a further node.
 func (o *allOptions) nodeArgs(node string) []string {
 	network := nodeNetwork(o.dir)
+	var addresses []string
+	for _, address := range network.Addresses(numberOf(node)) {
+		addresses = append(addresses, address.String())
+	}
 	args := []string{"--data-dir=" + o.DataDir, "--hostname-override=" + node,
-		"--node-ip=" + network.Address(numberOf(node)).String(), "--apiserver-host=" + network.Gateway().String(), "--log-level=" + o.Logs.Level}
+		"--node-ip=" + strings.Join(addresses, ","), "--apiserver-host=" + network.Gateway().String(), "--log-level=" + o.Logs.Level}
 	if o.Logs.Format != "" {
 		args = append(args, "--log-format="+o.Logs.Format)
 	}

@@ -50,8 +50,14 @@ func (o *nodenetOptions) Run(ctx context.Context, env *component.Env) error {
 
 // nodeNetwork is the network between the nodes of a data directory.
 func nodeNetwork(dir *pki.Dir) nodenet.Network {
-	// Both have been read by pki, which refuses what is no range.
-	return nodenet.Network{ID: strings.TrimPrefix(clusterID(dir), "/"), CIDR: netip.MustParsePrefix(dir.Cluster.NodeCIDR), Pods: netip.MustParsePrefix(dir.Cluster.PodCIDR)}
+	// All have been read by pki, which refuses what is no range.
+	cluster := dir.Cluster
+	network := nodenet.Network{ID: strings.TrimPrefix(clusterID(dir), "/"),
+		Ranges: []nodenet.Range{{Nodes: netip.MustParsePrefix(cluster.NodeCIDR), Pods: netip.MustParsePrefix(cluster.PodCIDR)}}}
+	if cluster.DualStack() {
+		network.Ranges = append(network.Ranges, nodenet.Range{Nodes: netip.MustParsePrefix(cluster.SecondaryNodeCIDR), Pods: netip.MustParsePrefix(cluster.SecondaryPodCIDR)})
+	}
+	return network
 }
 
 // furtherNodes are the names of the nodes besides the machine itself, when there are count in all: node-2, node-3 and so

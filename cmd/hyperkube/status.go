@@ -186,7 +186,7 @@ func nodeRows(ctx context.Context, dataDir string) ([]statusRow, error) {
 func nodeRow(node *corev1.Node) statusRow {
 	row := statusRow{Component: "node/" + node.Name, Message: "no Ready condition yet"}
 	for _, address := range node.Status.Addresses {
-		if address.Type == corev1.NodeInternalIP {
+		if address.Type == corev1.NodeInternalIP && row.Address == "" { // the first is the one of its kubelet
 			row.Address = address.Address
 		}
 	}

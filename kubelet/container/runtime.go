@@ -130,8 +130,10 @@ type Status struct {
 	Mounts       []*runtimeapi.Mount
 	LogPath      string
 	// Resources are the limits in force, as the runtime tells them; nil if it does not.
-	Resources  *runtimeapi.LinuxContainerResources
-	StopSignal runtimeapi.Signal
+	Resources *runtimeapi.LinuxContainerResources
+	// MemoryRequest is what the container had, in bytes, when it was made; nil if it is not written on it.
+	MemoryRequest *int64
+	StopSignal    runtimeapi.Signal
 }
 
 // PodStatus is the runtime's view of one pod at one moment.

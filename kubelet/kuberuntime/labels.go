@@ -24,6 +24,7 @@ const (
 	containerTerminationMessagePolicyLabel = "io.kubernetes.container.terminationMessagePolicy"
 	containerPreStopHandlerLabel           = "io.kubernetes.container.preStopHandler"
 	containerPortsLabel                    = "io.kubernetes.container.ports"
+	containerMemoryRequestLabel            = "io.kubernetes.container.memoryRequest"
 	containerHiddenMessageLabel            = "io.kubernetes.container.hiddenMessage"
 )
 
@@ -37,6 +38,8 @@ type annotatedContainerInfo struct {
 	TerminationMessagePolicy  v1.TerminationMessagePolicy
 	PreStopHandler            *v1.LifecycleHandler
 	ContainerPorts            []v1.ContainerPort
+	// MemoryRequest is in bytes: the kernel knows nothing of it, and a resize may have to restart for it.
+	MemoryRequest *int64
 	// HiddenMessage: a value of a Secret was expanded into the command, which a failure's message may quote.
 	HiddenMessage bool
 }
@@ -67,6 +70,7 @@ func newContainerAnnotations(container *v1.Container, pod *v1.Pod, restartCount 
 		containerRestartCountLabel:             strconv.Itoa(restartCount),
 		containerTerminationMessagePathLabel:   container.TerminationMessagePath,
 		containerTerminationMessagePolicyLabel: string(container.TerminationMessagePolicy),
+		containerMemoryRequestLabel:            strconv.FormatInt(container.Resources.Requests.Memory().Value(), 10),
 	}
 	if pod.DeletionGracePeriodSeconds != nil {
 		annotations[podDeletionGracePeriodLabel] = strconv.FormatInt(*pod.DeletionGracePeriodSeconds, 10)
@@ -96,6 +100,7 @@ func getContainerInfoFromAnnotations(annotations map[string]string) annotatedCon
 	}
 	info.Hash, _ = strconv.ParseUint(annotations[containerHashLabel], 16, 64)
 	info.RestartCount, _ = strconv.Atoi(annotations[containerRestartCountLabel])
+	info.MemoryRequest = parseInt64(annotations[containerMemoryRequestLabel])
 	info.PodDeletionGracePeriod = parseInt64(annotations[podDeletionGracePeriodLabel])
 	info.PodTerminationGracePeriod = parseInt64(annotations[podTerminationGracePeriodLabel])
 	if raw := annotations[containerPreStopHandlerLabel]; raw != "" {

@@ -35,7 +35,8 @@ const (
 // computeContainerResize compares what the container was allocated with what the
 // runtime says is in force, and looks up in resizePolicy whether the difference
 // can be made while it runs (KEP-1287). A memory request is nothing that the
-// kernel knows: its change alone needs no action. It is pure.
+// kernel knows: its change alone needs no action, unless the policy wants a restart
+// for whatever concerns memory. It is pure.
 func computeContainerResize(pod *v1.Pod, container *v1.Container, status *kubecontainer.Status) (containerToUpdateInfo, resizeWay) {
 	info := containerToUpdateInfo{container: container, id: status.ID, desired: containerResources(pod, container), actual: status.Resources}
 	if info.actual == nil {
@@ -55,6 +56,11 @@ func computeContainerResize(pod *v1.Pod, container *v1.Container, status *kubeco
 	}
 	if memoryDiffers(info.desired, info.actual) {
 		changed(v1.ResourceMemory)
+	}
+	if has, wants := status.MemoryRequest, container.Resources.Requests.Memory().Value(); way == resizeNothing && has != nil && *has != wants {
+		if changed(v1.ResourceMemory); way == resizeInPlace {
+			way = resizeNothing
+		}
 	}
 	return info, way
 }

@@ -6,6 +6,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/utils/ptr"
 
 	kubecontainer "hyperkube/kubelet/container"
 )
@@ -38,7 +39,9 @@ func TestComputeContainerResize(t *testing.T) {
 		status           string // requests.cpu, limits.cpu, limits.memory
 	}{
 		{"as it is", amounts("500m", "32Mi"), amounts("1", "64Mi"), nil, nil, actual, resizeNothing, "500m 1 64Mi"},
-		{"a memory request is the scheduler's business", amounts("500m", "48Mi"), amounts("1", "64Mi"), nil, restart(v1.ResourceMemory), actual, resizeNothing, "500m 1 64Mi"},
+		{"a memory request is the scheduler's business", amounts("500m", "48Mi"), amounts("1", "64Mi"), nil, nil, actual, resizeNothing, "500m 1 64Mi"},
+		{"a memory request, which needs a restart", amounts("500m", "48Mi"), amounts("1", "64Mi"), nil, restart(v1.ResourceMemory), actual, resizeByRestart, "500m 1 64Mi"},
+		{"the request that it has", amounts("500m", "32Mi"), amounts("1", "64Mi"), nil, restart(v1.ResourceMemory), actual, resizeNothing, "500m 1 64Mi"},
 		{"a greater weight", amounts("750m", "32Mi"), amounts("1", "64Mi"), nil, nil, actual, resizeInPlace, "500m 1 64Mi"},
 		{"a greater quota", amounts("500m", "32Mi"), amounts("2", "64Mi"), nil, nil, actual, resizeInPlace, "500m 1 64Mi"},
 		{"more memory", amounts("500m", "32Mi"), amounts("1", "128Mi"), nil, restart(v1.ResourceCPU), actual, resizeInPlace, "500m 1 64Mi"},
@@ -52,7 +55,7 @@ func TestComputeContainerResize(t *testing.T) {
 	for _, c := range cases {
 		container := &v1.Container{Name: "c", Resources: v1.ResourceRequirements{Requests: c.requests, Limits: c.limits}, ResizePolicy: c.policy}
 		pod := &v1.Pod{Spec: v1.PodSpec{Containers: []v1.Container{*container}, Resources: c.whole}}
-		status := &kubecontainer.Status{Name: "c", State: kubecontainer.StateRunning, Resources: c.actual, Hash: kubecontainer.HashContainer(container)}
+		status := &kubecontainer.Status{Name: "c", State: kubecontainer.StateRunning, Resources: c.actual, Hash: kubecontainer.HashContainer(container), MemoryRequest: ptr.To[int64](32 << 20)}
 		if _, got := computeContainerResize(pod, container, status); got != c.want {
 			t.Errorf("%s: way %d, want %d", c.name, got, c.want)
 		}

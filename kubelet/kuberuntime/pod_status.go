@@ -84,12 +84,12 @@ func (m *kubeGenericRuntimeManager) toKubeStatus(c *runtimeapi.Container, s *run
 		Image:        s.GetImage().GetImage(),
 		ImageRef:     s.ImageRef,
 		Hash:         annotated.Hash,
-		RestartCount: annotated.RestartCount,
-		User:         s.User,
-		Mounts:       s.Mounts,
-		LogPath:      s.LogPath,
-		StopSignal:   s.StopSignal,
-		Resources:    s.GetResources().GetLinux(),
+		RestartCount: annotated.RestartCount, MemoryRequest: annotated.MemoryRequest,
+		User:       s.User,
+		Mounts:     s.Mounts,
+		LogPath:    s.LogPath,
+		StopSignal: s.StopSignal,
+		Resources:  s.GetResources().GetLinux(),
 	}
 	// The name that the pod used is friendlier than the ID some runtimes answer with.
 	if userImage := s.GetImage().GetUserSpecifiedImage(); userImage != "" {
