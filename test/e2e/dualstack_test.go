@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os/exec"
 	"slices"
 	"strings"
@@ -27,11 +28,13 @@ spec:
     - {name: POD_IPS, valueFrom: {fieldRef: {fieldPath: status.podIPs}}}
     - {name: HOST_IPS, valueFrom: {fieldRef: {fieldPath: status.hostIPs}}}
     ports: [{containerPort: 8080, hostPort: 18080}]
+  affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchFields: [{key: metadata.name, operator: NotIn, values: [node-2]}]}]}}}
 ---
 apiVersion: v1
 kind: Pod
 metadata: {name: client}
 spec:
+  nodeName: node-2
   terminationGracePeriodSeconds: 1
   containers: [{name: demo, image: hyperkube.local/demo}]
 ---
@@ -51,7 +54,7 @@ metadata: {name: four}
 spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
 `
 
-// TestDualStack: a cluster that is asked for two families has them everywhere: the node's shares, a pod's addresses and what
+// TestDualStack: a cluster that is asked for two families has them everywhere, and between its nodes: the nodes' shares, a pod's addresses and what
 // it is told of them, Services from pods and from the host, names, ports of the node; a Service that says nothing has IPv4;
 // nothing is left at the end.
 func TestDualStack(t *testing.T) {
@@ -79,15 +82,22 @@ func TestDualStack(t *testing.T) {
 	}
 	t.Cleanup(func() { netlink.RouteDel(out) })
 	before := host(t)
-	c := startOwn(t, "--cluster-cidr=10.244.0.0/16,fd00:10:244::/56", "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112")
-	if got := c.kubectl(t, "get", "node", "-o", `jsonpath={.items[0].spec.podCIDRs} {.items[0].status.addresses[?(@.type=="InternalIP")].address}`); got != `["10.244.0.0/24","fd00:10:244::/64"] 192.0.2.10 2001:db8::10` {
-		t.Errorf("the node: %s", got)
+	c := startOwn(t, "--cluster-cidr=10.244.0.0/16,fd00:10:244::/56", "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112", "--nodes=2")
+	first := strings.ReplaceAll(strings.ReplaceAll(c.kubectl(t, "get", "nodes", "-o", "name"), "node/node-2", ""), "\n", "")
+	for node, addresses := range map[string]string{first: "192.0.2.10 2001:db8::10", "node/node-2": "172.30.254.2 fd00:172:30:254::2"} {
+		if got := c.kubectl(t, "get", node, "-o", `jsonpath={.status.addresses[?(@.type=="InternalIP")].address}`); got != addresses {
+			t.Errorf("%s has %s, want %s", node, got, addresses)
+		}
+	}
+	shares := strings.Fields(c.kubectl(t, "get", first, "-o", "jsonpath={.spec.podCIDRs[*]}"))
+	if len(shares) != 2 || !strings.HasPrefix(shares[0], "10.244.") || !strings.HasPrefix(shares[1], "fd00:10:244:") {
+		t.Fatalf("shares of %s: %v", first, shares)
 	}
 	c.apply(t, dual)
 	c.kubectl(t, "wait", "--for=condition=Ready", "pod/web", "pod/client", "--timeout=90s")
 	ips := strings.Fields(c.kubectl(t, "get", "pod", "web", "-o", "jsonpath={.status.podIPs[*].ip}"))
-	if len(ips) != 2 || !strings.HasPrefix(ips[0], "10.244.0.") || !strings.HasPrefix(ips[1], "fd00:10:244::") {
-		t.Fatalf("podIPs %v", ips)
+	if len(ips) != 2 || !netip.MustParsePrefix(shares[0]).Contains(netip.MustParseAddr(ips[0])) || !netip.MustParsePrefix(shares[1]).Contains(netip.MustParseAddr(ips[1])) {
+		t.Fatalf("podIPs %v, shares %v", ips, shares)
 	}
 	if got := c.kubectl(t, "exec", "web", "--", "sh", "-c", "echo $POD_IPS $HOST_IPS"); got != strings.Join(ips, ",")+" 192.0.2.10,2001:db8::10" {
 		t.Errorf("the pod is told %s", got)
@@ -100,7 +110,8 @@ func TestDualStack(t *testing.T) {
 		t.Fatalf("ClusterIPs: %v, %v, %v", both, six, four)
 	}
 	urls := []string{"http://" + ips[0] + ":8080/", "http://[" + ips[1] + "]:8080/", "http://" + both[0] + "/", "http://[" + both[1] + "]/", "http://[" + six[0] + "]/",
-		"http://192.0.2.10:30081/", "http://[2001:db8::10]:30081/", "http://192.0.2.10:18080/", "http://[2001:db8::10]:18080/"}
+		"http://192.0.2.10:30081/", "http://[2001:db8::10]:30081/", "http://192.0.2.10:18080/", "http://[2001:db8::10]:18080/",
+		"http://172.30.254.2:30081/", "http://[fd00:172:30:254::2]:30081/"}
 	for _, url := range urls {
 		eventually(t, url+" from the host", func() error { return reaches(get(url)) })
 		eventually(t, url+" from a pod", func() error {
@@ -112,6 +123,16 @@ func TestDualStack(t *testing.T) {
 		out, _, err := c.try("exec", "web", "--", "wget", "-q", "-T", "3", "-O", "-", "http://["+both[1]+"]/")
 		return reaches(out, err)
 	})
+	// A pod of another node sees which node asks, not the bridge between them.
+	clientIPs := strings.Fields(c.kubectl(t, "get", "pod", "client", "-o", "jsonpath={.status.podIPs[*].ip}"))
+	if len(clientIPs) != 2 {
+		t.Fatalf("podIPs %v", clientIPs)
+	}
+	for url, from := range map[string]string{"http://" + clientIPs[0] + ":8080/": "192.0.2.10:", "http://[" + clientIPs[1] + "]:8080/": "[2001:db8::10]:"} {
+		if out, err := get(url); err != nil || !strings.Contains(out, "client: "+from) {
+			t.Errorf("%s: %v, %s; want it to be asked by %s", url, err, out, from)
+		}
+	}
 	clusterDNS := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, "10.96.0.10:53")
 	}}
