@@ -257,11 +257,16 @@ func (b *specBuilder) hosts() (string, error) {
 	return path, writeFile(path, []byte(text), 0o644)
 }
 
-// cgroupMounts show a container its cgroups, read-only but for privileged ones.
+// cgroupMounts show a container its cgroups, read-only but for privileged ones. Those share the node's cgroup namespace, and
+// get the node's own mount there: a new one would set the options of them all, and take nsdelegate and memory_recursiveprot
+// from the node's (cgroups(7) has them as options of the file system, not of a mount).
 func (b *specBuilder) cgroupMounts() []podparent.Mount {
 	flags := uint64(unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV | unix.MS_RDONLY)
 	if b.privileged() {
 		flags &^= unix.MS_RDONLY
+	}
+	if b.c.cgroups.V2() && b.privileged() {
+		return []podparent.Mount{{Type: "bind", Source: b.c.cgroups.Unified, Target: "/sys/fs/cgroup", Flags: flags}}
 	}
 	if b.c.cgroups.V2() {
 		return []podparent.Mount{{Type: "cgroup2", Source: "cgroup", Target: "/sys/fs/cgroup", Flags: flags}}

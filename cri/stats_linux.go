@@ -55,6 +55,7 @@ func (c *CRI) stats(k *container) *runtimeapi.ContainerStats {
 		out.Memory = memoryUsage(now, figures)
 		out.Swap = &runtimeapi.SwapUsage{Timestamp: now.UnixNano(), SwapUsageBytes: value(figures.SwapUsage),
 			SwapAvailableBytes: value(saturatingMinus(figures.SwapLimit, figures.SwapUsage))}
+		out.Cpu.Psi, out.Memory.Psi, out.Io = c.pressure(rec.Cgroup, now)
 	}
 	if now.Sub(k.usage.diskAt) > diskSampleAge {
 		k.usage.bytes, k.usage.inodes = c.writtenBy(k)
@@ -76,6 +77,26 @@ func memoryUsage(now time.Time, f cgroups.Figures) *runtimeapi.MemoryUsage {
 		m.AvailableBytes = value(saturatingMinus(f.MemoryLimit, f.WorkingSet))
 	}
 	return m
+}
+
+// pressure is how long a group waited for the CPU, for memory, and for disks (KEP-4205); nil each where the kernel does not tell.
+func (c *CRI) pressure(group string, now time.Time) (cpu, memory *runtimeapi.PsiStats, io *runtimeapi.IoUsage) {
+	if disks := psi(c.cgroups.Pressure(group, "io")); disks != nil {
+		io = &runtimeapi.IoUsage{Timestamp: now.UnixNano(), Psi: disks}
+	}
+	return psi(c.cgroups.Pressure(group, "cpu")), psi(c.cgroups.Pressure(group, "memory")), io
+}
+
+// psi is a pressure as CRI has it. CRI's comment has the totals in nanoseconds; all runtimes and cAdvisor pass the kernel's
+// microseconds on, and who reads them goes by that.
+func psi(p *cgroups.Pressure) *runtimeapi.PsiStats {
+	if p == nil {
+		return nil
+	}
+	data := func(s cgroups.Stall) *runtimeapi.PsiData {
+		return &runtimeapi.PsiData{Total: s.Total, Avg10: s.Avg10, Avg60: s.Avg60, Avg300: s.Avg300}
+	}
+	return &runtimeapi.PsiStats{Some: data(p.Some), Full: data(p.Full)}
 }
 
 func saturatingMinus(a, b uint64) uint64 {
@@ -119,6 +140,7 @@ func (c *CRI) podStats(s *sandbox) *runtimeapi.PodSandboxStats {
 		s.mu.Unlock()
 		linux.Memory = memoryUsage(now, figures)
 		linux.Process = &runtimeapi.ProcessUsage{Timestamp: now.UnixNano(), ProcessCount: value(figures.Processes)}
+		linux.Cpu.Psi, linux.Memory.Psi, linux.Io = c.pressure(rec.Cgroup, now)
 	}
 	if !hostNetwork(rec.Config) {
 		linux.Network = networkUsage(rec.ParentPid, now)

@@ -128,6 +128,8 @@ type Config struct {
 	EventQPS, EventBurst int
 	// SeccompDefault filters the system calls of containers whose pod says nothing about that.
 	SeccompDefault bool
+	// SingleProcessOOMKill has the kernel end one process of a container that is out of memory, and not all (cgroup v2; v1 always does).
+	SingleProcessOOMKill bool
 	// MaxContainerRestartPeriod is the longest CrashLoopBackOff; default five minutes.
 	MaxContainerRestartPeriod time.Duration
 	// PodCIDR is where the simulated runtime takes addresses from if the node has none of its own.
@@ -452,7 +454,7 @@ func (kl *Kubelet) build(ctx context.Context) {
 	kl.manager = kuberuntime.NewKubeGenericRuntimeManager(kuberuntime.Config{
 		Runtime: kl.runtime, Images: images.NewImageManager(kl.runtime.Images, kl.recorder, kl.Clock, kl.Pulls), Helper: kl, Probes: kl.prober,
 		Hooks: lifecycle.NewHandlerRunner(commands, kl.podIPs, kl.Clock), Recorder: kl.recorder, Clock: kl.Clock,
-		Changed: func() { kl.pleg.Poke() }, HugePageSizes: slices.Sorted(maps.Keys(cm.HugePages(cm.SysHugePages))), SeccompDefault: kl.SeccompDefault, MaxBackOff: kl.MaxContainerRestartPeriod,
+		Changed: func() { kl.pleg.Poke() }, HugePageSizes: slices.Sorted(maps.Keys(cm.HugePages(cm.SysHugePages))), ContainerCgroup: cm.ContainerCgroup(cm.SysCgroup, kl.SingleProcessOOMKill), SeccompDefault: kl.SeccompDefault, MaxBackOff: kl.MaxContainerRestartPeriod,
 	})
 	kl.manager.SetRuntimeName(kl.state.runtimeName)
 	kl.buildRoomKeepers()

@@ -360,6 +360,7 @@ func (kl *Kubelet) nodeStatus(ctx context.Context, old v1.NodeStatus) v1.NodeSta
 	}
 	status.Allocatable = kl.Room.allocatable(status.Capacity)
 	kl.cgroups.EnforceNodeAllocatable(kl.Room.podsLimits(status.Capacity))
+	kl.cgroups.UpdateQOSCgroups(kl.activePods)
 	ips := kl.nodeIPs()
 	status.Addresses = nil
 	for _, ip := range ips {

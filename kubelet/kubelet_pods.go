@@ -76,6 +76,7 @@ func (kl *Kubelet) SyncPod(ctx context.Context, update UpdateType, pod *v1.Pod, 
 	kl.registerPod(pod)
 	kl.ensureMirror(ctx, pod)
 	// Step 5: directories, cgroup, volumes.
+	kl.cgroups.UpdateQOSCgroups(kl.activePods)
 	if err := kl.cgroups.EnsureExists(pod); err != nil {
 		kl.recorder.Eventf(kubecontainer.GeneratePodRef(pod), v1.EventTypeWarning, "FailedToCreatePodContainer", "unable to ensure pod container exists: %v", err)
 		return false, fmt.Errorf("making the pod's cgroup: %w", err)

@@ -53,6 +53,10 @@ func (kl *Kubelet) finishResize(ctx context.Context, pod *v1.Pod, podStatus *kub
 	}
 	if err := kl.cgroups.Shrink(pod); err != nil {
 		klog.FromContext(ctx).V(1).Info("The pod's cgroup keeps its former limits", "pod", klog.KObj(pod), "cause", err.Error())
+		if kl.allocation.Progress(pod, false, err) {
+			kl.recorder.Event(ref, v1.EventTypeWarning, "ResizeError", resizeMessage(pod, "error", err.Error()))
+		}
+		return
 	}
 	if kl.allocation.Progress(pod, true, nil) {
 		kl.recorder.Event(ref, v1.EventTypeNormal, "ResizeCompleted", resizeMessage(pod, "completed", ""))

@@ -20,6 +20,7 @@ import (
 
 	apipod "hyperkube/api/core/pod"
 	"hyperkube/kubelet/certificate"
+	"hyperkube/kubelet/cm"
 	kubecontainer "hyperkube/kubelet/container"
 	"hyperkube/kubelet/logs"
 	"hyperkube/kubelet/server"
@@ -263,7 +264,7 @@ func (kl *Kubelet) Configz() any {
 		"authorization":      map[string]any{"mode": mode, "webhook": map[string]any{"cacheAuthorizedTTL": kl.Access.AllowedTTL.String(), "cacheUnauthorizedTTL": kl.Access.DeniedTTL.String()}},
 		"rotateCertificates": kl.ClientCertificate != nil, "serverTLSBootstrap": kl.ServingCertificate != nil,
 		"registryPullQPS": kl.Pulls.QPS, "registryBurst": kl.Pulls.Burst, "serializeImagePulls": kl.Pulls.AtATime == 1, "maxParallelImagePulls": parallel,
-		"eventRecordQPS": kl.EventQPS, "eventBurst": kl.EventBurst, "seccompDefault": kl.SeccompDefault, "allowedUnsafeSysctls": kl.AllowedUnsafeSysctls,
+		"eventRecordQPS": kl.EventQPS, "eventBurst": kl.EventBurst, "seccompDefault": kl.SeccompDefault, "singleProcessOOMKill": cm.ContainerCgroup(cm.SysCgroup, kl.SingleProcessOOMKill)["memory.oom.group"] == "", "allowedUnsafeSysctls": kl.AllowedUnsafeSysctls,
 		"crashLoopBackOff": map[string]any{"maxContainerRestartPeriod": kl.MaxContainerRestartPeriod.String()},
 		"userNamespaces":   map[string]any{"idsPerPod": kl.UserNamespaceIDs}, "podCIDR": kl.PodCIDR,
 		"shutdownGracePeriodByPodPriority": shutdown, "enforceNodeAllocatable": enforce,

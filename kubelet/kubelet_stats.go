@@ -93,6 +93,15 @@ func (kl *Kubelet) nodeSummary(ctx context.Context) statsapi.NodeStats {
 		cores := kl.rate.of(*node.CPU.UsageCoreNanoSeconds, now)
 		node.CPU.UsageNanoCores = &cores
 	}
+	if node.CPU != nil {
+		node.CPU.PSI = stats.Pressure(stats.ProcPressure, "cpu")
+	}
+	if node.Memory != nil {
+		node.Memory.PSI = stats.Pressure(stats.ProcPressure, "memory")
+	}
+	if disks := stats.Pressure(stats.ProcPressure, "io"); disks != nil {
+		node.IO = &statsapi.IOStats{Time: metav1.NewTime(now), PSI: disks}
+	}
 	node.Rlimit, node.Network = stats.Rlimit(now), stats.Network("eth0", now)
 	if fs, err := stats.Filesystem(kl.RootDir, now); err == nil {
 		node.Fs = fs
@@ -138,6 +147,7 @@ func containerStats(s *runtimeapi.ContainerStats, name string) statsapi.Containe
 	if swap := s.Swap; swap != nil {
 		result.Swap = &statsapi.SwapStats{Time: metav1.NewTime(time.Unix(0, swap.Timestamp)), SwapAvailableBytes: value(swap.SwapAvailableBytes), SwapUsageBytes: value(swap.SwapUsageBytes)}
 	}
+	result.IO = ioStats(s.Io)
 	if fs := s.WritableLayer; fs != nil {
 		result.Rootfs = &statsapi.FsStats{Time: metav1.NewTime(time.Unix(0, fs.Timestamp)), UsedBytes: value(fs.UsedBytes), InodesUsed: value(fs.InodesUsed)}
 	}
@@ -145,13 +155,31 @@ func containerStats(s *runtimeapi.ContainerStats, name string) statsapi.Containe
 }
 
 func cpuStats(cpu *runtimeapi.CpuUsage) *statsapi.CPUStats {
-	return &statsapi.CPUStats{Time: metav1.NewTime(time.Unix(0, cpu.Timestamp)), UsageCoreNanoSeconds: value(cpu.UsageCoreNanoSeconds), UsageNanoCores: value(cpu.UsageNanoCores)}
+	return &statsapi.CPUStats{Time: metav1.NewTime(time.Unix(0, cpu.Timestamp)), UsageCoreNanoSeconds: value(cpu.UsageCoreNanoSeconds), UsageNanoCores: value(cpu.UsageNanoCores), PSI: psiStats(cpu.Psi)}
 }
 
 func memoryStats(memory *runtimeapi.MemoryUsage) *statsapi.MemoryStats {
 	return &statsapi.MemoryStats{Time: metav1.NewTime(time.Unix(0, memory.Timestamp)), WorkingSetBytes: value(memory.WorkingSetBytes),
 		UsageBytes: value(memory.UsageBytes), RSSBytes: value(memory.RssBytes), AvailableBytes: value(memory.AvailableBytes),
-		PageFaults: value(memory.PageFaults), MajorPageFaults: value(memory.MajorPageFaults)}
+		PageFaults: value(memory.PageFaults), MajorPageFaults: value(memory.MajorPageFaults), PSI: psiStats(memory.Psi)}
+}
+
+// ioStats is how long disks were waited for; nil if the runtime does not tell.
+func ioStats(io *runtimeapi.IoUsage) *statsapi.IOStats {
+	if io == nil {
+		return nil
+	}
+	return &statsapi.IOStats{Time: metav1.NewTime(time.Unix(0, io.Timestamp)), PSI: psiStats(io.Psi)}
+}
+
+func psiStats(psi *runtimeapi.PsiStats) *statsapi.PSIStats {
+	if psi == nil {
+		return nil
+	}
+	data := func(d *runtimeapi.PsiData) statsapi.PSIData {
+		return statsapi.PSIData{Total: d.GetTotal(), Avg10: d.GetAvg10(), Avg60: d.GetAvg60(), Avg300: d.GetAvg300()}
+	}
+	return &statsapi.PSIStats{Some: data(psi.Some), Full: data(psi.Full)}
 }
 
 func value(v *runtimeapi.UInt64Value) *uint64 {
@@ -186,6 +214,7 @@ func addSandbox(pod *statsapi.PodStats, linux *runtimeapi.LinuxPodSandboxStats) 
 	if linux.Memory != nil {
 		pod.Memory = memoryStats(linux.Memory)
 	}
+	pod.IO = ioStats(linux.Io)
 	if linux.Process != nil {
 		pod.ProcessStats = &statsapi.ProcessStats{ProcessCount: value(linux.Process.ProcessCount)}
 	}

@@ -78,7 +78,7 @@ func namespaceInode(pid, kind string) (uint64, error) {
 }
 
 // limitFiles are the files of a cgroup that hold its limits, of v2 and of v1.
-var limitFiles = []string{"memory.max", "memory.low", "memory.min", "memory.swap.max", "cpu.max", "cpu.weight", "cpuset.cpus", "pids.max",
+var limitFiles = []string{"memory.max", "memory.high", "memory.low", "memory.min", "memory.swap.max", "memory.oom.group", "cpu.max", "cpu.weight", "cpuset.cpus", "pids.max",
 	"memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.shares"}
 
 // readCgroups finds the process's cgroup in each hierarchy, and what limits it there.

@@ -86,6 +86,7 @@ type tuningOptions struct {
 	serialize                          bool
 	eventQPS, eventBurst               int
 	seccompDefault, failSwapOn         bool
+	singleOOMKill                      bool
 	reportFrequency, restartPeriod     time.Duration
 	fileFrequency                      time.Duration
 	leaseSeconds                       int32
@@ -116,6 +117,7 @@ func (o *tuningOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&o.eventBurst, "event-burst", 100, "events written at once after a pause")
 	flags.BoolVar(&o.seccompDefault, "seccomp-default", false, "RuntimeDefault is the seccomp profile of containers whose pod names none")
 	flags.BoolVar(&o.failSwapOn, "fail-swap-on", false, "do not start on a machine that swaps")
+	flags.BoolVar(&o.singleOOMKill, "single-process-oom-kill", false, "with cgroup v2, out of memory ends one process of a container instead of all (with v1 it always does)")
 	flags.DurationVar(&o.reportFrequency, "node-status-report-frequency", 5*time.Minute, "how often the node's state is reported although unchanged")
 	flags.Int32Var(&o.leaseSeconds, "node-lease-duration-seconds", 40, "after what silence the node counts as gone")
 	flags.DurationVar(&o.restartPeriod, "max-container-restart-period", 5*time.Minute, "the longest wait between restarts of a container that crashes")
@@ -205,7 +207,7 @@ func (o *tuningOptions) tune(c *kubelet.Config) {
 		c.Pulls.AtATime = 1
 	}
 	c.EventQPS, c.EventBurst = o.eventQPS, o.eventBurst
-	c.SeccompDefault, c.MaxContainerRestartPeriod, c.FileCheckFrequency = o.seccompDefault, o.restartPeriod, o.fileFrequency
+	c.SeccompDefault, c.SingleProcessOOMKill, c.MaxContainerRestartPeriod, c.FileCheckFrequency = o.seccompDefault, o.singleOOMKill, o.restartPeriod, o.fileFrequency
 	c.NodeStatusReportFrequency, c.NodeLeaseDurationSeconds, c.UserNamespaceIDs = o.reportFrequency, o.leaseSeconds, o.userIDs
 }
 

@@ -65,6 +65,7 @@ eventBurst: 17
 seccompDefault: true
 allowedUnsafeSysctls: [net.core.somaxconn]
 failSwapOn: true
+singleProcessOOMKill: true
 crashLoopBackOff: {maxContainerRestartPeriod: 18s}
 shutdownGracePeriod: 19s
 shutdownGracePeriodCriticalPods: 1s
@@ -100,7 +101,7 @@ func TestConfigurationFileOfTheKubelet(t *testing.T) {
 		config.Access.TokenTTL != time.Second || config.Access.AllowedTTL != 2*time.Second || config.Access.DeniedTTL != 3*time.Second {
 		t.Errorf("the server: %+v", config)
 	}
-	if config.ClusterDNS[0] != "10.1.1.1" || config.ClusterDomain != "example.local" || config.Pulls.AtATime != 15 || config.Pulls.QPS != 13 || config.Pulls.Burst != 14 || !config.SeccompDefault ||
+	if config.ClusterDNS[0] != "10.1.1.1" || config.ClusterDomain != "example.local" || config.Pulls.AtATime != 15 || config.Pulls.QPS != 13 || config.Pulls.Burst != 14 || !config.SeccompDefault || !config.SingleProcessOOMKill ||
 		config.NodeStatusReportFrequency != 6*time.Second || config.NodeLeaseDurationSeconds != 7 || config.UserNamespaceIDs != 131072 || config.MaxContainerRestartPeriod != 18*time.Second || config.EventQPS != 16 {
 		t.Errorf("the rest: %+v", config)
 	}

@@ -14,7 +14,6 @@
 package cgroups
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -46,22 +45,32 @@ var wanted = []string{"cpu", "cpuacct", "cpuset", "memory", "pids", "devices", "
 
 // Detect reads the layout from this process's mounts.
 func Detect() (*Host, error) {
-	f, err := os.Open("/proc/self/mountinfo")
+	data, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	return detect(string(data))
+}
+
+// customary is where everybody looks for the single tree.
+const customary = "/sys/fs/cgroup"
+
+// detect is pure. The single tree may be mounted at several places, some of which show a part of it only, and come and go:
+// the customary one wins, otherwise the first.
+func detect(mounts string) (*Host, error) {
 	h := &Host{Trees: map[string]string{}}
 	unified := ""
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		before, after, _ := strings.Cut(lines.Text(), " - ")
+	for line := range strings.Lines(mounts) {
+		before, after, _ := strings.Cut(strings.TrimSpace(line), " - ")
 		left, right := strings.Fields(before), strings.Fields(after)
 		if len(left) < 5 || len(right) < 3 {
 			continue
 		}
 		switch point := left[4]; right[0] {
 		case "cgroup2":
-			unified = point
+			if unified == "" || point == customary {
+				unified = point
+			}
 		case "cgroup":
 			ours := false
 			for _, option := range strings.Split(right[2], ",") {

@@ -130,10 +130,13 @@ func forbidden(access string) (bits int32) {
 	return bits
 }
 
+// programLicense is what the kernel is told of the program. The kernel gets its address as a number, so it must not be on a
+// stack, which may move.
+var programLicense = []byte("Apache-2.0\x00")
+
 // attachDeviceProgram loads a program and makes it decide for a group. It ends
 // with the group.
 func attachDeviceProgram(dir string, program []instruction) error {
-	license := []byte("Apache-2.0\x00")
 	load := struct {
 		kind, count    uint32
 		code, license  uint64
@@ -142,10 +145,13 @@ func attachDeviceProgram(dir string, program []instruction) error {
 		version, flags uint32
 		name           [16]byte
 	}{kind: unix.BPF_PROG_TYPE_CGROUP_DEVICE, count: uint32(len(program)),
-		code: uint64(uintptr(unsafe.Pointer(&program[0]))), license: uint64(uintptr(unsafe.Pointer(&license[0])))}
+		code: uint64(uintptr(unsafe.Pointer(&program[0]))), license: uint64(uintptr(unsafe.Pointer(&programLicense[0])))}
 	fd, _, e := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&load)), unsafe.Sizeof(load))
+	if e == unix.EPERM && unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}) == nil {
+		// Before Linux 5.11 programs count as locked memory, of which root too may have only a little.
+		fd, _, e = unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&load)), unsafe.Sizeof(load))
+	}
 	runtime.KeepAlive(program)
-	runtime.KeepAlive(license)
 	if e != 0 {
 		return fmt.Errorf("loading the device program: %w", e)
 	}

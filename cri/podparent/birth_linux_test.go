@@ -51,3 +51,21 @@ func TestStoppedBeforeItsCommandRan(t *testing.T) {
 		})
 	}
 }
+
+// A container that has groups of its own below is entered where its first process is.
+func TestGroupBelow(t *testing.T) {
+	const dir = "/sys/fs/cgroup/hyperkube/n/pod1/abc"
+	for proc, want := range map[string]string{
+		"0::/hyperkube/n/pod1/abc\n":                                   dir,
+		"0::/hyperkube/n/pod1/abc/init.scope\n":                        dir + "/init.scope",
+		"0::/hyperkube/n/pod1/abc/a/b\n":                               dir + "/a/b",
+		"12:pids:/x\n0::/hyperkube/n/pod1/abc/init\n":                  dir + "/init",
+		"0::/elsewhere\n":                                              dir,
+		"0::/hyperkube/n/pod1/abc/../../../../../system.slice/other\n": dir + "/system.slice/other",
+		"": dir,
+	} {
+		if got := groupBelow(dir, proc); got != want {
+			t.Errorf("groupBelow(%q) = %s, want %s", proc, got, want)
+		}
+	}
+}

@@ -342,13 +342,31 @@ func (p *Parent) enter(c *container, spec *ExecSpec, fds []int, ended chan<- sys
 	}
 	child := &birth{pid: pid, conn: ours}
 	p.children[pid] = func(status syscall.WaitStatus) { ended <- status }
-	if err = joinCgroups(c.spec.Cgroup, pid); err == nil {
+	err = joinCgroups(c.spec.Cgroup, pid)
+	if errors.Is(err, unix.EBUSY) {
+		// The container has groups of its own below, as systemd and Docker make them: in cgroup v2 its own then holds no processes.
+		first, _ := os.ReadFile("/proc/" + strconv.Itoa(c.status.Pid) + "/cgroup")
+		err = joinCgroups([]string{groupBelow(c.spec.Cgroup[0], string(first))}, pid)
+	}
+	if err == nil {
 		err = ours.Send(spec)
 	}
 	if err != nil {
 		child.abandon()
 	}
 	return child, err
+}
+
+// groupBelow is the directory of the group in which the first process of a container is, by its /proc/PID/cgroup: the
+// container's own directory or one below. It is pure.
+func groupBelow(dir, proc string) string {
+	for line := range strings.Lines(proc) {
+		if path, unified := strings.CutPrefix(strings.TrimSpace(line), "0::"); unified {
+			_, below, _ := strings.Cut(path, "/"+filepath.Base(dir))
+			return filepath.Join(dir, filepath.Clean("/"+below))
+		}
+	}
+	return dir
 }
 
 // entered is the main of an exec session's process, in the pod's namespaces and

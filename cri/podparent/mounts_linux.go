@@ -89,7 +89,7 @@ func mappedTree(path string, userNS *os.File, flags uint) (fd int, err error) {
 	attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(userNS.Fd())}
 	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, attr); err != nil {
 		unix.Close(fd)
-		return -1, fmt.Errorf("the kernel or the file system of %s knows no ID-mapped mounts: %w", path, err)
+		return -1, fmt.Errorf("the kernel or the file system of %s knows no ID-mapped mounts (tmpfs, which holds secrets and tokens, since Linux 6.3), without which a pod cannot have users of its own (hostUsers: false): %w", path, err)
 	}
 	return fd, nil
 }

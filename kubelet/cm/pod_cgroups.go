@@ -40,6 +40,8 @@ type PodCgroups interface {
 	Destroy(uid types.UID) error
 	// EnforceNodeAllocatable limits all pods together.
 	EnforceNodeAllocatable(limits Limits)
+	// UpdateQOSCgroups weighs the levels by the pods that are to run.
+	UpdateQOSCgroups(active func() []*v1.Pod)
 	// RemoveOrphans removes the cgroups of pods that are gone.
 	RemoveOrphans(gone func(types.UID) bool)
 	// RemoveRoot removes what is left when no pod is.
@@ -87,7 +89,7 @@ type podCgroups struct {
 	podPids int64
 
 	mu     sync.Mutex
-	failed bool // limits could not be set once; said, and not tried again
+	failed bool // limits could not be set once, which was said and is not tried again; or all has been removed
 	// applied is what was set last, by path; what an earlier kubelet set is not known.
 	applied map[string]Limits
 }
@@ -160,6 +162,38 @@ func (c *podCgroups) EnforceNodeAllocatable(limits Limits) {
 	}
 }
 
+// UpdateQOSCgroups see PodCgroups. A level competes as a whole: without its weight all BestEffort pods together would get as
+// much of a busy CPU as a Guaranteed pod that asked for one.
+func (c *podCgroups) UpdateQOSCgroups(active func() []*v1.Pod) {
+	wanted := qosLimits(active())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for class, limits := range wanted {
+		group := path.Join(c.root, qosLevels[class])
+		if c.failed || c.applied[group] == limits && c.tree.exists(group) {
+			continue
+		}
+		if err := c.set(group, limits); err != nil {
+			c.logger.V(2).Info("Weighing a QoS level", "cgroup", group, "err", err)
+		}
+	}
+}
+
+// qosLimits are the levels' weights: Burstable pods bring what they request, BestEffort has the least there is. It is pure.
+func qosLimits(active []*v1.Pod) map[v1.PodQOSClass]Limits {
+	milli := int64(0)
+	for _, pod := range active {
+		if apipod.GetPodQOS(pod) == v1.PodQOSBurstable {
+			requests := resource.PodRequests(pod, resource.PodResourcesOptions{})
+			milli += requests.Cpu().MilliValue()
+		}
+	}
+	return map[v1.PodQOSClass]Limits{v1.PodQOSBurstable: {CPUShares: shares(milli)}, v1.PodQOSBestEffort: {CPUShares: shares(0)}}
+}
+
+// shares are a weight in cgroup v1's terms, 1024 for one CPU, within the kernel's bounds.
+func shares(milli int64) uint64 { return uint64(min(max(milli*1024/1000, 2), 262144)) }
+
 // set applies limits, and says so where one was taken away: zero alone would leave it.
 func (c *podCgroups) set(group string, wanted Limits) error {
 	write, old := wanted, c.applied[group]
@@ -192,7 +226,7 @@ func larger(a, b Limits) Limits {
 func podLimits(pod *v1.Pod) Limits {
 	requests := resource.PodRequests(pod, resource.PodResourcesOptions{})
 	limits := resource.PodLimits(pod, resource.PodResourcesOptions{})
-	result := Limits{CPUShares: uint64(max(requests.Cpu().MilliValue()*1024/1000, 2))}
+	result := Limits{CPUShares: shares(requests.Cpu().MilliValue())}
 	cpu, memory := true, true
 	for _, container := range pod.Spec.Containers {
 		cpu = cpu && !container.Resources.Limits.Cpu().IsZero()
@@ -237,6 +271,9 @@ func (c *podCgroups) RemoveOrphans(gone func(types.UID) bool) {
 }
 
 func (c *podCgroups) RemoveRoot() {
+	c.mu.Lock()
+	c.failed = true // otherwise who still runs would make them again
+	c.mu.Unlock()
 	for _, name := range []string{"burstable", "besteffort", ""} {
 		if err := c.tree.remove(path.Join(c.root, name)); err != nil {
 			c.logger.V(2).Info("Removing a cgroup", "cgroup", name, "err", err)
@@ -258,3 +295,4 @@ func (none) Destroy(types.UID) error            { return nil }
 func (none) RemoveOrphans(func(types.UID) bool) {}
 func (none) RemoveRoot()                        {}
 func (none) EnforceNodeAllocatable(Limits)      {}
+func (none) UpdateQOSCgroups(func() []*v1.Pod)  {}

@@ -120,3 +120,32 @@ func TestEnforceNodeAllocatable(t *testing.T) {
 		t.Error("it was not made again")
 	}
 }
+
+// The levels share the CPU by what their pods ask for: BestEffort has the least, Burstable the sum of its pods' requests.
+func TestQOSLevelsAreWeighed(t *testing.T) {
+	tree := fakeTree{}
+	c := &podCgroups{logger: klog.Background(), root: "/r", tree: tree, podPids: -1, applied: map[string]Limits{}}
+	guaranteed, burstable, bestEffort := podOf("g", "2/64Mi", "2/64Mi"), podOf("b", "300m/1Mi", ""), podOf("e", "", "")
+	for _, step := range []struct {
+		pods []*v1.Pod
+		want uint64
+	}{
+		{nil, 2},
+		{[]*v1.Pod{guaranteed, burstable, bestEffort}, 307},
+		{[]*v1.Pod{burstable, podOf("b2", "1/1Mi", "2/1Mi")}, 1331},
+		{[]*v1.Pod{podOf("huge", "400/1Mi", "")}, 262144},
+		{[]*v1.Pod{bestEffort}, 2},
+	} {
+		c.UpdateQOSCgroups(func() []*v1.Pod { return step.pods })
+		if got := tree["/r/burstable"]; got != (Limits{CPUShares: step.want}) {
+			t.Errorf("%d pods: burstable %+v, want %d shares", len(step.pods), got, step.want)
+		}
+		if got := tree["/r/besteffort"]; got != (Limits{CPUShares: 2}) {
+			t.Errorf("%d pods: besteffort %+v, want 2 shares", len(step.pods), got)
+		}
+	}
+	c.RemoveRoot()
+	if c.UpdateQOSCgroups(func() []*v1.Pod { return nil }); len(tree) != 0 {
+		t.Errorf("made again after the end: %v", tree)
+	}
+}

@@ -2,8 +2,12 @@ package cm
 
 import (
 	"errors"
+	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/cgroups/manager"
@@ -55,7 +59,30 @@ func (kernelTree) ensure(path string, limits Limits) error {
 			return err
 		}
 	}
+	if cgroups.IsCgroup2UnifiedMode() {
+		if err := checkMemory(m.Path(""), limits.Memory); err != nil {
+			return err
+		}
+	}
 	return m.Set(resources)
+}
+
+// checkMemory refuses to lower a memory limit below what is used. v1's kernel does so itself; v2's would take it, and kill. A
+// limit that stays or grows is none of it: with cached files a group is often at its limit.
+func checkMemory(dir string, limit int64) error {
+	number := func(name string) int64 {
+		text, _ := os.ReadFile(filepath.Join(dir, name))
+		n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+		if err != nil {
+			return math.MaxInt64 // "max"
+		}
+		return n
+	}
+	used := number("memory.current")
+	if limit <= 0 || used == math.MaxInt64 || used < limit || limit >= number("memory.max") {
+		return nil
+	}
+	return fmt.Errorf("attempting to set pod memory limit (%d) below current usage (%d)", limit, used)
 }
 
 func (kernelTree) remove(path string) error {

@@ -35,7 +35,7 @@ var flags = map[string]string{
 	"containerLogMaxSize": "container-log-max-size", "containerLogMaxFiles": "container-log-max-files",
 	"registryPullQPS": "registry-qps", "registryBurst": "registry-burst", "serializeImagePulls": "serialize-image-pulls", "maxParallelImagePulls": "max-parallel-image-pulls",
 	"eventRecordQPS": "event-qps", "eventBurst": "event-burst",
-	"seccompDefault": "seccomp-default", "allowedUnsafeSysctls": "allowed-unsafe-sysctls", "failSwapOn": "fail-swap-on",
+	"seccompDefault": "seccomp-default", "allowedUnsafeSysctls": "allowed-unsafe-sysctls", "failSwapOn": "fail-swap-on", "singleProcessOOMKill": "single-process-oom-kill",
 	"crashLoopBackOff.maxContainerRestartPeriod": "max-container-restart-period",
 	"shutdownGracePeriod":                        "shutdown-grace-period", "shutdownGracePeriodCriticalPods": "shutdown-grace-period-critical-pods",
 	"shutdownGracePeriodByPodPriority": "shutdown-grace-period-by-pod-priority",

@@ -3,6 +3,7 @@ package kuberuntime
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,6 +62,7 @@ func (m *kubeGenericRuntimeManager) generateContainerConfig(ctx context.Context,
 	mapMounts(config)
 	config.Linux.Resources.HugepageLimits = hugepageLimits(s.pod, container, m.HugePageSizes)
 	config.Linux.Resources.OomScoreAdj = m.Helper.GetOOMScoreAdjust(s.pod, container)
+	config.Linux.Resources.Unified = maps.Clone(m.ContainerCgroup)
 	if container.Lifecycle != nil && container.Lifecycle.StopSignal != nil {
 		config.StopSignal = runtimeapi.Signal(runtimeapi.Signal_value["SIGNAL_"+string(*container.Lifecycle.StopSignal)])
 	}

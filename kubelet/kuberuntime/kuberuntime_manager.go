@@ -60,6 +60,8 @@ type Config struct {
 	SeccompDefault bool
 	// HugePageSizes are those that the machine's kernel knows, in bytes.
 	HugePageSizes []int64
+	// ContainerCgroup are the files of cgroup v2 that each container has written whatever its pod says; none on v1.
+	ContainerCgroup map[string]string
 	// MaxBackOff is the longest wait of a container that crashes again and again; default 5 min.
 	MaxBackOff time.Duration
 }
