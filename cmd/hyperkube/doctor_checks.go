@@ -88,6 +88,12 @@ func checkCgroups(h *host) finding {
 	if len(there) == 0 {
 		return finding{Level: fail, Found: "no cgroup file system is mounted", Fix: "mount -t cgroup2 none /sys/fs/cgroup"}
 	}
+	for mount := range strings.Lines(h.read("proc/self/mounts")) {
+		// device, mount point, type, options, …; systemd's read-only tmpfs above v1's trees is none of them.
+		if f := strings.Fields(mount); len(f) > 3 && strings.HasPrefix(f[2], "cgroup") && strings.HasPrefix(f[1], "/sys/fs/cgroup") && slices.Contains(strings.Split(f[3], ","), "ro") {
+			return finding{Level: fail, Found: f[1] + " is mounted read-only: no container can be given a group", Fix: "mount -o remount,rw " + f[1] + ", or if this is a container: run it with --privileged"}
+		}
+	}
 	for _, controller := range wanted {
 		if !slices.Contains(there, controller) {
 			return finding{Level: warn, Found: fmt.Sprintf("%s without the controller %s: its limits are not kept", version, controller), Fix: "boot with cgroup_enable=" + controller}
