@@ -69,6 +69,9 @@ func checkKernel(h *host) finding {
 	if major < 5 || major == 5 && minor < 3 {
 		return finding{Level: fail, Found: release + ": too old, 5.3 is needed", Fix: "upgrade the kernel"}
 	}
+	if major < 6 || major == 6 && minor < 3 {
+		return good("Linux %s; before 6.3 pods cannot have users of their own (hostUsers: false)", release)
+	}
 	return good("Linux %s", release)
 }
 

@@ -77,11 +77,12 @@ func TestDoctor(t *testing.T) {
 		found string
 		fix   string
 	}{
-		"nobody":     {"root", fail, func(h *host) { h.uid = 1000 }, "uid 1000", "sudo"},
-		"old kernel": {"kernel", fail, func(h *host) { h.write(t, "proc/sys/kernel/osrelease", "4.18.0") }, "4.18.0", "upgrade"},
-		"darwin":     {"kernel", fail, func(h *host) { h.write(t, "proc/sys/kernel/osrelease", "") }, "no Linux", "simulated"},
-		"no cgroups": {"cgroups", fail, func(h *host) { h.write(t, "sys/fs/cgroup/cgroup.controllers", "") }, "no cgroup file system", "mount -t cgroup2"},
-		"no memory":  {"cgroups", warn, func(h *host) { h.write(t, "sys/fs/cgroup/cgroup.controllers", "cpu pids") }, "without the controller memory", "cgroup_enable=memory"},
+		"nobody":         {"root", fail, func(h *host) { h.uid = 1000 }, "uid 1000", "sudo"},
+		"kernel of 2022": {"kernel", ok, func(h *host) { h.write(t, "proc/sys/kernel/osrelease", "6.1.0-56-amd64") }, "hostUsers", ""},
+		"old kernel":     {"kernel", fail, func(h *host) { h.write(t, "proc/sys/kernel/osrelease", "4.18.0") }, "4.18.0", "upgrade"},
+		"darwin":         {"kernel", fail, func(h *host) { h.write(t, "proc/sys/kernel/osrelease", "") }, "no Linux", "simulated"},
+		"no cgroups":     {"cgroups", fail, func(h *host) { h.write(t, "sys/fs/cgroup/cgroup.controllers", "") }, "no cgroup file system", "mount -t cgroup2"},
+		"no memory":      {"cgroups", warn, func(h *host) { h.write(t, "sys/fs/cgroup/cgroup.controllers", "cpu pids") }, "without the controller memory", "cgroup_enable=memory"},
 		"read-only": {"cgroups", fail, func(h *host) {
 			h.write(t, "proc/self/mounts", "tmpfs /sys/fs/cgroup tmpfs ro,mode=755 0 0\ncgroup /sys/fs/cgroup/memory cgroup ro,nosuid,memory 0 0\n")
 		}, "/sys/fs/cgroup/memory is mounted read-only", "remount,rw /sys/fs/cgroup/memory, or if this is a container: run it with --privileged"},

@@ -219,7 +219,7 @@ func (p *Parent) giveStreamToRoot(fd int) {
 }
 
 // ProbeUserNamespaces tries what a pod with a user namespace needs of the kernel: to
-// make one, and to show the files of dir through its numbers.
+// make one, and to show the files of dir, and those of a tmpfs, through its numbers.
 func ProbeUserNamespaces(exe, dir string) error {
 	ours, theirs, err := socketPair()
 	if err != nil {
@@ -247,8 +247,27 @@ func ProbeUserNamespaces(exe, dir string) error {
 	}
 	defer ns.Close()
 	fd, err := mappedTree(dir, ns, 0)
-	if err == nil {
-		unix.Close(fd)
+	if err != nil {
+		return err
 	}
-	return err
+	unix.Close(fd)
+	return probeMappedTmpfs(ns)
+}
+
+// probeMappedTmpfs tries it on a tmpfs, which nearly every pod has: its tokens and secrets are on one.
+func probeMappedTmpfs(userNS *os.File) error {
+	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("fsopen tmpfs: %w", err)
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return fmt.Errorf("making a tmpfs: %w", err)
+	}
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("fsmount tmpfs: %w", err)
+	}
+	defer unix.Close(fd)
+	return mapOwners(fd, "a tmpfs", userNS)
 }

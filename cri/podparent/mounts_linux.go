@@ -86,12 +86,20 @@ func mappedTree(path string, userNS *os.File, flags uint) (fd int, err error) {
 	if userNS == nil {
 		return fd, nil
 	}
-	attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(userNS.Fd())}
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, attr); err != nil {
+	if err := mapOwners(fd, path, userNS); err != nil {
 		unix.Close(fd)
-		return -1, fmt.Errorf("the kernel or the file system of %s knows no ID-mapped mounts (tmpfs, which holds secrets and tokens, since Linux 6.3), without which a pod cannot have users of its own (hostUsers: false): %w", path, err)
+		return -1, err
 	}
 	return fd, nil
+}
+
+// mapOwners shows the owners of a mount that has no place yet as in a user namespace.
+func mapOwners(fd int, what string, userNS *os.File) error {
+	attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(userNS.Fd())}
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, attr); err != nil {
+		return fmt.Errorf("the kernel or the file system of %s knows no ID-mapped mounts (tmpfs, which holds secrets and tokens, since Linux 6.3): %w", what, err)
+	}
+	return nil
 }
 
 // mappedRoot mounts a root filesystem for a user namespace. An overlay cannot be
