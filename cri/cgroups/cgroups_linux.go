@@ -4,6 +4,10 @@
 //	v1   one tree a controller:  /sys/fs/cgroup/{cpu,memory,pids,…}/hyperkube/node/pod/container
 //	v2   one tree for all:       /sys/fs/cgroup/hyperkube/node/pod/container
 //
+// On a machine with systemd these stand beside its slices, not in them. systemd hands controllers to its own children only,
+// and cannot take one away that a group below still uses, so that its reloads and restarts change nothing here. In v2 a
+// group with controlled children holds no processes: only the groups of containers and of pods' parents do, which are leaves.
+//
 // Callers name a group by its path below the root ("/hyperkube/node1/…") and
 // never see which layout it is, but for Dirs, the directories a process joins.
 //

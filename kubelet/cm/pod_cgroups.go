@@ -7,7 +7,9 @@
 //
 // The runtime makes the containers' cgroups below the pod's. The levels decide
 // who gives way: under pressure the kernel shares CPU by weight, first among the
-// levels, then among pods, then among containers.
+// levels (Burstable weighs what its pods request, BestEffort the least there is),
+// then among pods, then among containers. What cgroup v2 has beside limits is in
+// container_cgroup.go.
 //
 // Where cgroups cannot be used (no root, another system, a read-only /sys) pods
 // run without limits, and the kubelet says so once.
