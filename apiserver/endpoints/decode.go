@@ -143,8 +143,11 @@ func checkKind(kind schema.GroupVersionKind, actual *schema.GroupVersionKind, bo
 		return errors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)",
 			actual.GroupVersion(), kind.GroupVersion()))
 	}
-	return undecodable(kind, actual, body, fmt.Errorf("converting (%s.%s) to (%s.%s): unknown conversion",
-		actual.Version, actual.Kind, internalName(kind.Group), kind.Kind))
+	return undecodable(kind, actual, body, unknownConversion(kind, actual))
+}
+
+func unknownConversion(kind schema.GroupVersionKind, actual *schema.GroupVersionKind) error {
+	return fmt.Errorf("converting (%s.%s) to (%s.%s): unknown conversion", actual.Version, actual.Kind, internalName(kind.Group), kind.Kind)
 }
 
 // internalName is how upstream's answers name the versionless form of a group's kinds.
@@ -188,7 +191,7 @@ func decodeJSON(data []byte, kind schema.GroupVersionKind, into runtime.Object) 
 		strict, err = found.Errors(), nil
 	}
 	if err == nil && *actual != kind {
-		err = fmt.Errorf("it is %s, not %s", actual, kind)
+		err = unknownConversion(kind, actual)
 	}
 	return obj, strict, err
 }

@@ -99,6 +99,9 @@ func (s *Store) newAttributes(ctx context.Context, namespace string, obj runtime
 
 func (s *Store) writeNew(ctx context.Context, obj runtime.Object, accessor metav1.Object, dryRun bool) (*storage.Object, error) {
 	key := s.key(accessor.GetNamespace(), accessor.GetName())
+	if s.Default != nil {
+		s.Default(obj) // once more, by what it has become: else the first read would differ from this answer (a Job's labels)
+	}
 	if dryRun {
 		if present, err := s.Storage.Get(ctx, key, ""); err == nil {
 			return nil, s.alreadyExists(ctx, accessor, present)

@@ -24,6 +24,15 @@ import (
 // grace period that a kubelet observes, finalizers that controllers remove. gone
 // tells which; obj is its last, or its marked state.
 func (s *Store) Delete(ctx context.Context, namespace, name string, opts *metav1.DeleteOptions) (obj *storage.Object, gone bool, err error) {
+	if s.Hooks.CheckDelete != nil {
+		if err := s.Hooks.CheckDelete(name); err != nil {
+			return nil, false, errors.NewForbidden(s.GroupResource(), name, err)
+		}
+	}
+	return s.deleteAdmitted(ctx, namespace, name, opts)
+}
+
+func (s *Store) deleteAdmitted(ctx context.Context, namespace, name string, opts *metav1.DeleteOptions) (obj *storage.Object, gone bool, err error) {
 	if opts == nil {
 		opts = &metav1.DeleteOptions{}
 	}
@@ -278,7 +287,7 @@ func (s *Store) DeleteCollection(ctx context.Context, namespace string, opts *me
 			if err != nil {
 				return err
 			}
-			if _, _, err = s.Delete(ctx, accessor.GetNamespace(), accessor.GetName(), opts.DeepCopy()); errors.IsNotFound(err) {
+			if _, _, err = s.deleteAdmitted(ctx, accessor.GetNamespace(), accessor.GetName(), opts.DeepCopy()); errors.IsNotFound(err) {
 				return nil
 			}
 			return err

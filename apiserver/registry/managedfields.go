@@ -80,13 +80,15 @@ func (t *tracker) newManager(at endpoint) *managedfields.FieldManager {
 
 // resetFields are those that the endpoint's strategy puts back: nobody can own them there, in whatever version.
 func (s *Store) resetFields(subresource string) map[fieldpath.APIVersion]fieldpath.Filter {
-	paths := []string{"status"}
+	paths := slices.Clone(s.Resets[subresource])
 	switch {
 	case s.StatusStrategy == nil:
-		return nil
 	case subresource == "status":
-		paths = append([]string{"spec"}, s.StatusKeeps...)
-	case subresource != "":
+		paths = append(paths, "spec")
+	case subresource == "":
+		paths = append(paths, "status")
+	}
+	if len(paths) == 0 {
 		return nil
 	}
 	reset := fieldpath.NewSet()

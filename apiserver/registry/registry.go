@@ -42,9 +42,9 @@ type Resource struct {
 	Strategy Strategy
 	// StatusStrategy gives the resource a /status subresource when set.
 	StatusStrategy Strategy
-	// StatusKeeps are the fields beside spec that a write to /status puts back ("metadata", "metadata.labels"): nobody can own
-	// them there.
-	StatusKeeps []string
+	// Resets are the fields ("metadata.labels") that a write puts back, by subresource, where "" is the resource itself: nobody can
+	// own them there. Status of a resource with /status, and spec at /status, need not be named.
+	Resets map[string][]string
 	// Fields are the selectable fields beside metadata.name and metadata.namespace; nil: none.
 	Fields func(obj runtime.Object) fields.Set
 	// Selects turns a label of a field selector, as this version of the kind spells it, into the field that is looked at, or
@@ -158,6 +158,8 @@ type Hooks struct {
 	// BeginCreate and BeginUpdate may allocate; finish(true) is called after success, finish(false) to release.
 	BeginCreate func(ctx context.Context, obj runtime.Object, dryRun bool) (finish func(ok bool), err error)
 	BeginUpdate func(ctx context.Context, obj, old runtime.Object, dryRun bool) (finish func(ok bool), err error)
+	// CheckDelete refuses to delete the object of that name when it is asked for alone (PriorityClasses of the system).
+	CheckDelete func(name string) error
 	// AfterDelete releases what the object held.
 	AfterDelete func(obj runtime.Object)
 	// MarkDeleted changes an object that is being marked for deletion but stays for now (a Namespace's phase).

@@ -18,7 +18,6 @@ var differences = []struct{ question, why string }{
 	{`apps/daemonset\S* \S+ \.metadata\.annotations\.deprecated.*`, "upstream reads the annotation of extensions/v1beta1 while it decodes and refuses what is no number; nobody reads it here"},
 	{`(apps/ipaddress\S*|other/clustertrustbundle\S*|other/resourceclaim\S*) \S+ \.metadata.*`, "names by the older of two rules, or not looked at again in an update: to be mended"},
 	{`(core/replicationcontroller|other/deviceclass) create \.metadata\.(generateName|name).*`, "upstream declares the rule at the type, where it passes over generateName; ours refuses what could name nothing"},
-	{`apps/job-(complete|failed) create \.metadata\.name.*`, "upstream tells once that the name is no label, we twice: to be mended"},
 	{`apps/volumeattachment-inline \S+ \.spec\.source\.inlineVolumeSpec\.azureDisk.*`, "two volume sources at once, of which one lacks its defaults: fewer errors here"},
 	{`other/flowschema-exempt create \.spec\.rules\[0\]\.resourceRules\[0\]\.namespaces = \[\]`, "an empty list shown as null in the error"},
 	{`\S+ (update|status|/\w+) \.metadata\.resourceVersion = .*`, "upstream answers 500 to a version that is no number; 400 here"},

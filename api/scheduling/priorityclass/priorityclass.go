@@ -5,6 +5,7 @@
 package priorityclass
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -80,6 +81,16 @@ func isKnownSystemClass(pc *schedulingv1.PriorityClass) error {
 		return nil
 	}
 	return fmt.Errorf("%v is not a known system priority class", pc.Name)
+}
+
+// CheckDelete refuses to delete the classes that the cluster's own pods are of.
+func CheckDelete(name string) error {
+	for _, known := range SystemPriorityClasses() {
+		if known.Name == name {
+			return errors.New("this is a system priority class and cannot be deleted")
+		}
+	}
+	return nil
 }
 
 // ValidateUpdate: pods have copied the value; it must go on to mean the same.

@@ -119,7 +119,7 @@ func validatingPolicies(env *registry.Env) registry.Resource {
 			return policy.ValidateValidatingUpdate(p, old, cel.Admission(len(p.Spec.Variables) > 0))
 		},
 	}}
-	r.StatusKeeps = []string{"metadata"}
+	r.Resets = map[string][]string{"status": {"metadata"}}
 	r.StatusStrategy = typed.Strategy[*object]{
 		Meta: registry.MetaRules{AnyFinalizer: true},
 		OnUpdate: func(p, old *object) {

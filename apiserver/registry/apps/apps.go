@@ -55,7 +55,7 @@ func deployments(env *registry.Env) registry.Resource {
 			Warn:        deployment.Warnings,
 			WarnUpdate:  typed.WarnIf(typed.GenerationRose, deployment.WarningsOnUpdate),
 		},
-		StatusKeeps: []string{"metadata.labels"},
+		Resets: map[string][]string{"status": {"metadata.labels"}},
 		StatusStrategy: typed.Strategy[*appsv1.Deployment]{
 			OnUpdate:    func(d, old *appsv1.Deployment) { d.Spec, d.Labels = old.Spec, old.Labels },
 			CheckUpdate: deployment.ValidateStatusUpdate,

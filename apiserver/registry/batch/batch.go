@@ -42,8 +42,6 @@ func jobs() registry.Resource {
 		Strategy: typed.Strategy[*batchv1.Job]{
 			OnCreate: func(j *batchv1.Job) {
 				job.GenerateSelector(j)
-				// Once more, with the labels it has now: else the first read would differ from this answer.
-				job.SetDefaults(j)
 				j.Status, j.Generation = batchv1.JobStatus{}, 1
 			},
 			OnUpdate: func(j, old *batchv1.Job) {

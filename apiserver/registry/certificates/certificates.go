@@ -68,6 +68,7 @@ func signingRequests(env *registry.Env) registry.Resource {
 				CheckUpdate: certificatesigningrequest.ValidateApprovalUpdate,
 			},
 		}},
+		Resets: map[string][]string{"": {"spec"}, "status": {"status.conditions"}, "approval": {"spec", "status.certificate"}},
 		Fields: typed.Fields(func(r *signingRequest) fields.Set { return fields.Set{"spec.signerName": r.Spec.SignerName} }),
 		Table:  requestTable,
 	}

@@ -51,7 +51,7 @@ func podCertificateRequests(env *registry.Env) registry.Resource {
 			Check:       podcertificaterequest.Validate,
 			CheckUpdate: podcertificaterequest.ValidateUpdate,
 		},
-		StatusKeeps: []string{"metadata"},
+		Resets: map[string][]string{"status": {"metadata"}},
 		StatusStrategy: typed.Strategy[*object]{
 			Conditional: true,
 			OnUpdate: func(r, old *object) {

@@ -47,7 +47,7 @@ func flowSchemas() registry.Resource {
 			},
 			Check: flowschema.Validate,
 		},
-		StatusKeeps: []string{"metadata"},
+		Resets: map[string][]string{"status": {"metadata"}},
 		StatusStrategy: typed.Strategy[*object]{
 			Meta: registry.MetaRules{AnyFinalizer: true},
 			OnUpdate: func(s, old *object) {
@@ -105,7 +105,7 @@ func priorityLevels() registry.Resource {
 			},
 			Check: prioritylevelconfiguration.Validate,
 		},
-		StatusKeeps: []string{"metadata"},
+		Resets: map[string][]string{"status": {"metadata"}},
 		StatusStrategy: typed.Strategy[*object]{
 			Meta: registry.MetaRules{AnyFinalizer: true},
 			OnUpdate: func(p, old *object) {

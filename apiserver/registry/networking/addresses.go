@@ -56,7 +56,7 @@ func serviceCIDRs(env *registry.Env) registry.Resource {
 			Check:       servicecidr.Validate,
 			CheckUpdate: servicecidr.ValidateUpdate,
 		},
-		StatusKeeps: []string{"metadata"},
+		Resets: map[string][]string{"status": {"metadata"}},
 		StatusStrategy: typed.Strategy[*object]{
 			OnUpdate: func(c, old *object) {
 				c.Spec = old.Spec

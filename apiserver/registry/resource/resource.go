@@ -70,7 +70,7 @@ func deviceTaintRules(env *registry.Env) registry.Resource {
 			Check:       func(r *object) field.ErrorList { return device.ValidateTaintRule(r, nil) },
 			CheckUpdate: device.ValidateTaintRule,
 		},
-		StatusKeeps: []string{"metadata"},
+		Resets: map[string][]string{"status": {"metadata"}},
 		StatusStrategy: typed.Strategy[*object]{
 			Conditional: true,
 			OnUpdate: func(r, old *object) {
@@ -118,7 +118,7 @@ func resourceClaims(env *registry.Env) registry.Resource {
 			Check:       func(c *object) field.ErrorList { return resourceclaim.Validate(c, cel.Device) },
 			CheckUpdate: resourceclaim.ValidateUpdate,
 		}},
-		StatusKeeps: []string{"metadata"},
+		Resets: map[string][]string{"status": {"metadata"}},
 		StatusStrategy: claimStatusStrategy{env, typed.Strategy[*object]{
 			OnUpdate: func(c, old *object) {
 				c.Spec = old.Spec

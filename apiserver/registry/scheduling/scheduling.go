@@ -26,6 +26,7 @@ func Resources(env *registry.Env) []registry.Resource {
 			Check:       priorityclass.Validate,
 			CheckUpdate: priorityclass.ValidateUpdate,
 		},
+		Hooks: registry.Hooks{CheckDelete: priorityclass.CheckDelete},
 		Table: typed.Table(func(pc *schedulingv1.PriorityClass) []any {
 			return []any{pc.Name, int64(pc.Value), pc.GlobalDefault, column.Since(pc.CreationTimestamp), column.Deref(pc.PreemptionPolicy, "")}
 		},

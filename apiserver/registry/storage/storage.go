@@ -157,7 +157,7 @@ func volumeAttachments() registry.Resource {
 			CheckUpdate: volumeattachment.ValidateUpdate,
 			Conditional: true,
 		},
-		StatusKeeps: []string{"metadata"},
+		Resets: map[string][]string{"status": {"metadata"}},
 		StatusStrategy: typed.Strategy[*storagev1.VolumeAttachment]{
 			OnUpdate: func(a, old *storagev1.VolumeAttachment) {
 				a.Spec = old.Spec

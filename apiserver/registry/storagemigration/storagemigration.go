@@ -29,7 +29,7 @@ func Resources(env *registry.Env) []registry.Resource {
 			Check:       storageversionmigration.Validate,
 			CheckUpdate: storageversionmigration.ValidateUpdate,
 		},
-		StatusKeeps: []string{"metadata"},
+		Resets: map[string][]string{"status": {"metadata"}},
 		StatusStrategy: typed.Strategy[*object]{
 			OnUpdate: func(m, old *object) {
 				m.Spec = old.Spec

@@ -35,7 +35,7 @@ func Resource(env *registry.Env) registry.Resource {
 		Default:             typed.Default(podutil.SetDefaultsPod),
 		Strategy:            creation{podStrategy},
 		StatusStrategy:      podStatusStrategy,
-		StatusKeeps:         []string{"metadata.deletionTimestamp", "metadata.ownerReferences"},
+		Resets:              map[string][]string{"status": {"metadata.deletionTimestamp", "metadata.ownerReferences"}},
 		Fields:              typed.Fields(selectableFields),
 		Selects:             selects,
 		Table:               table,
