@@ -19,9 +19,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	applymetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
+	applynetworkingv1 "k8s.io/client-go/applyconfigurations/networking/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/ptr"
 
 	"hyperkube/api/networking/servicecidr"
 	"hyperkube/api/scheduling/priorityclass"
@@ -53,6 +56,7 @@ func (s *Server) bootstrap(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
+			s.sayFarewell(ctx)
 			return
 		case <-s.config.Clock.After(wait):
 		}
@@ -66,8 +70,8 @@ func (s *Server) bootstrap(ctx context.Context) {
 //	Step 3: the default roles (once a start).
 //	Step 4: the priority classes of the system, and flow control's mandatory and suggested objects.
 //	Step 5: the range of the Services' addresses, the kubernetes Service and where it leads.
-//	Step 6: for those who serve beside it: whose clients it believes. For those who join: where the apiserver is, and
-//	        whose certificates it shows.
+//	Step 6: since when the use of Secrets' tokens is noted; that this apiserver runs. For those who serve beside it: whose
+//	        clients it believes. For those who join: where the apiserver is, and whose certificates it shows.
 func (s *Server) bootstrapOnce(ctx context.Context) error {
 	// Step 1
 	if err := s.hub.Ready(ctx); err != nil {
@@ -109,13 +113,45 @@ func (s *Server) bootstrapOnce(ctx context.Context) error {
 	}
 	s.reached.Store(max(5, s.reached.Load()))
 	// Step 6
-	if s.config.ClientCAFile == "" {
-		return nil
-	}
-	if err := s.ensureAuthentication(ctx); err != nil || !s.config.EnableBootstrapTokenAuth {
+	if err := s.ensureTokenTracking(ctx); err != nil {
 		return err
 	}
-	return s.ensureClusterInfo(ctx)
+	if err := s.identify(ctx); err != nil {
+		// A host whose name can be no label goes without: the cluster works all the same.
+		klog.FromContext(ctx).V(1).Info("The lease that tells of this apiserver could not be written", "err", err)
+	}
+	if s.config.ClientCAFile != "" {
+		if err := s.ensureAuthentication(ctx); err != nil {
+			return err
+		}
+	}
+	if s.config.ClientCAFile != "" && s.config.EnableBootstrapTokenAuth {
+		if err := s.ensureClusterInfo(ctx); err != nil {
+			return err
+		}
+	}
+	s.reached.Store(bootstrapSteps)
+	return nil
+}
+
+// ensureTokenTracking tells since when the use of tokens of Secrets is noted on them: one without a note has not been used since.
+func (s *Server) ensureTokenTracking(ctx context.Context) error {
+	const key = "since"
+	wanted := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "kube-apiserver-legacy-service-account-token-tracking", Namespace: metav1.NamespaceSystem},
+		Data:       map[string]string{key: s.env.Clock.Now().UTC().Format(time.DateOnly)},
+	}
+	return s.reconcile(ctx, schema.GroupResource{Resource: "configmaps"}, wanted, func(current runtime.Object) bool {
+		present := current.(*corev1.ConfigMap)
+		if _, err := time.Parse(time.DateOnly, present.Data[key]); err == nil {
+			return false
+		}
+		if present.Data == nil {
+			present.Data = map[string]string{}
+		}
+		present.Data[key] = wanted.Data[key]
+		return true
+	})
 }
 
 // ensureAuthentication keeps the CA of clients in the ConfigMap kube-system/extension-apiserver-authentication: a server that leaves
@@ -220,14 +256,9 @@ func (s *Server) ensureServiceCIDR(ctx context.Context) error {
 			return nil
 		}
 	}
-	_, err := s.env.Store(ranges).GuaranteedUpdate(ctx, "", servicecidr.DefaultName, false, func(current runtime.Object) (runtime.Object, error) {
-		meta.SetStatusCondition(&current.(*networkingv1.ServiceCIDR).Status.Conditions, metav1.Condition{
-			Type: networkingv1.ServiceCIDRConditionReady, Status: metav1.ConditionTrue, LastTransitionTime: metav1.NewTime(s.env.Clock.Now()),
-			Message: "Kubernetes default Service CIDR is ready",
-		})
-		return current, nil
-	})
-	return err
+	ready := applymetav1.Condition().WithType(networkingv1.ServiceCIDRConditionReady).WithStatus(metav1.ConditionTrue).
+		WithLastTransitionTime(metav1.NewTime(s.env.Clock.Now())).WithMessage("Kubernetes default Service CIDR is ready")
+	return s.env.Store(ranges).ApplyOwnStatus(ctx, servicecidr.DefaultName, "kubernetes-service-cidr-controller", applynetworkingv1.ServiceCIDRStatus().WithConditions(ready))
 }
 
 const kubernetesService = "kubernetes"
@@ -241,7 +272,8 @@ func (s *Server) ensureKubernetesService(ctx context.Context) error {
 			Labels: map[string]string{"provider": "kubernetes", "component": "apiserver"},
 		},
 		Spec: corev1.ServiceSpec{
-			Type: corev1.ServiceTypeClusterIP, ClusterIP: nthAddress(s.env.ServiceCIDR, 1).String(),
+			IPFamilyPolicy: ptr.To(corev1.IPFamilyPolicySingleStack),
+			Type:           corev1.ServiceTypeClusterIP, ClusterIP: nthAddress(s.env.ServiceCIDR, 1).String(),
 			SessionAffinity: corev1.ServiceAffinityNone,
 			Ports:           []corev1.ServicePort{{Name: "https", Port: 443, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromInt32(port)}},
 		},

@@ -9,101 +9,131 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"hyperkube/component"
 )
 
-// startHooks are upstream's names of what a server does before it is ready, and the step of the bootstrap that does it here. Scripts
-// wait for some of them by name.
-var startHooks = []struct {
+// check is one line of /healthz, /livez and /readyz?verbose.
+type check struct {
 	name string
+	// step of the bootstrap that does it; 0: it has a function of its own.
 	step int32
-}{
-	{"poststarthook/start-system-namespaces-controller", 2},
-	{"poststarthook/rbac/bootstrap-roles", 3},
-	{"poststarthook/scheduling/bootstrap-system-priority-classes", 4},
-	{"poststarthook/priority-and-fairness-config-producer", 4},
-	{"poststarthook/start-kubernetes-service-cidr-controller", 5},
-	{"poststarthook/bootstrap-controller", 5},
+	// readiness: a server that lives may fail it, so it counts for /readyz only.
+	readiness bool
 }
 
-// addHealthChecks adds what must be well. The hooks of the start count everywhere, as upstream's do; "informer-sync", "bootstrap" and
-// "shutdown" make a server that lives not ready: they count for /readyz only.
+// checks are upstream's names, in its order: scripts wait for some of them. Those of what is not built here (custom resources,
+// aggregation, other apiservers' addresses, the client to itself) are left out: nothing would be behind them.
+var checks = []check{
+	{name: "ping"},
+	{name: "log"},
+	{name: "etcd"},
+	{name: "etcd-readiness", readiness: true},
+	{name: "informer-sync", step: 1, readiness: true},
+	{name: "poststarthook/start-apiserver-admission-initializer", step: 1},
+	{name: "poststarthook/generic-apiserver-start-informers", step: 1},
+	{name: "poststarthook/priority-and-fairness-config-consumer", step: 4},
+	{name: "poststarthook/priority-and-fairness-filter", step: 4},
+	{name: "poststarthook/storage-object-count-tracker-hook", step: 1},
+	{name: "poststarthook/start-system-namespaces-controller", step: 2},
+	{name: "poststarthook/start-cluster-authentication-info-controller", step: 6},
+	{name: "poststarthook/start-kube-apiserver-identity-lease-controller", step: 6},
+	{name: "poststarthook/start-kube-apiserver-identity-lease-garbage-collector", step: 6},
+	{name: "poststarthook/storage-readiness", step: 1},
+	{name: "poststarthook/start-legacy-token-tracking-controller", step: 6},
+	{name: "poststarthook/start-service-ip-repair-controllers", step: 5},
+	{name: "poststarthook/rbac/bootstrap-roles", step: 3},
+	{name: "poststarthook/scheduling/bootstrap-system-priority-classes", step: 4},
+	{name: "poststarthook/priority-and-fairness-config-producer", step: 4},
+	{name: "poststarthook/bootstrap-controller", step: 5},
+	{name: "poststarthook/start-kubernetes-service-cidr-controller", step: 5},
+	{name: "shutdown", readiness: true},
+}
+
+// bootstrapSteps is the number of the last step.
+const bootstrapSteps = 6
+
+// addHealthChecks adds what must be well.
 func (s *Server) addHealthChecks() {
 	health := s.config.Health
-	health.Add("ping", func(context.Context) error { return nil })
-	health.Add("etcd", s.hub.Check)
-	reached := func(step int32) func(context.Context) error {
-		return func(context.Context) error {
-			if s.reached.Load() < step {
+	well := func(context.Context) error { return nil }
+	own := map[string]func(context.Context) error{
+		"ping": well, "log": well, // the log is written line by line: it has no buffer that could be stuck
+		"etcd": s.hub.Check, "etcd-readiness": s.hub.Check,
+		"shutdown": func(context.Context) error {
+			select {
+			case <-s.stopping:
+				return errors.New("process is shutting down")
+			default:
+				return nil
+			}
+		},
+	}
+	for _, c := range checks {
+		if c.step == 0 {
+			health.Add(c.name, own[c.name])
+			continue
+		}
+		health.Add(c.name, func(context.Context) error {
+			if s.reached.Load() < c.step {
 				return errors.New("not finished")
 			}
 			return nil
-		}
+		})
 	}
-	for _, hook := range startHooks {
-		health.Add(hook.name, reached(hook.step))
-	}
-	health.Add("informer-sync", reached(1))
-	health.Add("bootstrap", func(context.Context) error {
-		select {
-		case <-s.ready:
-			return nil
-		default:
-			return errors.New("not finished")
-		}
-	})
-	health.Add("shutdown", func(context.Context) error {
-		select {
-		case <-s.stopping:
-			return errors.New("process is shutting down")
-		default:
-			return nil
-		}
-	})
 }
 
-var readinessOnly = []string{"informer-sync", "bootstrap", "shutdown"}
+// counts says whether a path asks for the check.
+func (c check) counts(path string) bool { return !c.readiness || strings.HasPrefix(path, "/readyz") }
 
-// without are the checks that a path does not ask for.
-func without(path string) []string {
-	if strings.HasPrefix(path, "/readyz") {
-		return nil
+// notFor are the checks that a path does not ask for.
+func notFor(path string) []string {
+	var names []string
+	for _, c := range checks {
+		if !c.counts(path) {
+			names = append(names, c.name)
+		}
 	}
-	return readinessOnly
+	return names
 }
 
 // serveHealth answers /healthz, /livez and /readyz: "ok", or the list of checks. What failed, it says; why, the log says: everybody may
 // ask here.
 func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
 	kind := strings.Trim(r.URL.Path, "/")
-	unmatched := map[string]bool{}
-	for _, name := range r.URL.Query()["exclude"] {
-		unmatched[name] = true
+	query := r.URL.Query()
+	results := map[string]component.Result{}
+	for _, result := range s.config.Health.Check(r.Context(), append(notFor(r.URL.Path), query["exclude"]...)...) {
+		results[result.Name] = result
 	}
-	excluded := func(name string) bool {
-		was := unmatched[name]
-		delete(unmatched, name)
-		return was
+	unmatched := map[string]bool{}
+	for _, name := range query["exclude"] {
+		unmatched[name] = true
 	}
 	var lines strings.Builder
 	failed := false
-	for _, result := range s.config.Health.Check(r.Context(), append(slices.Clone(without(r.URL.Path)), r.URL.Query()["exclude"]...)...) {
-		s.metrics.judges.checked(result.Name, kind, result.Err)
-		if result.Err != nil {
+	for _, c := range checks {
+		result, asked := results[c.name]
+		if !c.counts(r.URL.Path) {
+			continue
+		}
+		switch {
+		case !asked:
+			delete(unmatched, c.name)
+			fmt.Fprintf(&lines, "[+]%s excluded: ok\n", c.name)
+			continue
+		case result.Err != nil:
 			failed = true
-			fmt.Fprintf(&lines, "[-]%s failed: reason withheld\n", result.Name)
-		} else {
-			fmt.Fprintf(&lines, "[+]%s ok\n", result.Name)
+			fmt.Fprintf(&lines, "[-]%s failed: reason withheld\n", c.name)
+		default:
+			fmt.Fprintf(&lines, "[+]%s ok\n", c.name)
 		}
-	}
-	for _, name := range s.config.Health.Names() {
-		if !slices.Contains(without(r.URL.Path), name) && excluded(name) {
-			fmt.Fprintf(&lines, "[+]%s excluded: ok\n", name)
-		}
+		s.metrics.judges.checked(c.name, kind, result.Err)
 	}
 	warnUnmatched(&lines, unmatched)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, verbose := r.URL.Query()["verbose"]
+	_, verbose := query["verbose"]
 	switch {
 	case failed:
 		http.Error(w, fmt.Sprintf("%s%s check failed", lines.String(), kind), http.StatusInternalServerError)
@@ -129,7 +159,11 @@ func warnUnmatched(lines *strings.Builder, names map[string]bool) {
 // serveHealthCheck answers /readyz/etcd: one check alone.
 func (s *Server) serveHealthCheck(w http.ResponseWriter, r *http.Request) {
 	kind, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	for _, result := range s.config.Health.Check(r.Context(), without(r.URL.Path)...) {
+	if !slices.ContainsFunc(checks, func(c check) bool { return c.name == name && c.counts(r.URL.Path) }) {
+		http.Error(w, "404 page not found", http.StatusNotFound)
+		return
+	}
+	for _, result := range s.config.Health.Check(r.Context(), notFor(r.URL.Path)...) {
 		if result.Name != name {
 			continue
 		}
@@ -138,10 +172,8 @@ func (s *Server) serveHealthCheck(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, fmt.Sprintf("internal server error: %v", result.Err), http.StatusInternalServerError)
 			return
 		}
-		fmt.Fprint(w, "ok")
-		return
 	}
-	http.Error(w, "404 page not found", http.StatusNotFound)
+	fmt.Fprint(w, "ok")
 }
 
 // jwksHost is where others may read the public keys of tokens.

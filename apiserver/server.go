@@ -157,6 +157,7 @@ type Server struct {
 
 	started   time.Time
 	reached   atomic.Int32  // the last step of the bootstrap that was done
+	identity  *identity     // bootstrap's own
 	ready     chan struct{} // closed when bootstrap is done
 	readyOnce sync.Once
 	stopping  chan struct{} // closed when Run's context ends: watches and connections end
@@ -182,6 +183,9 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	if s.issuer, err = serviceaccount.NewIssuer(cfg.ServiceAccountKeyFile, cfg.ServiceAccountIssuer); err != nil {
+		return nil, err
+	}
+	if s.identity, err = newIdentity(); err != nil {
 		return nil, err
 	}
 	converter := openapi.TypeConverter()

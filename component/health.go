@@ -3,9 +3,7 @@ package component
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/http"
-	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -74,16 +72,6 @@ func (h *Health) Check(ctx context.Context, exclude ...string) []Result {
 		}
 	}
 	return results
-}
-
-// Names are those of all checks, in their order.
-func (h *Health) Names() []string {
-	if h == nil {
-		return nil
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.Sorted(maps.Keys(h.checks))
 }
 
 // Err joins the failures of all checks into one line, or returns nil.

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 
 	"k8s.io/apimachinery/pkg/api/errors"
@@ -120,13 +121,13 @@ func (s *Store) ListBy(ctx context.Context, namespace string, predicate storage.
 	return objects, nil
 }
 
-// CreateObject stores a new object with all that a POST does: defaults, strategy, admission, validation. Managed fields
-// are kept if opts name a field manager.
+// CreateObject stores a new object with all that a POST does: defaults, strategy, admission, validation. Whom opts do not name as its
+// manager, the apiserver is.
 func (s *Store) CreateObject(ctx context.Context, namespace string, obj runtime.Object, opts *metav1.CreateOptions) (runtime.Object, error) {
 	if s.Default != nil {
 		s.Default(obj)
 	}
-	return bare(s.Create(ctx, namespace, obj, Write{Options: opts, DryRun: len(opts.DryRun) > 0, Manager: opts.FieldManager}))
+	return bare(s.Create(ctx, namespace, obj, Write{Options: opts, DryRun: len(opts.DryRun) > 0, Manager: cmp.Or(opts.FieldManager, OwnManager)}))
 }
 
 // UpdateObject changes an object with all that a PUT does; change gets a copy of the present object and may run again
@@ -150,7 +151,7 @@ func functionWrite(ctx context.Context, opts *metav1.UpdateOptions) Write {
 		subresource = info.Subresource
 	}
 	// Of a subresource's own shape, admission has been asked by the endpoint.
-	return Write{Subresource: subresource, Unadmitted: subresource != "", Options: opts, DryRun: len(opts.DryRun) > 0, Manager: opts.FieldManager}
+	return Write{Subresource: subresource, Unadmitted: subresource != "", Options: opts, DryRun: len(opts.DryRun) > 0, Manager: cmp.Or(opts.FieldManager, OwnManager)}
 }
 
 // DeleteObject deletes as a DELETE does. gone is false while the object waits for its grace period or finalizers.

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
@@ -62,6 +63,7 @@ func (l *Legacy) Authenticate(ctx context.Context, data string) (*request.User, 
 		return nil, fmt.Errorf("ServiceAccount UID (%s) does not match claim (%s)", account.UID, claims.ServiceAccountUID)
 	}
 	if secret.Labels[InvalidSinceLabelKey] != "" {
+		l.noteUse(ctx, secret) // who cleans up must see that it would be missed
 		return nil, fmt.Errorf("the token in secret %s/%s for service account %s/%s has been marked invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the '%s' label from the secret to temporarily allow use of this token",
 			secret.Namespace, secret.Name, account.Namespace, account.Name, InvalidSinceLabelKey)
 	}
@@ -79,8 +81,14 @@ func (l *Legacy) note(ctx context.Context, account *corev1.ServiceAccount, secre
 			request.AddWarning(ctx, "Use tokens from the TokenRequest API or manually created secret-based tokens instead of auto-generated secret-based tokens.")
 		}
 	}
-	day := l.Clock.Now().UTC().Format("2006-01-02")
-	if l.Used == nil || secret.Labels[LastUsedLabelKey] == day {
+	l.noteUse(ctx, secret)
+}
+
+// noteUse writes the day once. Tomorrow's may stand there already, by another apiserver's clock.
+func (l *Legacy) noteUse(ctx context.Context, secret *corev1.Secret) {
+	now := l.Clock.Now().UTC()
+	day, noted := now.Format(time.DateOnly), secret.Labels[LastUsedLabelKey]
+	if l.Used == nil || noted == day || noted == now.AddDate(0, 0, 1).Format(time.DateOnly) {
 		return
 	}
 	// The token is good whether or not its use could be noted: the next use tries again.

@@ -109,7 +109,7 @@ func (e ensurer[T]) ensure(ctx context.Context, group *errgroup.Group, wanted []
 }
 
 func (e ensurer[T]) write(ctx context.Context, store *registry.Store, wanted T, action verdict) error {
-	own := registry.Write{Unadmitted: true}
+	own := registry.Own()
 	switch action {
 	case update:
 		_, _, err := store.Update(ctx, wanted.GetNamespace(), wanted.GetName(), func(current runtime.Object) (runtime.Object, error) {

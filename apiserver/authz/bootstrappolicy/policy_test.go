@@ -165,6 +165,13 @@ func TestComponentsMayDoTheirWork(t *testing.T) {
 		{manager, "create", "coordination.k8s.io", "leases", "kube-system", "", true},
 		{manager, "create", "", "events", "x", "", true},
 		{manager, "create", "", "pods/exec", "x", "p", false},
+		// It approves and signs for the signers that upstream's certificate controller does, and for no other.
+		{manager, "approve", "certificates.k8s.io", "signers", "", "kubernetes.io/kube-apiserver-client-kubelet", true},
+		{manager, "approve", "certificates.k8s.io", "signers", "", "kubernetes.io/kube-apiserver-client", false},
+		{manager, "approve", "certificates.k8s.io", "signers", "", "kubernetes.io/*", false},
+		{manager, "approve", "certificates.k8s.io", "signers", "", "example.com/s", false},
+		{manager, "sign", "certificates.k8s.io", "signers", "", "kubernetes.io/kube-apiserver-client", true},
+		{manager, "sign", "certificates.k8s.io", "signers", "", "example.com/s", false},
 		{scheduler, "create", "", "pods/binding", "x", "p", true},
 		{scheduler, "patch", "", "pods/status", "x", "p", true},
 		{scheduler, "create", "events.k8s.io", "events", "x", "", true},

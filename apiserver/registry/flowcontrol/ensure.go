@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"time"
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -12,9 +13,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/klog/v2"
 
 	"hyperkube/api/flowcontrol/bootstrap"
 	"hyperkube/apiserver/registry"
+	"hyperkube/apiserver/storage"
 )
 
 // Ensure brings the objects of flow control to what every cluster has, and says of each FlowSchema whether its
@@ -46,6 +49,12 @@ func Ensure(ctx context.Context, env *registry.Env) error {
 	return markDangling(ctx, env)
 }
 
+// Who owns the fields: of what is made here, and of what is found about it.
+const (
+	producer = "api-priority-and-fairness-config-producer-v1"
+	consumer = "api-priority-and-fairness-config-consumer-v1"
+)
+
 type object interface {
 	metav1.Object
 	runtime.Object
@@ -57,7 +66,8 @@ func storeOf(env *registry.Env, resource string) *registry.Store {
 
 // ensure makes or mends one object; set gives current the spec that wanted has.
 func ensure[T object](ctx context.Context, env *registry.Env, resource string, wanted T, set func(current, wanted T)) error {
-	store, own := storeOf(env, resource), registry.Write{Unadmitted: true}
+	store, own := storeOf(env, resource), registry.Own()
+	own.Manager = producer
 	present, err := store.GetCached(ctx, "", wanted.GetName())
 	if apierrors.IsNotFound(err) {
 		if _, err = store.Create(ctx, "", wanted, own); apierrors.IsAlreadyExists(err) {
@@ -116,11 +126,47 @@ func markDangling(ctx context.Context, env *registry.Env) error {
 		if same(s.Status.Conditions, wanted) {
 			continue
 		}
-		_, err = storeOf(env, "flowschemas").GuaranteedUpdate(ctx, "", s.Name, false, func(current runtime.Object) (runtime.Object, error) {
-			current.(*flowcontrolv1.FlowSchema).Status.Conditions = []flowcontrolv1.FlowSchemaCondition{wanted}
-			return current, nil
-		})
+		err = storeOf(env, "flowschemas").ApplyOwnStatus(ctx, s.Name, consumer, &flowcontrolv1.FlowSchemaStatus{Conditions: []flowcontrolv1.FlowSchemaCondition{wanted}})
 		if err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// followDangling runs until ctx ends: a schema is told of its level as soon as either comes or goes.
+func followDangling(env *registry.Env) func(ctx context.Context) {
+	return func(ctx context.Context) {
+		for ctx.Err() == nil {
+			if err := followOnce(ctx, env); err != nil && ctx.Err() == nil {
+				klog.FromContext(ctx).V(1).Info("Following flow schemas, will try again", "err", err)
+			}
+			select {
+			case <-ctx.Done():
+			case <-env.Clock.After(time.Second):
+			}
+		}
+	}
+}
+
+func followOnce(ctx context.Context, env *registry.Env) error {
+	var changes [2]storage.Watcher
+	for i, resource := range []string{"flowschemas", "prioritylevelconfigurations"} {
+		watcher, err := storeOf(env, resource).Watch(ctx, "", storage.WatchOptions{ResourceVersion: "0"})
+		if err != nil {
+			return err
+		}
+		defer watcher.Stop()
+		changes[i] = watcher
+	}
+	for open := true; open; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, open = <-changes[0].Events():
+		case _, open = <-changes[1].Events():
+		}
+		if err := markDangling(ctx, env); err != nil {
 			return err
 		}
 	}

@@ -20,20 +20,21 @@ import (
 
 // Resources is the table of flowcontrol.apiserver.k8s.io/v1.
 func Resources(env *registry.Env) []registry.Resource {
-	return []registry.Resource{flowSchemas(), priorityLevels()}
+	return []registry.Resource{flowSchemas(env), priorityLevels()}
 }
 
 func kind(name string) schema.GroupVersionKind {
 	return flowcontrolv1.SchemeGroupVersion.WithKind(name)
 }
 
-func flowSchemas() registry.Resource {
+func flowSchemas(env *registry.Env) registry.Resource {
 	type object = flowcontrolv1.FlowSchema
 	return registry.Resource{
 		Name: "flowschemas", Singular: "flowschema", Kind: kind("FlowSchema"), ClusterScoped: true,
-		New:     func() runtime.Object { return &object{} },
-		NewList: func() runtime.Object { return &flowcontrolv1.FlowSchemaList{} },
-		Default: typed.Default(flowschema.SetDefaults),
+		New:        func() runtime.Object { return &object{} },
+		NewList:    func() runtime.Object { return &flowcontrolv1.FlowSchemaList{} },
+		Default:    typed.Default(flowschema.SetDefaults),
+		Background: followDangling(env),
 		Strategy: typed.Strategy[*object]{
 			Meta: registry.MetaRules{NameAgain: true},
 			OnCreate: func(s *object) {

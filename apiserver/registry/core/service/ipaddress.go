@@ -28,7 +28,7 @@ func (a *allocation) own(ctx context.Context, s *v1.Service, ip netip.Addr) (boo
 	if store == nil {
 		return true, nil
 	}
-	_, err := store.Create(ctx, "", newIPAddress(s, ip), registry.Write{Unadmitted: true})
+	_, err := store.Create(ctx, "", newIPAddress(s, ip), registry.Own())
 	if !errors.IsAlreadyExists(err) {
 		return err == nil, err
 	}
