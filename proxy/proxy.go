@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -51,6 +52,10 @@ type Config struct {
 	// Services between them pass iptables only with the module br_netfilter, which is
 	// switched on; without the module their traffic is masqueraded. Default false.
 	PlainBridge bool
+	// TCPEstablishedTimeout and TCPCloseWaitTimeout are how long the kernel remembers an idle connection, and one that
+	// only one side has closed: its own minute is too short for what waits for an answer behind a Service. Default 0: as
+	// the host has it.
+	TCPEstablishedTimeout, TCPCloseWaitTimeout time.Duration
 	// MinSyncPeriod is the least time between two syncs. Default 200 ms.
 	MinSyncPeriod time.Duration
 	// SyncPeriod is the longest, after which flushed rules are written again. Default 30 s.
@@ -281,13 +286,14 @@ func (p *Proxy) prepareHost(logger klog.Logger) {
 	if err := p.sysctls.load(); err != nil {
 		logger.Error(err, "Reading the record of changed sysctls")
 	}
-	try := func(name, without string) bool {
-		err := p.sysctls.ensure(name, "1", without)
+	set := func(name, value, without string) bool {
+		err := p.sysctls.ensure(name, value, without)
 		if err != nil {
 			logger.Error(err, "Preparing the host")
 		}
 		return err == nil
 	}
+	try := func(name, without string) bool { return set(name, "1", without) }
 	try("net/ipv4/ip_forward", "pods reach no Service and nothing outside the node")
 	if slices.ContainsFunc(p.families, (*family).six) {
 		try("net/ipv6/conf/all/forwarding", "pods reach no Service and nothing outside the node by IPv6")
@@ -296,6 +302,11 @@ func (p *Proxy) prepareHost(logger klog.Logger) {
 	if p.cfg.PlainBridge {
 		p.masqueradeLocal = !try("net/bridge/bridge-nf-call-iptables",
 			"(module br_netfilter) Services see the node's address instead of the pod's for clients on the same node")
+	}
+	for name, timeout := range map[string]time.Duration{"established": p.cfg.TCPEstablishedTimeout, "close_wait": p.cfg.TCPCloseWaitTimeout} {
+		if timeout > 0 {
+			set("net/netfilter/nf_conntrack_tcp_timeout_"+name, strconv.Itoa(int(timeout.Seconds())), "connections of Services are forgotten at another time")
+		}
 	}
 	for _, change := range p.sysctls.list() {
 		logger.Info("Changed a sysctl", "name", change.Name, "from", change.From, "to", change.To)

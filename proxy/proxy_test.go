@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -266,5 +267,32 @@ func TestWithoutIPv6(t *testing.T) {
 	}
 	if err := p.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "for the pods' IPv6 addresses: no IPv6 here") {
 		t.Errorf("asked for both families: %v", err)
+	}
+}
+
+// Connections that one side has closed are remembered for an hour, as kube-proxy has it, and not for the kernel's minute;
+// what is not asked for stays as the host has it.
+func TestConnectionsAreRemembered(t *testing.T) {
+	dir, conntrack := sysctlDir(t), "net/netfilter/nf_conntrack_tcp_timeout_"
+	for name, value := range map[string]string{"close_wait": "60\n", "established": "432000\n"} {
+		if err := os.MkdirAll(filepath.Join(dir, "net/netfilter"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, conntrack+name), []byte(value), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, err := New(Config{Client: fake.NewClientset(), NodeName: "n", SysctlRoot: dir, TCPCloseWaitTimeout: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.prepareHost(klog.Background())
+	for name, want := range map[string]string{"close_wait": "3600", "established": "432000"} {
+		if got, _ := os.ReadFile(filepath.Join(dir, conntrack+name)); strings.TrimSpace(string(got)) != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	if !slices.Contains(p.ChangedSysctls(), SysctlChange{conntrack + "close_wait", "60", "3600"}) {
+		t.Errorf("changes %v", p.ChangedSysctls())
 	}
 }

@@ -29,10 +29,13 @@ type proxyOptions struct {
 	Healthz       string
 	Metrics       string
 	Cleanup       bool
+	// How long the kernel remembers connections.
+	Established, CloseWait time.Duration
 }
 
 func newProxyOptions() component.Options {
-	return &proxyOptions{apiClient: newAPIClient("proxy", "system:kube-proxy"), Mode: "iptables", IptablesMode: "auto", Healthz: "0.0.0.0:10256", Metrics: "127.0.0.1:10249"}
+	return &proxyOptions{apiClient: newAPIClient("proxy", "system:kube-proxy"), Mode: "iptables", IptablesMode: "auto", Healthz: "0.0.0.0:10256", Metrics: "127.0.0.1:10249",
+		Established: 24 * time.Hour, CloseWait: time.Hour}
 }
 
 func (o *proxyOptions) AddFlags(flags *pflag.FlagSet) {
@@ -43,6 +46,8 @@ func (o *proxyOptions) AddFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.MasqueradeAll, "masquerade-all", o.MasqueradeAll, "masquerade all traffic to ClusterIPs")
 	flags.StringVar(&o.Healthz, "healthz-bind-address", o.Healthz, "HOST:PORT of /healthz and /livez, for load balancers; empty: not served")
 	flags.StringVar(&o.Metrics, "metrics-bind-address", o.Metrics, "HOST:PORT of /metrics and /proxyMode; empty: not served")
+	flags.DurationVar(&o.Established, "conntrack-tcp-timeout-established", o.Established, "how long the kernel remembers a connection on which nothing happens; 0: as the host has it")
+	flags.DurationVar(&o.CloseWait, "conntrack-tcp-timeout-close-wait", o.CloseWait, "how long it remembers one that one side has closed; 0: as the host has it")
 	flags.BoolVar(&o.Cleanup, "cleanup", o.Cleanup, "remove our rules and exit")
 }
 
@@ -89,7 +94,7 @@ func (o *proxyOptions) Run(ctx context.Context, env *component.Env) error {
 	}
 	proxier, err := proxy.New(proxy.Config{
 		Client: set, NodeName: o.NodeName, ClusterCIDR: o.dir.Cluster.PodCIDRs(), Mode: o.Mode, IptablesMode: o.IptablesMode,
-		MasqueradeAll: o.MasqueradeAll, StateFile: state, HealthzBindAddress: o.Healthz, MetricsBindAddress: o.Metrics, Metrics: env.Metrics, Health: env.Health,
+		MasqueradeAll: o.MasqueradeAll, TCPEstablishedTimeout: o.Established, TCPCloseWaitTimeout: o.CloseWait, StateFile: state, HealthzBindAddress: o.Healthz, MetricsBindAddress: o.Metrics, Metrics: env.Metrics, Health: env.Health,
 	})
 	if err != nil {
 		return err
