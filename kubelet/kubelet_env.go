@@ -273,7 +273,7 @@ func (kl *Kubelet) subPath(ctx context.Context, pod *v1.Pod, container *v1.Conta
 		return value, ok
 	})
 	if missing != "" {
-		return "", fmt.Errorf("missing value for %q", missing)
+		return "", fmt.Errorf("missing value for %s", missing)
 	}
 	return expanded, nil
 }

@@ -82,7 +82,10 @@ func (kl *Kubelet) admit(ctx context.Context, pod *v1.Pod, others []*v1.Pod) *li
 	if kl.shutdown.Err() != nil {
 		return &lifecycle.Rejection{Reason: nodeshutdown.RejectedReason, Message: nodeshutdown.RejectedMessage}
 	}
-	return lifecycle.Admit(logger, pod, kl.node(), others, kl.AllowedUnsafeSysctls)
+	if rejection := lifecycle.Admit(logger, pod, kl.node(), others, kl.AllowedUnsafeSysctls); rejection != nil {
+		return rejection
+	}
+	return lifecycle.AppArmor{Root: "/"}.Admit(pod)
 }
 
 func (kl *Kubelet) rejectPod(ctx context.Context, pod *v1.Pod, rejection *lifecycle.Rejection) {

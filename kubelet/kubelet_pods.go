@@ -85,7 +85,9 @@ func (kl *Kubelet) SyncPod(ctx context.Context, update UpdateType, pod *v1.Pod, 
 		return false, fmt.Errorf("making the pod's directories: %w", err)
 	}
 	if err := kl.volumes.SetUpPod(ctx, pod, volumeWait); err != nil {
-		kl.recorder.Eventf(kubecontainer.GeneratePodRef(pod), v1.EventTypeWarning, "FailedMount", "Unable to attach or mount volumes: %v", err)
+		if !errors.Is(err, context.DeadlineExceeded) { // what took too long has been told, volume by volume
+			kl.recorder.Eventf(kubecontainer.GeneratePodRef(pod), v1.EventTypeWarning, "FailedMount", "Unable to attach or mount volumes: %v", err)
+		}
 		return false, err
 	}
 	// Step 6: containers.

@@ -80,6 +80,20 @@ func ExpandCommand(container *v1.Container, envs []*runtimeapi.KeyValue) (comman
 	return command, args
 }
 
+// ExpandStatic expands $(VAR) in a command with what the container's definition says as it stands; what a variable gets from
+// elsewhere is empty here.
+func ExpandStatic(command []string, envs []v1.EnvVar) []string {
+	values := map[string]string{}
+	for _, env := range envs {
+		values[env.Name] = env.Value
+	}
+	var words []string
+	for _, word := range command {
+		words = append(words, Expand(word, func(name string) (string, bool) { v, ok := values[name]; return v, ok }))
+	}
+	return words
+}
+
 // Expand replaces $(NAME) by its value. What has no value stays as it stands;
 // $$ is a dollar, so that $$(NAME) stays $(NAME).
 func Expand(input string, lookup func(string) (string, bool)) string {

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/flowcontrol"
@@ -23,6 +25,7 @@ import (
 	"k8s.io/utils/clock"
 
 	kubecontainer "hyperkube/kubelet/container"
+	"hyperkube/kubelet/remote"
 )
 
 // Image is one that is on the node.
@@ -96,6 +99,7 @@ type Request struct {
 func (m *ImageManager) EnsureImageExists(ctx context.Context, r Request) (Image, string, error) {
 	fail := func(kind, reason, eventMessage string, err *PullError) (Image, string, error) {
 		m.recorder.Event(r.Ref, kind, reason, eventMessage)
+		m.recorder.Event(r.Ref, v1.EventTypeWarning, "Failed", "Error: "+err.Reason.Error())
 		return Image{}, err.Message, err
 	}
 	name, err := applyDefaultImageTag(r.Image)
@@ -206,6 +210,9 @@ func (m *ImageManager) pullWithAny(ctx context.Context, request *runtimeapi.Pull
 			return nil
 		}
 	}
+	if status.Code(last) == codes.Unknown {
+		last = errors.New(remote.Message(last)) // "unknown" says nothing of why
+	}
 	return last
 }
 
@@ -231,9 +238,6 @@ func toImage(i *runtimeapi.Image) Image {
 
 // applyDefaultImageTag adds ":latest" where neither tag nor digest is given.
 func applyDefaultImageTag(image string) (string, error) {
-	if image == "" || strings.TrimSpace(image) != image || strings.ContainsAny(image, " \t\n") || strings.Contains(image, "//") {
-		return "", fmt.Errorf("couldn't parse image name %q: invalid reference format", image)
-	}
 	path := image[strings.LastIndexByte(image, '/')+1:]
 	repository, _, _ := strings.Cut(image, "@")
 	if i := strings.LastIndexByte(repository, ':'); i > strings.LastIndexByte(repository, '/') {
@@ -242,9 +246,14 @@ func applyDefaultImageTag(image string) (string, error) {
 	host, rest, found := strings.Cut(repository, "/")
 	if found && (strings.ContainsAny(host, ".:") || host == "localhost") {
 		repository = rest
+	} else if !found {
+		repository = "library/" + repository // of docker.io
 	}
-	if repository == "" || strings.ToLower(repository) != repository {
-		return "", fmt.Errorf("couldn't parse image name %q: invalid reference format: repository name must be lowercase", image)
+	if strings.ToLower(repository) != repository {
+		return "", fmt.Errorf("couldn't parse image name %q: invalid reference format: repository name (%s) must be lowercase", image, repository)
+	}
+	if path == "" || strings.ContainsAny(image, " \t\n") || strings.Contains(image, "//") {
+		return "", fmt.Errorf("couldn't parse image name %q: invalid reference format", image)
 	}
 	if strings.ContainsAny(path, ":@") {
 		return image, nil

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/record"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -130,6 +132,40 @@ func TestPullsPerSecond(t *testing.T) {
 	if err := pull("c:1"); err != nil {
 		t.Errorf("later: %v", err)
 	}
+}
+
+// Whatever the cause, the image that is not there is also told as the container's failure, and gRPC's "unknown" is not.
+func TestRefusedImagesAreTold(t *testing.T) {
+	for name, test := range map[string]struct {
+		request Request
+		events  []string
+		message string
+	}{
+		"a bad name": {request("Upper Case"), []string{"Warning InspectFailed Failed to apply default image tag \"Upper Case\": couldn't parse image name \"Upper Case\": invalid reference format: repository name (library/Upper Case) must be lowercase",
+			"Warning Failed Error: InvalidImageName"}, "must be lowercase"},
+		"never pulled": {Request{Pod: &v1.Pod{}, Ref: &v1.ObjectReference{}, Image: "a", PullPolicy: v1.PullNever}, []string{"Warning ErrImageNeverPull Container image \"a\" is not present with pull policy of Never",
+			"Warning Failed Error: ErrImageNeverPull"}, "pull policy of Never"},
+		"not to be had": {request("a"), []string{"Normal Pulling Pulling image \"a\"", "Warning Failed Failed to pull image \"a\": connection refused", "Warning Failed Error: ErrImagePull"}, "connection refused"},
+	} {
+		recorder := record.NewFakeRecorder(10)
+		m := NewImageManager(refusing{newRegistry()}, recorder, clocktesting.NewFakeClock(time.Unix(0, 0)), Limits{})
+		_, message, err := m.EnsureImageExists(t.Context(), test.request)
+		if err == nil || !strings.Contains(message, test.message) || strings.Contains(message, "rpc error") {
+			t.Errorf("%s: %q, %v", name, message, err)
+		}
+		for _, want := range test.events {
+			if got := <-recorder.Events; got != want {
+				t.Errorf("%s: event %q, want %q", name, got, want)
+			}
+		}
+	}
+}
+
+// refusing cannot reach its registry.
+type refusing struct{ *registry }
+
+func (refusing) PullImage(context.Context, *runtimeapi.PullImageRequest, ...grpc.CallOption) (*runtimeapi.PullImageResponse, error) {
+	return nil, status.Error(codes.Unknown, "connection refused")
 }
 
 func TestApplyDefaultImageTag(t *testing.T) {

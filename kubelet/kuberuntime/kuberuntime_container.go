@@ -68,17 +68,17 @@ func (m *kubeGenericRuntimeManager) startContainer(ctx context.Context, s *conta
 	if err != nil {
 		if len(volumes) > 0 && status.Code(err) == codes.Unknown {
 			// A runtime that does not know Mount.image sees a mount of nothing, and no word of CRI tells us beforehand.
-			err = fmt.Errorf("%w (the container mounts an image as a volume, which its runtime may not know: containerd does from 2.1 on)", err)
+			err = fmt.Errorf("%s (the container mounts an image as a volume, which its runtime may not know: containerd does from 2.1 on)", remote.Message(err))
 		}
-		m.event(pod, container, v1.EventTypeWarning, "Failed", "Error: "+err.Error())
-		return err.Error(), kubecontainer.ErrCreateContainer
+		m.event(pod, container, v1.EventTypeWarning, "Failed", "Error: "+remote.Message(err))
+		return remote.Message(err), kubecontainer.ErrCreateContainer
 	}
 	m.event(pod, container, v1.EventTypeNormal, "Created", "Container created")
 
 	// Step 3: start it.
 	if _, err := m.Runtime.StartContainer(ctx, &runtimeapi.StartContainerRequest{ContainerId: created.ContainerId}); err != nil {
-		m.event(pod, container, v1.EventTypeWarning, "Failed", "Error: "+err.Error())
-		return err.Error(), kubecontainer.ErrRunContainer
+		m.event(pod, container, v1.EventTypeWarning, "Failed", "Error: "+remote.Message(err))
+		return remote.Message(err), kubecontainer.ErrRunContainer
 	}
 	m.event(pod, container, v1.EventTypeNormal, "Started", "Container started")
 	m.Changed()
@@ -89,7 +89,9 @@ func (m *kubeGenericRuntimeManager) startContainer(ctx context.Context, s *conta
 	}
 	id := m.containerID(created.ContainerId)
 	if err := m.Hooks.Run(ctx, lifecycle.Target{ID: id, Pod: pod, Container: container, PodIPs: s.podIPs}, container.Lifecycle.PostStart); err != nil {
-		m.event(pod, container, v1.EventTypeWarning, "FailedPostStartHook", err.Error())
+		klog.FromContext(ctx).Error(err, "PostStart hook failed", "pod", klog.KObj(pod), "container", container.Name)
+		// Who may read events need not be one who may read what the hook said.
+		m.event(pod, container, v1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed")
 		killErr := m.killContainer(ctx, pod, killRequest{id: id, name: container.Name, message: "FailedPostStartHook", reason: reasonFailedPostHook})
 		return errors.Join(err, killErr).Error(), kubecontainer.ErrPostStartHook
 	}
@@ -113,7 +115,6 @@ func (m *kubeGenericRuntimeManager) pullImageVolumes(ctx context.Context, s *con
 			s.imageVolumes[volume.Name] = pulled
 		}
 		if pulled.err != nil {
-			m.event(s.pod, container, v1.EventTypeWarning, "Failed", "Error: "+pulled.message)
 			return nil, pulled.message, pulled.err
 		}
 		found[volume.Name] = &runtimeapi.ImageSpec{Image: pulled.image.Ref, UserSpecifiedImage: volume.Image.Reference}

@@ -61,7 +61,7 @@ func (m *kubeGenericRuntimeManager) generatePodSandboxConfig(pod *v1.Pod, attemp
 	if !pod.Spec.HostNetwork {
 		config.Hostname, _ = m.Helper.GeneratePodHostNameAndDomain(pod)
 		if n := len(config.Hostname); n > maxHostname {
-			return nil, fmt.Errorf("failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (%d is the max, %d characters requested)", config.Hostname, maxHostname, n)
+			return nil, fmt.Errorf("failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (%d characters is the max, %d characters requested)", config.Hostname, maxHostname, n)
 		}
 	}
 	for i := range pod.Spec.Containers {

@@ -143,7 +143,7 @@ func ResolvePort(port intstr.IntOrString, container *v1.Container) (int, error) 
 		}
 		var err error
 		if number, err = strconv.Atoi(port.StrVal); err != nil {
-			return 0, fmt.Errorf("couldn't find port: %v", port.StrVal)
+			return 0, fmt.Errorf("port %q not found", port.StrVal)
 		}
 	}
 	if number <= 0 || number > 65535 {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -19,6 +20,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 
 	kubecontainer "hyperkube/kubelet/container"
+	"hyperkube/kubelet/envvars"
 	"hyperkube/kubelet/lifecycle"
 )
 
@@ -62,7 +64,8 @@ func (p *prober) Probe(ctx context.Context, probe *v1.Probe, target Target) (Res
 }
 
 func (p *prober) exec(ctx context.Context, action *v1.ExecAction, target Target) (Result, string, error) {
-	output, err := p.commands.RunInContainer(ctx, target.ContainerID, action.Command, target.Timeout)
+	command := envvars.ExpandStatic(action.Command, target.Container.Env)
+	output, err := p.commands.RunInContainer(ctx, target.ContainerID, command, target.Timeout)
 	var exit *ExitError
 	switch {
 	case err == nil:
@@ -70,7 +73,7 @@ func (p *prober) exec(ctx context.Context, action *v1.ExecAction, target Target)
 	case errors.As(err, &exit):
 		return Failure, string(output), nil
 	case status.Code(err) == codes.DeadlineExceeded || errors.Is(err, context.DeadlineExceeded):
-		return Failure, fmt.Sprintf("command timed out: %q timed out after %v", action.Command, target.Timeout), nil
+		return Failure, fmt.Sprintf("command timed out: %q timed out after %v", strings.Join(command, " "), target.Timeout), nil
 	}
 	return Failure, "", err
 }
@@ -146,7 +149,7 @@ func grpcProbe(ctx context.Context, action *v1.GRPCAction, target Target) (Resul
 	response, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: service}, grpc.WaitForReady(true))
 	switch {
 	case status.Code(err) == codes.DeadlineExceeded:
-		return Failure, fmt.Sprintf("timeout: failed to connect service %q within %v: %v", address, target.Timeout, err), nil
+		return Failure, fmt.Sprintf("timeout: failed to connect service %q within %v: %v", address, target.Timeout, context.DeadlineExceeded), nil
 	case status.Code(err) == codes.Unimplemented:
 		return Failure, fmt.Sprintf("error: this server does not implement the grpc health protocol (grpc.health.v1.Health): %s", err), nil
 	case err != nil:

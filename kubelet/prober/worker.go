@@ -157,13 +157,16 @@ func (w *worker) ask(ctx context.Context, status *v1.PodStatus) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	if err != nil || result != Success {
-		text := message
-		if err != nil {
-			text = err.Error()
-		}
-		w.manager.Recorder.Eventf(kubecontainer.GenerateContainerRef(w.pod, w.container), v1.EventTypeWarning, "Unhealthy", "%s probe failed: %s", w.kind, text)
-		klog.FromContext(ctx).V(2).Info("Probe failed", "probe", w.kind, "pod", klog.KObj(w.pod), "container", w.container.Name, "output", text)
+	ref := kubecontainer.GenerateContainerRef(w.pod, w.container)
+	if err != nil {
+		// Nobody was asked, so nobody has answered: it counts neither way.
+		w.manager.Recorder.Eventf(ref, v1.EventTypeWarning, "Unhealthy", "%s probe errored and resulted in unknown state: %s", w.kind, err)
+		klog.FromContext(ctx).V(1).Info("Probe errored", "probe", w.kind, "pod", klog.KObj(w.pod), "container", w.container.Name, "err", err)
+		return true
+	}
+	if result != Success {
+		w.manager.Recorder.Eventf(ref, v1.EventTypeWarning, "Unhealthy", "%s probe failed: %s", w.kind, message)
+		klog.FromContext(ctx).V(2).Info("Probe failed", "probe", w.kind, "pod", klog.KObj(w.pod), "container", w.container.Name, "output", message)
 	}
 	if result == w.last && w.inARow > 0 {
 		w.inARow++

@@ -2,6 +2,7 @@ package prober
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -21,9 +22,12 @@ type answers struct {
 }
 
 func (a *answers) Probe(context.Context, *v1.Probe, Target) (Result, string, error) {
-	result := a.script[a.asked%len(a.script)] == 's'
+	said := a.script[a.asked%len(a.script)]
 	a.asked++
-	return Result(result), "", nil
+	if said == 'e' {
+		return Failure, "", errors.New("nobody to ask")
+	}
+	return Result(said == 's'), "", nil
 }
 
 // One turn of a worker at a time: thresholds, delays, and what each type starts from.
@@ -43,6 +47,10 @@ func TestWorker(t *testing.T) {
 		{"liveness is good to begin with", Liveness, v1.Probe{FailureThreshold: 3}, "f", true, time.Minute, 1, "success", 1},
 		{"liveness fails after three in a row", Liveness, v1.Probe{FailureThreshold: 3}, "f", true, time.Minute, 3, "failure", 3},
 		{"two failures and a success are no failure", Liveness, v1.Probe{FailureThreshold: 3}, "ffs", true, time.Minute, 9, "success", 9},
+		// An error is tried three times at once.
+		{"who could not be asked has not failed", Liveness, v1.Probe{FailureThreshold: 1}, "e", true, time.Minute, 5, "success", 15},
+		{"nor does it break a row", Liveness, v1.Probe{FailureThreshold: 2}, "fef", true, time.Minute, 3, "failure", 3},
+		{"nor is it ready", Readiness, v1.Probe{}, "e", true, time.Minute, 2, "failure", 6},
 		{"a container that is given up is asked no more", Liveness, v1.Probe{FailureThreshold: 1}, "f", true, time.Minute, 5, "failure", 1},
 		{"readiness is bad to begin with", Readiness, v1.Probe{SuccessThreshold: 2}, "s", true, time.Minute, 1, "failure", 1},
 		{"readiness takes two successes", Readiness, v1.Probe{SuccessThreshold: 2}, "s", true, time.Minute, 2, "success", 2},

@@ -122,6 +122,9 @@ func WithSecrets(ctx context.Context, values []string) context.Context {
 	return context.WithValue(ctx, secretsKey{}, values)
 }
 
+// Message is what the runtime said, without gRPC's word for it.
+func Message(err error) string { return status.Convert(err).Message() }
+
 // Quotes says whether a command has one of the values in it.
 func Quotes(command, values []string) bool {
 	text := strings.Join(command, "\n")

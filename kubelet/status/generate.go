@@ -47,13 +47,18 @@ func conditions(pod *v1.Pod, status *v1.PodStatus, podStatus *kubecontainer.PodS
 }
 
 func sandboxCondition(pod *v1.Pod, podStatus *kubecontainer.PodStatus) v1.PodCondition {
-	condition := v1.PodCondition{Type: v1.PodReadyToStartContainers, Status: v1.ConditionFalse}
+	condition := v1.PodCondition{Type: v1.PodReadyToStartContainers, Status: v1.ConditionFalse, Reason: "PodSandboxNotReady"}
 	if len(podStatus.SandboxStatuses) == 0 {
+		condition.Message = "no pod sandbox exists"
 		return condition
 	}
-	newest := podStatus.SandboxStatuses[0]
-	if newest.State == runtimeapi.PodSandboxState_SANDBOX_READY && (pod.Spec.HostNetwork || newest.GetNetwork().GetIp() != "") {
-		condition.Status = v1.ConditionTrue
+	switch newest := podStatus.SandboxStatuses[0]; {
+	case newest.State != runtimeapi.PodSandboxState_SANDBOX_READY:
+		condition.Message = "pod sandbox is not ready"
+	case !pod.Spec.HostNetwork && newest.GetNetwork().GetIp() == "":
+		condition.Message = "pod sandbox has no IP address"
+	default:
+		return v1.PodCondition{Type: v1.PodReadyToStartContainers, Status: v1.ConditionTrue}
 	}
 	return condition
 }

@@ -2,6 +2,7 @@ package status
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -80,6 +81,24 @@ func TestGenerateAPIPodStatus(t *testing.T) {
 }
 
 // Conditions follow the containers, and keep the time of their last change.
+// PodReadyToStartContainers says what is missing.
+func TestSandboxConditionNamesTheCause(t *testing.T) {
+	sandbox := func(state runtimeapi.PodSandboxState, ip string) *kubecontainer.PodStatus {
+		return &kubecontainer.PodStatus{SandboxStatuses: []*runtimeapi.PodSandboxStatus{{State: state, Network: &runtimeapi.PodSandboxNetworkStatus{Ip: ip}}}}
+	}
+	for want, runtime := range map[string]*kubecontainer.PodStatus{
+		"False PodSandboxNotReady no pod sandbox exists":         {},
+		"False PodSandboxNotReady pod sandbox is not ready":      sandbox(runtimeapi.PodSandboxState_SANDBOX_NOTREADY, "1.2.3.4"),
+		"False PodSandboxNotReady pod sandbox has no IP address": sandbox(runtimeapi.PodSandboxState_SANDBOX_READY, ""),
+		"True  ": sandbox(runtimeapi.PodSandboxState_SANDBOX_READY, "1.2.3.4"),
+	} {
+		c := sandboxCondition(&v1.Pod{}, runtime)
+		if got := fmt.Sprintf("%s %s %s", c.Status, c.Reason, c.Message); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestConditions(t *testing.T) {
 	pod := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Generation: 3}, Spec: v1.PodSpec{Containers: []v1.Container{{Name: "a"}, {Name: "b"}}, ReadinessGates: []v1.PodReadinessGate{{ConditionType: "gate"}}}}
 	runtime := &kubecontainer.PodStatus{SandboxStatuses: []*runtimeapi.PodSandboxStatus{{State: runtimeapi.PodSandboxState_SANDBOX_READY, Network: &runtimeapi.PodSandboxNetworkStatus{Ip: "1.2.3.4"}}}}

@@ -196,7 +196,8 @@ func (w *AtomicWriter) link(payload map[string]FileProjection) error {
 		return err
 	}
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), "..") || wanted[entry.Name()] {
+		// What is no link was made for a mount's subPath, and may be mounted.
+		if strings.HasPrefix(entry.Name(), "..") || wanted[entry.Name()] || entry.Type()&os.ModeSymlink == 0 {
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(w.dir, entry.Name())); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	v1 "k8s.io/api/core/v1"
 )
@@ -28,14 +27,12 @@ func (hostPathPlugin) SetUp(_ context.Context, spec Spec) (string, error) {
 
 // checkType holds the path to its type; the …OrCreate types make what is missing.
 func checkType(path string, kind v1.HostPathType) error {
+	if kind == v1.HostPathUnset {
+		return nil
+	}
 	info, err := os.Stat(path)
 	missing := os.IsNotExist(err)
-	if err != nil && !missing {
-		return err
-	}
 	switch kind {
-	case v1.HostPathUnset:
-		return nil
 	case v1.HostPathDirectoryOrCreate:
 		if missing {
 			return os.MkdirAll(path, 0o755)
@@ -46,12 +43,25 @@ func checkType(path string, kind v1.HostPathType) error {
 		}
 	}
 	if missing {
-		return fmt.Errorf("hostPath type check failed: %s is not %s", path, typeNames[kind])
+		err = fmt.Errorf("path %q does not exist", path)
+	}
+	if err != nil {
+		return fmt.Errorf("hostPath type check failed, %s is not %s, unable to determine its type: %w", path, typeNames[kind], err)
 	}
 	if name := typeNames[kind]; name != "" && !isType(info.Mode(), kind) {
-		return fmt.Errorf("hostPath type check failed: %s is not %s", path, name)
+		return fmt.Errorf("hostPath type check failed: %s is not %s, it's a %s", path, name, typeOf(info.Mode()))
 	}
 	return nil
+}
+
+// typeOf is what lies there, in the words of the types.
+func typeOf(mode os.FileMode) v1.HostPathType {
+	for _, kind := range []v1.HostPathType{v1.HostPathDirectory, v1.HostPathFile, v1.HostPathSocket, v1.HostPathCharDev, v1.HostPathBlockDev} {
+		if isType(mode, kind) {
+			return kind
+		}
+	}
+	return "pipe"
 }
 
 var typeNames = map[v1.HostPathType]string{
@@ -77,9 +87,6 @@ func isType(mode os.FileMode, kind v1.HostPathType) bool {
 }
 
 func makeFile(path string) error {
-	if _, err := os.Stat(filepath.Dir(path)); err != nil {
-		return err
-	}
 	f, err := os.OpenFile(path, os.O_CREATE, 0o644)
 	if err != nil {
 		return err

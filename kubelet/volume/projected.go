@@ -9,6 +9,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 
 	"hyperkube/kubelet/envvars"
 
@@ -83,6 +84,7 @@ func (projectedPlugin) TearDown(Spec) error               { return nil }
 func (p projectedPlugin) SetUp(ctx context.Context, spec Spec) (string, error) {
 	payload := map[string]FileProjection{}
 	defaultMode := mode(spec.Volume.Projected.DefaultMode)
+	var errs []error // of all sources: who mends one would else be told of the next
 	for i, source := range spec.Volume.Projected.Sources {
 		var err error
 		switch {
@@ -102,8 +104,11 @@ func (p projectedPlugin) SetUp(ctx context.Context, spec Spec) (string, error) {
 			err = fmt.Errorf("a source of projected volume %q is of a kind this kubelet does not know", spec.Volume.Name)
 		}
 		if err != nil {
-			return "", err
+			errs = append(errs, err)
 		}
+	}
+	if err := utilerrors.NewAggregate(errs); err != nil {
+		return "", err
 	}
 	if err := inMemory(p.mounts, spec.Dir); err != nil {
 		return "", err
@@ -183,6 +188,9 @@ func addSecret(ctx context.Context, host Host, pod *v1.Pod, payload map[string]F
 	return addKeys(payload, secret.Data, source, "secret")
 }
 
+// nonExistent begins what is said of a key that is not there.
+var nonExistent = map[string]string{"configmap": "configmap references non-existent config", "secret": "references non-existent secret"}
+
 func addKeys(payload map[string]FileProjection, data map[string][]byte, source configMapSource, kind string) error {
 	if len(source.items) == 0 {
 		for key, value := range data {
@@ -196,7 +204,7 @@ func addKeys(payload map[string]FileProjection, data map[string][]byte, source c
 			if source.isOptional() {
 				continue
 			}
-			return fmt.Errorf("references non-existent %s key: %s", kind, item.Key)
+			return fmt.Errorf("%s key: %s", nonExistent[kind], item.Key)
 		}
 		fileMode := source.mode
 		if item.Mode != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/klog/v2"
 )
 
 // SubPath returns the path to mount for a volumeMount with a subPath; index is
@@ -21,15 +22,20 @@ func (m *Manager) SubPath(pod *v1.Pod, container string, index int, volume Mount
 			return "", fmt.Errorf("error SubPath `%s` must not contain '..'", subPath)
 		}
 	}
-	if !volume.ReadOnly {
+	// What the node's files look like is not for who made the pod: the log has it.
+	fail := func(doing string, err error) (string, error) {
+		klog.ErrorS(err, "SubPath", "pod", klog.KObj(pod), "container", container, "volume", volume.Spec.Volume.Name, "subPath", subPath)
+		return "", fmt.Errorf("failed to %s for volumeMount %q of container %q", doing, volume.Spec.Volume.Name, container)
+	}
+	if _, err := os.Stat(filepath.Join(volume.Path, subPath)); os.IsNotExist(err) {
 		if err := makeBeneath(volume.Path, subPath); err != nil {
-			return "", fmt.Errorf("failed to create subPath directory for volumeMount of container %q: %w", container, err)
+			return fail("create subPath directory", err)
 		}
 	}
 	target := filepath.Join(m.PodsDir, string(pod.UID), "volume-subpaths", volume.Spec.Volume.Name, container, strconv.Itoa(index))
 	path, err := m.mounts.bindBeneath(volume.Path, subPath, target)
 	if err != nil {
-		return "", fmt.Errorf("failed to prepare subPath for volumeMount of container %q: %w", container, err)
+		return fail("prepare subPath", err)
 	}
 	return path, nil
 }

@@ -155,8 +155,12 @@ func (m *Manager) SetUpPod(ctx context.Context, pod *v1.Pod, wait time.Duration)
 				m.Recorder.Event(kubecontainer.GeneratePodRef(pod), v1.EventTypeWarning, "FailedMount", message)
 			}
 		}
-		if try >= 3 && len(unprocessed) > 0 || !time.Now().Add(delay).Before(deadline) {
-			return fmt.Errorf("unmounted volumes=%v, unattached volumes=[], failed to process volumes=%v: %w", failed.names(), unprocessed, failed.err())
+		if last := !time.Now().Add(delay).Before(deadline); last || try >= 3 && len(unprocessed) > 0 {
+			why := failed.err()
+			if last && len(unprocessed) == 0 {
+				why = fmt.Errorf("%w: %w", context.DeadlineExceeded, why)
+			}
+			return fmt.Errorf("unmounted volumes=%v, unattached volumes=[], failed to process volumes=%v: %w", failed.names(), unprocessed, why)
 		}
 		select {
 		case <-ctx.Done():
@@ -209,6 +213,10 @@ func (m *Manager) setUpOnce(ctx context.Context, pod *v1.Pod) failures {
 			continue // what a claim is bound to never changes: the apiserver need not be asked at each sync
 		}
 		plugin := m.find(volume)
+		if volume.GitRepo != nil {
+			failed[volume.Name] = errors.New("git-repo volume plugin has been disabled; if necessary, it may be re-enabled by enabling the feature-gate `GitRepoVolumeDriver`")
+			continue
+		}
 		if plugin == nil {
 			failed[volume.Name] = fmt.Errorf("no volume plugin matched name: %s", volume.Name)
 			continue

@@ -191,8 +191,12 @@ func TestMissingReferences(t *testing.T) {
 	}{
 		{v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: v1.LocalObjectReference{Name: "no"}}}, `configmaps "no" not found`},
 		{v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: v1.LocalObjectReference{Name: "no"}, Optional: &yes}}, ""},
-		{v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: v1.LocalObjectReference{Name: "cm"}, Items: []v1.KeyToPath{{Key: "k", Path: "k"}}}}, "references non-existent configmap key: k"},
+		{v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: v1.LocalObjectReference{Name: "cm"}, Items: []v1.KeyToPath{{Key: "k", Path: "k"}}}}, "configmap references non-existent config key: k"},
 		{v1.VolumeSource{Secret: &v1.SecretVolumeSource{SecretName: "no"}}, `secrets "no" not found`},
+		{v1.VolumeSource{Projected: &v1.ProjectedVolumeSource{Sources: []v1.VolumeProjection{
+			{ConfigMap: &v1.ConfigMapProjection{LocalObjectReference: v1.LocalObjectReference{Name: "no"}}}, {Secret: &v1.SecretProjection{LocalObjectReference: v1.LocalObjectReference{Name: "no"}}},
+		}}}, `secrets "no" not found]`},
+		{v1.VolumeSource{GitRepo: &v1.GitRepoVolumeSource{}}, "git-repo volume plugin has been disabled"},
 		{v1.VolumeSource{NFS: &v1.NFSVolumeSource{}}, "no volume plugin matched"},
 	} {
 		err := m.SetUpPod(context.Background(), podWith(c.source), 0)
@@ -269,6 +273,20 @@ func TestHostPathTypes(t *testing.T) {
 			t.Errorf("%s as %q: %v", c.path, c.kind, err)
 		}
 	}
+	for _, c := range []struct {
+		path string
+		kind v1.HostPathType
+		want string
+	}{
+		{file, v1.HostPathDirectory, "hostPath type check failed: " + file + " is not a directory, it's a File"},
+		{dir, v1.HostPathBlockDev, "hostPath type check failed: " + dir + " is not a block device, it's a Directory"},
+		{dir + "/no", v1.HostPathFile, "hostPath type check failed, " + dir + "/no is not a file, unable to determine its type: path \"" + dir + "/no\" does not exist"},
+		{dir + "/no/such", v1.HostPathFileOrCreate, "open " + dir + "/no/such: no such file or directory"},
+	} {
+		if err := checkType(c.path, c.kind); err == nil || err.Error() != c.want {
+			t.Errorf("%s as %q: %v, want %s", c.path, c.kind, err, c.want)
+		}
+	}
 }
 
 // CVE-2017-1002101: no subPath leads out of its volume, by name or by symlink.
@@ -288,6 +306,18 @@ func TestSubPathStaysInItsVolume(t *testing.T) {
 	for _, bad := range []string{"out/etc", "out", "../..", "/etc"} {
 		if path, err := m.SubPath(pod, "c", 0, volume, bad); err == nil {
 			t.Errorf("subPath %q led to %q", bad, path)
+		}
+	}
+	// Who made the pod learns nothing of the node's files by it.
+	for bad, want := range map[string]string{"out/passwd": "failed to prepare subPath", "out/no-such": "failed to create subPath directory"} {
+		if err := os.Remove(filepath.Join(volume.Path, "out")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink("/etc", filepath.Join(volume.Path, "out")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.SubPath(pod, "c", 0, volume, bad); err == nil || err.Error() != want+` for volumeMount "v0" of container "c"` {
+			t.Errorf("%s: %v, want %s", bad, err, want)
 		}
 	}
 }
@@ -311,5 +341,26 @@ func TestSubPathTakesTheVolumesMode(t *testing.T) {
 		if info, err := os.Stat(filepath.Join(volume.Path, made)); err != nil || info.Mode() != want {
 			t.Errorf("%s has mode %v (%v), want %v", made, info.Mode(), err, want)
 		}
+	}
+}
+
+// A subPath that a volume of files does not have is made, and stays when the files change.
+func TestSubPathThatIsNoKey(t *testing.T) {
+	host := &fakeHost{configMaps: map[string]map[string]string{"cm": {"k": "v"}}}
+	m := newTestManager(t, host)
+	pod := podWith(v1.VolumeSource{ConfigMap: &v1.ConfigMapVolumeSource{LocalObjectReference: v1.LocalObjectReference{Name: "cm"}}})
+	if err := m.SetUpPod(context.Background(), pod, 0); err != nil {
+		t.Fatal(err)
+	}
+	path, err := m.SubPath(pod, "c", 0, m.Mounted("u")["v0"], "nokey")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host.configMaps["cm"] = map[string]string{"other": "v"}
+	if err := m.SetUpPod(context.Background(), pod, 0); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+		t.Errorf("%v, %v", info, err)
 	}
 }
