@@ -133,6 +133,7 @@ func cadvisorMetrics(s *scrape, summary *statsapi.Summary) {
 			return []string{"container", container, "image", image, "namespace", pod.PodRef.Namespace, "pod", pod.PodRef.Name}
 		}
 		cadvisorUsage(s, of("", ""), pod.CPU, pod.Memory)
+		cadvisorPressure(s, of("", ""), pressures(pod.CPU, pod.Memory, pod.IO))
 		if pod.ProcessStats != nil {
 			s.gauge(metric{name: "container_processes", help: "Number of processes running inside the container.", labels: of("", ""), value: float64(deref(pod.ProcessStats.ProcessCount))})
 		}
@@ -155,6 +156,7 @@ func cadvisorMetrics(s *scrape, summary *statsapi.Summary) {
 		for _, c := range pod.Containers {
 			labels := of(c.Name, images[pod.PodRef.UID+"/"+c.Name])
 			cadvisorUsage(s, labels, c.CPU, c.Memory)
+			cadvisorPressure(s, labels, pressures(c.CPU, c.Memory, c.IO))
 			if c.Rootfs != nil {
 				s.gauge(metric{"container_fs_usage_bytes", "Number of bytes that are consumed by the container on this filesystem.", labels, float64(deref(c.Rootfs.UsedBytes)), c.Rootfs.Time.Time})
 			}
@@ -183,6 +185,31 @@ func cadvisorUsage(s *scrape, labels []string, cpu *statsapi.CPUStats, memory *s
 		if m.value != nil {
 			s.gauge(metric{m.name, m.help, labels, float64(*m.value), memory.Time.Time})
 		}
+	}
+}
+
+// pressures are how long there was a wait for what (KEP-4205); none where the kernel does not tell.
+func pressures(cpu *statsapi.CPUStats, memory *statsapi.MemoryStats, io *statsapi.IOStats) map[string]*statsapi.PSIStats {
+	found := map[string]*statsapi.PSIStats{}
+	if cpu != nil {
+		found["cpu"] = cpu.PSI
+	}
+	if memory != nil {
+		found["memory"] = memory.PSI
+	}
+	if io != nil {
+		found["io"] = io.PSI
+	}
+	return found
+}
+
+func cadvisorPressure(s *scrape, labels []string, found map[string]*statsapi.PSIStats) {
+	for what, psi := range found {
+		if psi == nil {
+			continue
+		}
+		s.counter(metric{name: "container_pressure_" + what + "_waiting_seconds_total", help: "Time in which some task waited for " + what + ", in seconds.", labels: labels, value: float64(psi.Some.Total) / 1e6})
+		s.counter(metric{name: "container_pressure_" + what + "_stalled_seconds_total", help: "Time in which all tasks waited for " + what + ", in seconds.", labels: labels, value: float64(psi.Full.Total) / 1e6})
 	}
 }
 
