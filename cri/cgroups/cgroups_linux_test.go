@@ -20,10 +20,10 @@ func TestLimitsInBothLayouts(t *testing.T) {
 		HugePages: map[string]uint64{"2MB": 0}, Unified: map[string]string{"memory.oom.group": "1"}}
 	v1 := []setting{{"cpu", "cpu.shares", "1024"}, {"cpu", "cpu.cfs_period_us", "100000"}, {"cpu", "cpu.cfs_quota_us", "50000"},
 		{"memory", "memory.limit_in_bytes", "67108864"}, {"memory", "memory.memsw.limit_in_bytes", "100663296"}, {"pids", "pids.max", "max"},
-		{"cpuset", "cpuset.cpus", "0-1"}, {"hugetlb", "hugetlb.2MB.limit_in_bytes", "0"}}
+		{"cpuset", "cpuset.cpus", "0-1"}, {"hugetlb", "hugetlb.2MB.limit_in_bytes", "0"}, {"hugetlb", "hugetlb.2MB.rsvd.limit_in_bytes", "0"}}
 	v2 := []setting{{"cpu", "cpu.weight", "100"}, {"cpu", "cpu.max", "50000 100000"}, {"memory", "memory.max", "67108864"},
 		{"memory", "memory.swap.max", "33554432"}, {"pids", "pids.max", "max"}, {"cpuset", "cpuset.cpus", "0-1"},
-		{"hugetlb", "hugetlb.2MB.max", "0"}, {"memory", "memory.oom.group", "1"}}
+		{"hugetlb", "hugetlb.2MB.max", "0"}, {"hugetlb", "hugetlb.2MB.rsvd.max", "0"}, {"memory", "memory.oom.group", "1"}}
 	if got := l.v1(); !reflect.DeepEqual(got, v1) {
 		t.Errorf("v1: %v", got)
 	}

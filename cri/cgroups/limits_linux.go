@@ -23,7 +23,7 @@ type Limits struct {
 	MemorySwap int64 // bytes of memory and swap together
 	Pids       int64
 	CPUs, Mems string            // lists, such as "0-2,7"
-	HugePages  map[string]uint64 // bytes, by page size as in "2MB"
+	HugePages  map[string]uint64 // bytes, by page size as in "2MB"; of those reserved too, so that mmap fails and not the first use
 	Unified    map[string]string // cgroup v2 files, written as they are
 }
 
@@ -91,7 +91,8 @@ func (l Limits) v1() (s []setting) {
 		}
 	}
 	for _, size := range sortedKeys(l.HugePages) {
-		s = append(s, setting{"hugetlb", "hugetlb." + size + ".limit_in_bytes", strconv.FormatUint(l.HugePages[size], 10)})
+		s = append(s, setting{"hugetlb", "hugetlb." + size + ".limit_in_bytes", strconv.FormatUint(l.HugePages[size], 10)},
+			setting{"hugetlb", "hugetlb." + size + ".rsvd.limit_in_bytes", strconv.FormatUint(l.HugePages[size], 10)})
 	}
 	return s
 }
@@ -137,6 +138,7 @@ func (l Limits) v2() (s []setting) {
 	}
 	for _, size := range sortedKeys(l.HugePages) {
 		add("hugetlb", "hugetlb."+size+".max", strconv.FormatUint(l.HugePages[size], 10))
+		add("hugetlb", "hugetlb."+size+".rsvd.max", strconv.FormatUint(l.HugePages[size], 10))
 	}
 	for _, file := range sortedKeys(l.Unified) {
 		controller, _, _ := strings.Cut(file, ".")
