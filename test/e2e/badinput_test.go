@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -37,12 +38,50 @@ metadata: {name: value}
 spec: {securityContext: {sysctls: [{name: net.ipv4.ip_unprivileged_port_start, value: nonsense}]}, containers: [{name: c, image: hyperkube.local/demo}]}
 `
 
+// kubeletConfiguration has the node take 33 pods, and evict none before its disk is full; one field is nobody's.
+const kubeletConfiguration = `
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+maxPods: 33
+evictionHard: {memory.available: 1Mi}
+nonsense: 5
+`
+
+// configuredByFile: what the file says is so; a kubelet does not start with a file that cannot be.
+func configuredByFile(t *testing.T, c *cluster, file string) {
+	node := c.kubectl(t, "get", "nodes", "-o", "jsonpath={.items[0].metadata.name} {.items[0].status.capacity.pods}")
+	name, pods, _ := strings.Cut(node, " ")
+	if pods != "33" {
+		t.Errorf("node %s takes %s pods", name, pods)
+	}
+	if got := c.kubectl(t, "get", "--raw", "/api/v1/nodes/"+name+"/proxy/configz"); !strings.Contains(got, `"maxPods":33`) || !strings.Contains(got, `"evictionHard":{"memory.available":"1Mi"}`) {
+		t.Errorf("configz: %s", got)
+	}
+	for wrong, want := range map[string]string{
+		"maxPods: -1":   "invalid configuration: maxPods (--max-pods) -1 must not be a negative number",
+		"maxPods: many": "cannot unmarshal string into Go struct field KubeletConfiguration.maxPods",
+		"kind: Pod":     "must be a KubeletConfiguration",
+	} {
+		bad := file + ".bad"
+		if err := os.WriteFile(bad, []byte(strings.Replace(kubeletConfiguration, strings.Fields(wrong)[0], wrong+" #", 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command(binary, "kubelet", "--data-dir="+c.dir, "--config="+bad).CombinedOutput(); err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%s: %v, %s; want %q", wrong, err, out, want)
+		}
+	}
+}
+
 // TestBadPods: a command that isn't there, a hostPath of the wrong type, a memory
 // limit below what a start needs, sysctls that are not allowed or make no sense, and
 // a disk that is full: status and events name the cause as Kubernetes does, and what
 // can recover does so when the cause is gone (issue 5).
 func TestBadPods(t *testing.T) {
 	host := t.TempDir()
+	config := filepath.Join(host, "kubelet.yaml")
+	if err := os.WriteFile(config, []byte(kubeletConfiguration), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	var disk string
 	c := withKubelet(t, func(node string) {
 		disk = node
@@ -52,8 +91,9 @@ func TestBadPods(t *testing.T) {
 		if err := syscall.Mount("disk", node, "tmpfs", 0, "size=64m"); err != nil {
 			t.Fatal(err)
 		}
-	}, "--eviction-hard=memory.available<1Mi") // or it would evict before the disk is full
+	}, "--config="+config)
 	r := c.room(t)
+	t.Run("configured by a file", func(t *testing.T) { configuredByFile(t, c, config) })
 	file := filepath.Join(host, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -84,7 +124,7 @@ func (r *room) tellsOfBadPods(t *testing.T) {
 	r.becomes(t, "pod/command", ".status.containerStatuses[0].lastState.terminated.exitCode", "128")
 	r.event(t, "command", "Failed", `exec: "/tools/run": no such file or directory`)
 	r.event(t, "command", "BackOff", "Back-off restarting failed container c in pod command")
-	r.event(t, "hostpath", "FailedMount", `MountVolume.SetUp failed for volume "t" : hostPath type check failed: `)
+	r.event(t, "hostpath", "FailedMount", "is not a directory, it's a File")
 	r.becomes(t, "pod/hostpath", ".status.containerStatuses[0].state.waiting.reason", "ContainerCreating")
 	r.becomes(t, "pod/memory", ".status.containerStatuses[0].state.waiting.reason", "CreateContainerError")
 	r.event(t, "memory", "Failed", "set memory limit 1048576 too low; should be at least 4194304 bytes")
