@@ -57,7 +57,7 @@ func (r *HandlerRunner) Run(ctx context.Context, target Target, handler *v1.Life
 	case handler.Exec != nil:
 		output, err := r.commands.RunInContainer(ctx, target.ID, handler.Exec.Command, 0)
 		if err != nil {
-			return fmt.Errorf("Exec lifecycle hook (%v) for Container %q in Pod %q failed - error: %v, message: %q", handler.Exec.Command, container.Name, pod.Namespace+"/"+pod.Name, err, output)
+			return fmt.Errorf("Exec lifecycle hook (%v) for Container %q in Pod %q failed - error: %v, message: %q", handler.Exec.Command, container.Name, podOf(pod), err, output)
 		}
 		return nil
 	case handler.HTTPGet != nil:
@@ -65,7 +65,7 @@ func (r *HandlerRunner) Run(ctx context.Context, target Target, handler *v1.Life
 			podIPs = r.podIPs(ctx, pod)
 		}
 		if err := r.get(ctx, container, handler.HTTPGet, podIPs); err != nil {
-			return fmt.Errorf("HTTP lifecycle hook (%s) for Container %q in Pod %q failed - error: %v", handler.HTTPGet.Path, container.Name, pod.Namespace+"/"+pod.Name, err)
+			return fmt.Errorf("HTTP lifecycle hook (%s) for Container %q in Pod %q failed - error: %v", handler.HTTPGet.Path, container.Name, podOf(pod), err)
 		}
 		return nil
 	case handler.Sleep != nil:
@@ -77,6 +77,9 @@ func (r *HandlerRunner) Run(ctx context.Context, target Target, handler *v1.Life
 	}
 	return fmt.Errorf("invalid handler: %v", handler)
 }
+
+// podOf is a pod as messages name it.
+func podOf(pod *v1.Pod) string { return fmt.Sprintf("%s_%s(%s)", pod.Name, pod.Namespace, pod.UID) }
 
 func (r *HandlerRunner) get(ctx context.Context, container *v1.Container, action *v1.HTTPGetAction, podIPs []string) error {
 	host := action.Host
