@@ -154,6 +154,7 @@ type node struct {
 	cfg Config
 	runtimeapi.RuntimeServiceClient
 	images runtimeapi.ImageServiceClient
+	within *CRI // the same, without the socket
 	halt   func()
 	logs   int // how many containers have been given a log
 }
@@ -216,7 +217,7 @@ func (n *node) start() {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.RuntimeServiceClient, n.images = runtimeapi.NewRuntimeServiceClient(conn), runtimeapi.NewImageServiceClient(conn)
+	n.within, n.RuntimeServiceClient, n.images = c, runtimeapi.NewRuntimeServiceClient(conn), runtimeapi.NewImageServiceClient(conn)
 	halted := false
 	n.halt = func() {
 		if halted {

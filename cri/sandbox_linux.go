@@ -52,7 +52,11 @@ func (c *CRI) RunPodSandbox(ctx context.Context, req *runtimeapi.RunPodSandboxRe
 	}
 	s.op.Lock()
 	defer s.op.Unlock()
-	if err := c.makeSandbox(ctx, s); err != nil {
+	err := c.makeSandbox(ctx, s)
+	if err == nil {
+		err = ctx.Err() // who asked has gone: nobody would know of it
+	}
+	if err != nil {
 		// Undo everything; what cannot be undone now, the scan at the next start will.
 		if undo := c.takeApart(context.WithoutCancel(ctx), s); undo == nil {
 			os.RemoveAll(s.dir)

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/ptr"
 
 	apipod "hyperkube/api/core/pod"
 	kubecontainer "hyperkube/kubelet/container"
@@ -177,6 +178,13 @@ func (kl *Kubelet) SyncTerminatingRuntimePod(ctx context.Context, running *kubec
 // SyncTerminatedPod frees what the pod had on the node, and lets the API forget it
 // if it was deleted.
 func (kl *Kubelet) SyncTerminatedPod(ctx context.Context, pod *v1.Pod, podStatus *kubecontainer.PodStatus) error {
+	// A runtime that was slow may have finished what it was told to stop: it runs now, and holds the pod's cgroup.
+	if podStatus.Lives() {
+		klog.FromContext(ctx).V(1).Info("Ending what came up after the pod was ended", "pod", klog.KObj(pod))
+		if err := kl.manager.KillPod(ctx, pod, podStatus.RunningPod(), ptr.To[int64](0)); err != nil {
+			return fmt.Errorf("ending what came up after the pod was ended: %w", err)
+		}
+	}
 	apiStatus := kl.generateAPIPodStatus(pod, podStatus, true)
 	kl.status.SetPodStatus(pod, apiStatus)
 	if err := kl.volumes.TearDownPod(ctx, pod.UID); err != nil {

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	apipod "hyperkube/api/core/pod"
 )
@@ -195,6 +196,30 @@ func TestPodRunsAndIsDeleted(t *testing.T) {
 }
 
 // Restart policies: what ends is called by its name.
+// A sandbox that comes up after its pod was ended, since the runtime was slow to hear of it, is ended too: it would hold the
+// pod's cgroup, and the pod would never go.
+func TestWhatComesUpAfterTheEndIsEnded(t *testing.T) {
+	n := startNode(t, nil)
+	n.create(newPod("late", nil))
+	pod, ctx := n.wait("late", "the pod runs", running), context.Background()
+	status, err := n.kl.GetPodStatus(ctx, pod.UID, pod.Name, pod.Namespace)
+	if err != nil || !status.Lives() {
+		t.Fatal(err, status)
+	}
+	if err := n.kl.SyncTerminatedPod(ctx, pod, status); err != nil {
+		t.Fatal(err)
+	}
+	after, err := n.kl.GetPodStatus(ctx, pod.UID, pod.Name, pod.Namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sandbox := range after.SandboxStatuses { // the pod's worker, which knows nothing of this end, may make another
+		if sandbox.Id == status.SandboxStatuses[0].Id && sandbox.State == runtimeapi.PodSandboxState_SANDBOX_READY {
+			t.Error("the sandbox is still ready")
+		}
+	}
+}
+
 func TestPodsRunToTheirEnd(t *testing.T) {
 	n := startNode(t, nil)
 	command := func(policy v1.RestartPolicy, words ...string) func(*v1.Pod) {

@@ -11,6 +11,7 @@ package container
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strings"
 	"time"
 
@@ -186,6 +187,12 @@ func (s *PodStatus) RunningPod() *Pod {
 		pod.Sandboxes = append(pod.Sandboxes, &Container{ID: ContainerID{ID: sandbox.Id}, State: state})
 	}
 	return pod
+}
+
+// Lives: the pod has a container that runs, or a sandbox that is ready for one.
+func (s *PodStatus) Lives() bool {
+	pod := s.RunningPod()
+	return len(pod.Containers) > 0 || slices.ContainsFunc(pod.Sandboxes, func(c *Container) bool { return c.State == StateRunning })
 }
 
 // HashContainer identifies the parts of a container whose change means that it
