@@ -181,7 +181,7 @@ func (s *Server) withAuthentication(next http.Handler) http.Handler {
 func (s *Server) withImpersonation(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asking := request.UserFrom(r.Context())
-		user, err := authn.Impersonate(r, asking, s.env.Authorizer, authz.Forbidden)
+		user, err := authn.Impersonate(r, request.InfoFrom(r.Context()).Attributes(asking), s.env.Authorizer, authz.Forbidden)
 		if err != nil {
 			w.Header().Set("X-Content-Type-Options", "nosniff")
 			endpoints.WriteError(w, r, err)

@@ -4,10 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/pprof"
-	"runtime"
-	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/emicklei/go-restful/v3"
@@ -20,6 +17,7 @@ import (
 	"hyperkube/apiserver/flowapi"
 	"hyperkube/apiserver/flowcontrol"
 	"hyperkube/apiserver/openapi"
+	"hyperkube/component"
 )
 
 // mux sends a request to the discovery document, the resource or the plain path that its URL names.
@@ -66,7 +64,7 @@ func (s *Server) buildMux() (http.Handler, error) {
 	})
 	m.paths["/"], m.paths["/index.html"] = http.HandlerFunc(m.serveIndex), http.HandlerFunc(m.serveIndex)
 	services := slices.Concat(m.resources.RegisteredWebServices(), m.discovery.Services(), describePlain())
-	documents, err := openapi.New(services, Version().GitVersion)
+	documents, err := openapi.New(services, component.Version().GitVersion)
 	if err != nil {
 		return nil, err
 	}
@@ -187,31 +185,4 @@ func writeJSON(w http.ResponseWriter, value any) {
 	_, _ = w.Write(data)
 }
 
-// Version says which Kubernetes this behaves like: that of the k8s.io/api module the binary was built with.
-func Version() version.Info {
-	gitVersion := "v1.37.2"
-	if build, ok := debug.ReadBuildInfo(); ok {
-		for _, module := range build.Deps {
-			if module.Path == "k8s.io/api" {
-				gitVersion = "v1" + strings.TrimPrefix(module.Version, "v0")
-			}
-		}
-	}
-	minor := strings.Split(gitVersion, ".")[1]
-	return version.Info{
-		Major: "1", Minor: minor, EmulationMajor: "1", EmulationMinor: minor, MinCompatibilityMajor: "1", MinCompatibilityMinor: previous(minor),
-		GitVersion: gitVersion + "+hyperkube", GitTreeState: "clean",
-		GoVersion: runtime.Version(), Compiler: runtime.Compiler, Platform: runtime.GOOS + "/" + runtime.GOARCH,
-	}
-}
-
-// previous is the minor version before another: the oldest that this one can be followed by without surprise.
-func previous(minor string) string {
-	n, err := strconv.Atoi(minor)
-	if err != nil {
-		return ""
-	}
-	return strconv.Itoa(n - 1)
-}
-
-func serveVersion(w http.ResponseWriter, r *http.Request) { writeJSON(w, Version()) }
+func serveVersion(w http.ResponseWriter, r *http.Request) { writeJSON(w, component.Version()) }

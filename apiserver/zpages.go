@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"hyperkube/component"
 )
 
 // The z-pages (KEP-4827, KEP-4828) tell a person what runs and with what settings. They are for group system:monitoring.
@@ -29,7 +31,7 @@ func zpage(name string, write func(w http.ResponseWriter)) http.HandlerFunc {
 // statusz says since when which version runs.
 func (s *Server) statusz(paths []string) http.HandlerFunc {
 	return zpage("statusz", func(w http.ResponseWriter) {
-		version := Version()
+		version := component.Version()
 		up := time.Since(s.started)
 		fmt.Fprintf(w, "Started: %s\n", s.started.UTC().Format(time.UnixDate))
 		fmt.Fprintf(w, "Up: %d hr %02d min %02d sec\n", int(up.Hours()), int(up.Minutes())%60, int(up.Seconds())%60)

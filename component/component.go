@@ -48,7 +48,7 @@ type Env struct {
 func NewEnv(name string, args []string) *Env {
 	env := &Env{Name: name, Metrics: prometheus.NewRegistry(), Health: &Health{}, Args: args, Started: time.Now()}
 	env.Health.Add("started", func(context.Context) error { return errors.New("still starting") })
-	env.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	env.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
 	return env
 }
 

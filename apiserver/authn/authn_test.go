@@ -274,7 +274,7 @@ func TestImpersonate(t *testing.T) {
 	}{
 		"nobody":    {user: "root", groups: "system:masters"},
 		"a user":    {headers: map[string][]string{"Impersonate-User": {"jane"}}, may: mayImpersonate{"users /jane": true}, user: "jane", groups: "system:authenticated"},
-		"forbidden": {headers: map[string][]string{"Impersonate-User": {"jane"}}, err: `users "jane" is forbidden: User "root" cannot impersonate resource "users" in API group "" at the cluster scope`},
+		"forbidden": {headers: map[string][]string{"Impersonate-User": {"jane"}}, err: `forbidden: User "root" cannot impersonate-on:user-info:get path "/"`},
 		"groups": {
 			headers: map[string][]string{"Impersonate-User": {"jane"}, "Impersonate-Group": {"devs", "ops"}},
 			may:     mayImpersonate{"users /jane": true, "groups /devs": true, "groups /ops": true}, user: "jane", groups: "devs ops system:authenticated",
@@ -282,7 +282,7 @@ func TestImpersonate(t *testing.T) {
 		"a group too many": {
 			headers: map[string][]string{"Impersonate-User": {"jane"}, "Impersonate-Group": {"system:masters"}},
 			may:     mayImpersonate{"users /jane": true},
-			err:     `groups "system:masters" is forbidden: User "root" cannot impersonate resource "groups" in API group "" at the cluster scope`,
+			err:     `forbidden: User "root" cannot impersonate-on:user-info:get path "/"`,
 		},
 		"a service account": {
 			headers: map[string][]string{"Impersonate-User": {"system:serviceaccount:ns:sa"}},
@@ -294,17 +294,17 @@ func TestImpersonate(t *testing.T) {
 		},
 		"extra forbidden": {
 			headers: map[string][]string{"Impersonate-User": {"jane"}, "Impersonate-Extra-Scope": {"x"}}, may: mayImpersonate{"users /jane": true},
-			err: `userextras.authentication.k8s.io "x" is forbidden: User "root" cannot impersonate resource "userextras/scope" in API group "authentication.k8s.io" at the cluster scope`,
+			err: `forbidden: User "root" cannot impersonate-on:user-info:get path "/"`,
 		},
 		"anonymous":           {headers: map[string][]string{"Impersonate-User": {"system:anonymous"}}, may: mayImpersonate{"users /system:anonymous": true}, user: "system:anonymous", groups: "system:unauthenticated"},
-		"groups without user": {headers: map[string][]string{"Impersonate-Group": {"devs"}}, err: "requested groups, uid or extra fields without impersonating a user"},
+		"groups without user": {headers: map[string][]string{"Impersonate-Group": {"devs"}}, err: `requested &user.DefaultInfo{Name:"", UID:"", Groups:[]string{"devs"}, Extra:map[string][]string(nil)} without impersonating a user name`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequest(http.MethodGet, "/", nil)
 			for key, values := range test.headers {
 				r.Header[key] = values
 			}
-			user, err := Impersonate(r, &request.User{Name: "root", Groups: []string{"system:masters"}}, test.may, authz.Forbidden)
+			user, err := Impersonate(r, request.Attributes{User: &request.User{Name: "root", Groups: []string{"system:masters"}}, Verb: "get", Path: "/"}, test.may, authz.Forbidden)
 			if test.err != "" {
 				if err == nil || err.Error() != test.err {
 					t.Errorf("%v, want %s", err, test.err)

@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -18,28 +19,31 @@ import (
 // Forbidden makes the error of a refused question; authz.Forbidden is the one to pass.
 type Forbidden func(a request.Attributes, reason string) error
 
-// Impersonate returns who r is to be done as: user itself, or whom the Impersonate-* headers
-// name, if user may impersonate all that they name. The headers are removed, so that nothing
-// behind sees them. Errors are statuses (400, 403).
-func Impersonate(r *http.Request, user *request.User, authz request.Authorizer, forbidden Forbidden) (*request.User, error) {
+// Impersonate returns who r is to be done as: asked.User itself, or whom the Impersonate-* headers name, if a mode of impersonation lets
+// that user do what is asked as all that they name. The headers are removed, so that nothing behind sees them. Errors are
+// statuses (400, 403); of several refusals it is the first mode's.
+func Impersonate(r *http.Request, asked request.Attributes, authz request.Authorizer, forbidden Forbidden) (*request.User, error) {
 	wanted, err := wantedUser(r.Header)
 	if err != nil || wanted == nil {
-		return user, err
+		return asked.User, err
 	}
-	for _, question := range impersonationQuestions(wanted) {
-		question.User, question.Verb, question.ResourceRequest = user, "impersonate", true
-		decision, reason, err := authz.Authorize(r.Context(), question)
-		if decision != request.Allow {
-			if err != nil {
-				klog.FromContext(r.Context()).Info("Impersonation refused with an error", "user", user.Name, "err", err)
-			}
-			return nil, forbidden(question, reason)
+	var first error
+	for _, mode := range impersonationModes {
+		i := impersonation{mode: mode, asked: asked, wanted: wanted, authz: authz, forbidden: forbidden}
+		if !mode.applies(wanted, asked.User) {
+			continue
 		}
+		if err := i.check(r.Context()); err != nil {
+			if first == nil {
+				first = err
+			}
+			continue
+		}
+		removeImpersonation(r.Header)
+		logImpersonation(r.Context(), asked.User, wanted)
+		return i.user(), nil
 	}
-	removeImpersonation(r.Header)
-	logImpersonation(r.Context(), user, wanted)
-	wanted.Authn = "impersonated by " + user.Name + ", " + user.Authn
-	return completeGroups(wanted), nil
+	return nil, first
 }
 
 // wantedUser reads the headers; nil when there are none.
@@ -67,32 +71,10 @@ func wantedUser(h http.Header) (*request.User, error) {
 		return u, nil
 	}
 	if u.UID != "" || len(u.Groups) > 0 || len(u.Extra) > 0 {
-		return nil, apierrors.NewBadRequest("requested groups, uid or extra fields without impersonating a user")
+		// Upstream shows the user as its programs hold it.
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("requested &user.DefaultInfo{Name:%q, UID:%q, Groups:%#v, Extra:%#v} without impersonating a user name", u.Name, u.UID, u.Groups, u.Extra))
 	}
 	return nil, nil
-}
-
-// impersonationQuestions asks for a right for each thing that is claimed.
-func impersonationQuestions(u *request.User) []request.Attributes {
-	var questions []request.Attributes
-	if namespace, name, ok := serviceaccount.SplitUsername(u.Name); ok {
-		questions = append(questions, request.Attributes{APIVersion: "v1", Resource: "serviceaccounts", Namespace: namespace, Name: name})
-	} else {
-		questions = append(questions, request.Attributes{APIVersion: "v1", Resource: "users", Name: u.Name})
-	}
-	for _, group := range u.Groups {
-		questions = append(questions, request.Attributes{APIVersion: "v1", Resource: "groups", Name: group})
-	}
-	group, version := authenticationv1.SchemeGroupVersion.Group, authenticationv1.SchemeGroupVersion.Version
-	for key, values := range u.Extra {
-		for _, value := range values {
-			questions = append(questions, request.Attributes{APIGroup: group, APIVersion: version, Resource: "userextras", Subresource: key, Name: value})
-		}
-	}
-	if u.UID != "" {
-		questions = append(questions, request.Attributes{APIGroup: group, APIVersion: version, Resource: "uids", Name: u.UID})
-	}
-	return questions
 }
 
 // completeGroups gives the impersonated user the groups that authentication would have given.

@@ -1,6 +1,7 @@
 package endpoints
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"mime"
@@ -11,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
 	kjson "sigs.k8s.io/json"
 
@@ -102,6 +104,9 @@ func (s *Scope) decodeBody(r *http.Request, validation string) (runtime.Object, 
 	if validation != metav1.FieldValidationIgnore && info.StrictSerializer != nil {
 		serializer = info.StrictSerializer
 	}
+	if s.Sub != nil && !s.Sub.Accepts.Empty() {
+		body = s.renamed(body, media)
+	}
 	obj, actual, err := serializer.Decode(body, &kind, into)
 	if obj != nil && actual != nil {
 		if err := checkKind(kind, actual, body); err != nil {
@@ -123,6 +128,21 @@ func (s *Scope) decodeBody(r *http.Request, validation string) (runtime.Object, 
 	return obj, nil
 }
 
+// renamed is a body of the former version that the endpoint still takes, as one of its own version; any other as it is. In
+// protobuf nobody is known to send the former one.
+func (s *Scope) renamed(body []byte, media string) []byte {
+	former := map[string]any{}
+	if media != mediaJSON && media != mediaYAML || yaml.Unmarshal(body, &former) != nil || former["apiVersion"] != s.Sub.Accepts.String() {
+		return body
+	}
+	former["apiVersion"] = s.kind().GroupVersion().String()
+	renamed, err := json.Marshal(former)
+	if err != nil {
+		return body
+	}
+	return renamed
+}
+
 // decodePlain reads JSON in one pass, if all is well with it: it is of this kind or names none, and has no field that the
 // type lacks, nor one twice. The serializer, which says what is wrong with all others, reads it twice: first only to find the kind.
 func decodePlain(body []byte, kind schema.GroupVersionKind, into runtime.Object) bool {
@@ -134,12 +154,17 @@ func decodePlain(body []byte, kind schema.GroupVersionKind, into runtime.Object)
 	return err == nil && len(strict) == 0 && (actual == kind || actual.Empty())
 }
 
+// formerScales are where a Scale once stood: what it is called there is known still, though it is not taken.
+var formerScales = map[schema.GroupVersion]bool{
+	{Group: "extensions", Version: "v1beta1"}: true, {Group: "apps", Version: "v1beta1"}: true, {Group: "apps", Version: "v1beta2"}: true,
+}
+
 // checkKind refuses a body of another kind, or of another version of it.
 func checkKind(kind schema.GroupVersionKind, actual *schema.GroupVersionKind, body []byte) error {
 	switch {
 	case *actual == kind:
 		return nil
-	case actual.GroupKind() == kind.GroupKind():
+	case actual.GroupKind() == kind.GroupKind(), actual.Kind == "Scale" && kind.Kind == "Scale" && formerScales[actual.GroupVersion()]:
 		return errors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)",
 			actual.GroupVersion(), kind.GroupVersion()))
 	}

@@ -159,7 +159,7 @@ func (s *Scope) writeProtobufList(w http.ResponseWriter, r *http.Request, f form
 }
 
 func (s *Scope) writePartialList(w http.ResponseWriter, r *http.Request, f form, list *storage.List) error {
-	partial := &metav1.PartialObjectMetadataList{ListMeta: listMeta(list), Items: []metav1.PartialObjectMetadata{}}
+	partial := &metav1.PartialObjectMetadataList{ListMeta: listMeta(list)}
 	for _, item := range list.Items {
 		p, err := partialMetadata(s.toServed(item.Object), f)
 		if err != nil {

@@ -82,7 +82,7 @@ func negotiate(r *http.Request, views ...string) (form, error) {
 func offered(params map[string]string, media string, views []string) bool {
 	as := params["as"]
 	if as == "" {
-		return true
+		return params["g"] == "" && params["v"] == "" // a version of what?
 	}
 	if params["g"] != metav1.GroupName || (params["v"] != "v1" && params["v"] != "v1beta1") {
 		return false

@@ -193,6 +193,9 @@ func (p *patcher) patchFunction(current runtime.Object) (runtime.Object, error) 
 	if err != nil {
 		return nil, err
 	}
+	if err := checkName(patched, p.name); err != nil {
+		return nil, err
+	}
 	return patched, p.scope.checkVersion(current, patched, p.name)
 }
 

@@ -47,6 +47,11 @@ func watchResource(s *Scope, w http.ResponseWriter, r *http.Request, options *me
 	if err != nil {
 		return err
 	}
+	if f.as == "Table" {
+		if err := checkIncludeObject(f.includeObject); err != nil {
+			return err
+		}
+	}
 	if f.media == mediaYAML {
 		return onlyAccepted(strings.Join(streamMedia, ", ")) // a stream has no frame for it
 	}

@@ -2,6 +2,7 @@ package endpoints
 
 import (
 	"context"
+	"encoding/json"
 	stderrors "errors"
 	"io"
 	"net/http"
@@ -87,21 +88,34 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 		info.Terminated = true
 	}
 	request.FlowFrom(r.Context()).Refused(reasonOf(status))
-	f, negotiationErr := negotiate(r, "Table", "PartialObjectMetadata", "PartialObjectMetadataList")
-	if negotiationErr != nil {
-		f = form{media: mediaJSON}
-	}
-	f.as = ""
+	f, negotiationErr := negotiate(r) // of an error there is no table
 	if details := status.Details; details != nil && details.RetryAfterSeconds > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(details.RetryAfterSeconds)))
 	}
-	data, err := appendAny(nil, status, schema.GroupVersionKind{Version: "v1", Kind: "Status"}, f)
+	kind := schema.GroupVersionKind{Version: "v1", Kind: "Status"}
+	if negotiationErr != nil {
+		writeAnyhow(w, int(status.Code), ofKind(status, kind))
+		return
+	}
+	data, err := appendAny(nil, status, kind, f)
 	if err == nil {
 		err = writeBytes(w, r, f, int(status.Code), data)
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 	}
+}
+
+// writeAnyhow answers who takes no form that we have, as upstream does: in JSON for people.
+func writeAnyhow(w http.ResponseWriter, code int, obj runtime.Object) {
+	data, err := json.MarshalIndent(obj, "", "  ")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", mediaJSON)
+	w.WriteHeader(code)
+	_, _ = w.Write(data)
 }
 
 // reasonOf is the message of a refusal; of an eviction also which budget is in the way, which only a cause says.

@@ -66,12 +66,18 @@ func New(services []*restful.WebService, version string) (*Service, error) {
 
 // ServeHTTP answers /openapi/v2, /openapi/v3 and what is below.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path := strings.TrimSuffix(r.URL.Path, "/")
-	if d := s.documents[path]; d != nil {
-		d.ServeHTTP(w, r)
-		return
+	path := r.URL.Path
+	if !strings.HasPrefix(path, "/openapi/v3") {
+		path = strings.TrimSuffix(path, "/")
 	}
-	endpoints.NotFound(w, r)
+	switch d := s.documents[path]; {
+	case d != nil:
+		d.ServeHTTP(w, r)
+	case strings.HasPrefix(path, "/openapi/v3/"):
+		w.WriteHeader(http.StatusNotFound) // of what there is not, upstream's says no more than that
+	default:
+		endpoints.NotFound(w, r)
+	}
 }
 
 func (s *Service) buildV2() (*spec.Swagger, error) {

@@ -253,15 +253,26 @@ func (s *Store) checkPreconditions(accessor metav1.Object, pre *metav1.Precondit
 		return nil
 	}
 	kind := schema.GroupResource{Group: s.Kind.Group, Resource: s.Kind.Kind} // upstream names the kind here
+	const uid, version = "the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated",
+		"the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). The object might have been modified"
+	refused := func(text, wanted, present string) error {
+		return errors.NewConflict(kind, accessor.GetName(), fmt.Errorf(text, wanted, present))
+	}
+	if s.Hooks.Held != nil {
+		// A namespace is marked by code of its own there, which has its own words.
+		refused = func(text, wanted, present string) error {
+			what := "ResourceVersion"
+			if text == uid {
+				what = "UID"
+			}
+			return errors.NewConflict(s.GroupResource(), accessor.GetName(), fmt.Errorf("Precondition failed: %[1]s in precondition: %[2]s, %[1]s in object meta: %[3]s", what, wanted, present))
+		}
+	}
 	if pre.UID != nil && *pre.UID != accessor.GetUID() {
-		return errors.NewConflict(kind, accessor.GetName(), fmt.Errorf(
-			"the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated",
-			*pre.UID, accessor.GetUID()))
+		return refused(uid, string(*pre.UID), string(accessor.GetUID()))
 	}
 	if pre.ResourceVersion != nil && *pre.ResourceVersion != accessor.GetResourceVersion() {
-		return errors.NewConflict(kind, accessor.GetName(), fmt.Errorf(
-			"the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). The object might have been modified",
-			*pre.ResourceVersion, accessor.GetResourceVersion()))
+		return refused(version, *pre.ResourceVersion, accessor.GetResourceVersion())
 	}
 	return nil
 }

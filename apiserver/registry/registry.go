@@ -118,6 +118,8 @@ type Strategy interface {
 type Subresource struct {
 	Kind schema.GroupVersionKind // of its body: autoscaling/v1 Scale, v1 Binding, …
 	New  func() runtime.Object
+	// Accepts is a former version of its body, of the same fields, that is still taken (policy/v1beta1 Eviction).
+	Accepts schema.GroupVersion
 	// Get reads it (scale).
 	Get func(ctx context.Context, namespace, name string) (runtime.Object, error)
 	// Table are the columns of what Get and Update return; nil: name and age.

@@ -30,7 +30,7 @@ var kind = autoscalingv1.SchemeGroupVersion.WithKind("Scale")
 
 var table = &registry.Table{
 	Columns: []metav1.TableColumnDefinition{
-		column.Name(),
+		name(),
 		column.Number("Desired", autoscalingv1.ScaleSpec{}.SwaggerDoc()["replicas"]),
 		column.Number("Available", autoscalingv1.ScaleStatus{}.SwaggerDoc()["replicas"]),
 		column.Age(),
@@ -39,6 +39,13 @@ var table = &registry.Table{
 		s := obj.(*autoscalingv1.Scale)
 		return []any{s.Name, int64(s.Spec.Replicas), int64(s.Status.Replicas), column.Since(s.CreationTimestamp)}
 	},
+}
+
+// name is the column without the format that says it is a name: upstream's has none here.
+func name() metav1.TableColumnDefinition {
+	c := column.Name()
+	c.Format = ""
+	return c
 }
 
 // Of tells how a workload of type T keeps its scale.

@@ -29,6 +29,7 @@ func Resource(env *registry.Env) registry.Resource {
 		Default:        typed.Default(namespace.SetDefaults),
 		Strategy:       strategy,
 		StatusStrategy: statusStrategy,
+		Resets:         map[string][]string{"finalize": {"status"}},
 		Fields: typed.Fields(func(ns *v1.Namespace) fields.Set {
 			return fields.Set{"status.phase": string(ns.Status.Phase)}
 		}),

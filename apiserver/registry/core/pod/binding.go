@@ -26,6 +26,10 @@ func BindingResource(env *registry.Env) registry.Resource {
 		New: func() runtime.Object { return &v1.Binding{} },
 		Answer: func(ctx context.Context, namespace string, obj runtime.Object, opts *metav1.CreateOptions) (runtime.Object, error) {
 			binding := obj.(*v1.Binding)
+			if binding.Name == "" {
+				return nil, errors.NewBadRequest("Name parameter required.")
+			}
+			binding.UID = "" // as of all that is created: it names no incarnation of the pod
 			return binder{env}.bind(ctx, namespace, binding.Name, binding, opts)
 		},
 	}

@@ -28,6 +28,8 @@ func evictionSubresource(env *registry.Env) registry.Subresource {
 	return registry.Subresource{
 		Kind: policyv1.SchemeGroupVersion.WithKind("Eviction"),
 		New:  func() runtime.Object { return &policyv1.Eviction{} },
+		// Programs of before v1.22 drain nodes with it.
+		Accepts: schema.GroupVersion{Group: policyv1.GroupName, Version: "v1beta1"},
 		Create: func(ctx context.Context, namespace, name string, obj runtime.Object, opts *metav1.CreateOptions) (runtime.Object, error) {
 			eviction := obj.(*policyv1.Eviction)
 			if eviction.Name != name {

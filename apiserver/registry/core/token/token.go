@@ -84,15 +84,18 @@ func (c *creator) create(_ context.Context, namespace, name string, obj runtime.
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
-	if err := prepare(req, namespace, name, issuer); err != nil {
+	if err := checkMeta(req, namespace, name); err != nil {
 		return nil, err
 	}
-
-	// Step 2: what the token is bound to.
 	account, err := c.accounts.Get(namespace, name)
 	if err != nil {
 		return nil, err
 	}
+	if err := prepare(req, issuer); err != nil {
+		return nil, err
+	}
+
+	// Step 2: what the token is bound to.
 	if req.UID != "" && req.UID != account.UID {
 		return nil, apierrors.NewConflict(schema.GroupResource{Group: authenticationv1.GroupName, Resource: "TokenRequest"}, name,
 			fmt.Errorf("the UID in the token request (%s) does not match the UID of the service account (%s)", req.UID, account.UID))
@@ -113,23 +116,29 @@ func (c *creator) create(_ context.Context, namespace, name string, obj runtime.
 	if err != nil {
 		return nil, apierrors.NewInternalError(fmt.Errorf("failed to generate token: %w", err))
 	}
-	req.Name, req.Namespace = account.Name, account.Namespace
+	req.Name, req.Namespace, req.UID = account.Name, account.Namespace, account.UID
 	req.CreationTimestamp = metav1.NewTime(now)
 	// The client is told the time it asked for, so that it renews well before the real end.
 	req.Status = authenticationv1.TokenRequestStatus{Token: signed, ExpirationTimestamp: metav1.NewTime(now.Add(requested))}
 	return req, nil
 }
 
-func prepare(req *authenticationv1.TokenRequest, namespace, name string, issuer *serviceaccount.Issuer) error {
-	invalid := func(name string, errs ...*field.Error) error {
-		return apierrors.NewInvalid(authenticationv1.SchemeGroupVersion.WithKind("TokenRequest").GroupKind(), name, errs)
-	}
+func invalid(name string, errs ...*field.Error) error {
+	return apierrors.NewInvalid(authenticationv1.SchemeGroupVersion.WithKind("TokenRequest").GroupKind(), name, errs)
+}
+
+// checkMeta: whom the request names, if anybody, is whom its path names.
+func checkMeta(req *authenticationv1.TokenRequest, namespace, name string) error {
 	if req.Namespace != "" && req.Namespace != namespace {
 		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 	}
 	if req.Name != "" && req.Name != name {
 		return invalid(name, field.Invalid(field.NewPath("metadata", "name"), req.Name, "must match the service account name if specified"))
 	}
+	return nil
+}
+
+func prepare(req *authenticationv1.TokenRequest, issuer *serviceaccount.Issuer) error {
 	if req.Spec.ExpirationSeconds == nil {
 		seconds := int64(defaultExpirationSeconds)
 		req.Spec.ExpirationSeconds = &seconds
@@ -145,8 +154,12 @@ func prepare(req *authenticationv1.TokenRequest, namespace, name string, issuer 
 	if *req.Spec.ExpirationSeconds > maxExpirationSeconds {
 		errs = append(errs, field.Invalid(at, *req.Spec.ExpirationSeconds, "may not specify a duration larger than 2^32 seconds"))
 	}
+	// Attestations are for tokens of webhooks, which are behind a gate upstream and not made here.
+	if len(req.Spec.Attestations) > 0 {
+		errs = field.ErrorList{field.Invalid(field.NewPath("spec", "attestations"), req.Spec.Attestations, "attestations may only be specified with a webhook bound object reference")}
+	}
 	if len(errs) > 0 {
-		return invalid(req.Name, errs...)
+		return invalid("", errs...)
 	}
 	return nil
 }
@@ -161,12 +174,14 @@ func (c *creator) bind(account *corev1.ServiceAccount, ref *authenticationv1.Bou
 	var err error
 	kind := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind)
 	switch {
+	case ref.Name == "" && kind.Group == "" && slices.Contains([]string{"Pod", "Secret", "Node"}, kind.Kind):
+		return claims, apierrors.NewBadRequest("Name parameter required.")
 	case kind.Group == "" && kind.Kind == "Pod":
 		if claims.Pod, err = c.pods.Get(account.Namespace, ref.Name); err != nil {
 			return claims, err
 		}
 		if claims.Pod.Spec.ServiceAccountName != account.Name {
-			return claims, apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for serviceaccount %q to pod running with serviceaccount %q", account.Name, claims.Pod.Spec.ServiceAccountName))
+			return claims, apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for serviceaccount %q to pod running with different serviceaccount name.", account.Name))
 		}
 		uid = claims.Pod.UID
 		claims.Node, err = c.nodeOf(claims.Pod)

@@ -80,7 +80,7 @@ func TestCreate(t *testing.T) {
 		"no such account":        {account: "none", err: `serviceaccounts "none" not found`},
 		"too short":              {spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To(int64(599))}, err: "spec.expirationSeconds: Invalid value: 599: may not specify a duration less than 10 minutes"},
 		"too long":               {spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To(int64(1<<32 + 1))}, err: "may not specify a duration larger than 2^32 seconds"},
-		"another account's pod":  {spec: authenticationv1.TokenRequestSpec{BoundObjectRef: bound("Pod", "stranger", "")}, err: `cannot bind token for serviceaccount "sa" to pod running with serviceaccount "other"`},
+		"another account's pod":  {spec: authenticationv1.TokenRequestSpec{BoundObjectRef: bound("Pod", "stranger", "")}, err: `cannot bind token for serviceaccount "sa" to pod running with different serviceaccount name.`},
 		"a former pod":           {spec: authenticationv1.TokenRequestSpec{BoundObjectRef: bound("Pod", "web", "before")}, err: "the UID in the bound object reference (before) does not match the UID in record"},
 		"no such pod":            {spec: authenticationv1.TokenRequestSpec{BoundObjectRef: bound("Pod", "none", "")}, err: `pods "none" not found`},
 		"a deployment":           {spec: authenticationv1.TokenRequestSpec{BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "x"}}, err: "cannot bind token to object of type apps/v1, Kind=Deployment"},
