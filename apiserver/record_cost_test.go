@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -134,8 +135,13 @@ func TestRecordAllocatesLittle(t *testing.T) {
 		t.Fatal("the write is not recorded")
 	}
 	for _, w := range writes {
+		// What the servers do beside it (their leases, their flow schemas) counts too, in some of the rounds: the least is the request's own.
 		allocations := func(d *direct) float64 {
-			return testing.AllocsPerRun(500, func() { d.post(w.resource+"?dryRun=All", w.object("object")) })
+			least := math.Inf(1)
+			for range 5 {
+				least = min(least, testing.AllocsPerRun(200, func() { d.post(w.resource+"?dryRun=All", w.object("object")) }))
+			}
+			return least
 		}
 		without, with := allocations(off), allocations(on)
 		t.Logf("%s: %.0f allocations with the record and %.0f of its write, %.0f without it", w.resource, with, wrote, without)

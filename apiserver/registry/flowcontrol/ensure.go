@@ -166,11 +166,27 @@ func followOnce(ctx context.Context, env *registry.Env) error {
 		case _, open = <-changes[0].Events():
 		case _, open = <-changes[1].Events():
 		}
+		drain(changes[0].Events())
+		drain(changes[1].Events())
 		if err := markDangling(ctx, env); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// drain takes what is there: one look at all schemas answers many changes.
+func drain(events <-chan storage.Event) {
+	for {
+		select {
+		case _, open := <-events:
+			if open {
+				continue
+			}
+		default:
+		}
+		return
+	}
 }
 
 func dangling(level string, missing bool, now metav1.Time) flowcontrolv1.FlowSchemaCondition {
