@@ -179,9 +179,10 @@ func (s *Server) withAuthentication(next http.Handler) http.Handler {
 }
 
 func (s *Server) withImpersonation(next http.Handler) http.Handler {
+	impersonator := authn.NewImpersonator(func() request.Authorizer { return s.env.Authorizer }, authz.Forbidden)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asking := request.UserFrom(r.Context())
-		user, err := authn.Impersonate(r, request.InfoFrom(r.Context()).Attributes(asking), s.env.Authorizer, authz.Forbidden)
+		user, err := impersonator.Impersonate(r, request.InfoFrom(r.Context()).Attributes(asking))
 		if err != nil {
 			w.Header().Set("X-Content-Type-Options", "nosniff")
 			endpoints.WriteError(w, r, err)

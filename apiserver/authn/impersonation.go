@@ -11,26 +11,47 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/lru"
 
 	"hyperkube/apiserver/authn/serviceaccount"
 	"hyperkube/apiserver/request"
 )
 
-// Forbidden makes the error of a refused question; authz.Forbidden is the one to pass.
+// Forbidden makes the error of a refused question.
 type Forbidden func(a request.Attributes, reason string) error
+
+// Impersonator decides who may be done as whom. It remembers in which mode a user was last let: that is asked first, and its refusal
+// is what the user is told next time.
+type Impersonator struct {
+	authz     func() request.Authorizer
+	forbidden Forbidden
+	last      *lru.Cache // of mode indexes, by the user's name
+}
+
+// rememberedImpersonators is of how many users it remembers that.
+const rememberedImpersonators = 1024
+
+// NewImpersonator makes one; authz.Forbidden is the forbidden to pass.
+func NewImpersonator(authz func() request.Authorizer, forbidden Forbidden) *Impersonator {
+	return &Impersonator{authz, forbidden, lru.New(rememberedImpersonators)}
+}
 
 // Impersonate returns who r is to be done as: asked.User itself, or whom the Impersonate-* headers name, if a mode of impersonation lets
 // that user do what is asked as all that they name. The headers are removed, so that nothing behind sees them. Errors are
 // statuses (400, 403); of several refusals it is the first mode's.
-func Impersonate(r *http.Request, asked request.Attributes, authz request.Authorizer, forbidden Forbidden) (*request.User, error) {
+func (m *Impersonator) Impersonate(r *http.Request, asked request.Attributes) (*request.User, error) {
 	wanted, err := wantedUser(r.Header)
 	if err != nil || wanted == nil {
 		return asked.User, err
 	}
+	order := []int{0, 1, 2, 3, 4}
+	if last, known := m.last.Get(asked.User.Name); known {
+		order = slices.Insert(slices.DeleteFunc(order, func(i int) bool { return i == last }), 0, last.(int))
+	}
 	var first error
-	for _, mode := range impersonationModes {
-		i := impersonation{mode: mode, asked: asked, wanted: wanted, authz: authz, forbidden: forbidden}
-		if !mode.applies(wanted, asked.User) {
+	for _, index := range order {
+		i := impersonation{mode: impersonationModes[index], asked: asked, wanted: wanted, authz: m.authz(), forbidden: m.forbidden}
+		if !i.mode.applies(wanted, asked.User) {
 			continue
 		}
 		if err := i.check(r.Context()); err != nil {
@@ -39,6 +60,7 @@ func Impersonate(r *http.Request, asked request.Attributes, authz request.Author
 			}
 			continue
 		}
+		m.last.Add(asked.User.Name, index)
 		removeImpersonation(r.Header)
 		logImpersonation(r.Context(), asked.User, wanted)
 		return i.user(), nil

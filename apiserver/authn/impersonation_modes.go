@@ -26,7 +26,7 @@ type impersonationMode struct {
 }
 
 // The most narrow mode is asked first, and its refusal is what the client is told.
-var impersonationModes = []impersonationMode{
+var impersonationModes = [5]impersonationMode{
 	{"associated-node", isAssociatedNode},
 	{"arbitrary-node", func(wanted, _ *request.User) bool {
 		_, isNode := nodeOf(wanted.Name)

@@ -69,7 +69,7 @@ func TestConstrainedImpersonation(t *testing.T) {
 		if test.extra != nil {
 			asking.Name = "system:serviceaccount:ns:agent"
 		}
-		user, err := Impersonate(r, request.Attributes{User: asking, Verb: "list", Resource: "pods", Namespace: "ns", ResourceRequest: true}, test.may, authz.Forbidden)
+		user, err := NewImpersonator(func() request.Authorizer { return test.may }, authz.Forbidden).Impersonate(r, request.Attributes{User: asking, Verb: "list", Resource: "pods", Namespace: "ns", ResourceRequest: true})
 		got := fmt.Sprint(err)
 		if err == nil {
 			got = fmt.Sprint(user.Name, " ", user.Groups)
