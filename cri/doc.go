@@ -52,6 +52,8 @@
 // RunPodSandbox, CreateContainer) or CRI-O, which call runc for what birth does,
 // and run a shim process for each pod, as podparent is here. Left out:
 // snapshotters other than overlay and copy, sandboxes as virtual machines,
-// runtime handlers, SELinux labels, checkpoints, NRI plugins, and CDI devices with hooks. Without the shim's counterpart, a restart of the runtime
-// would end every container of the node.
+// runtime handlers, SELinux labels, checkpoints, NRI plugins, and CDI devices with
+// hooks (a container that asks for one is refused by name: hooks look for their
+// container in an OCI bundle, which is not made here). Without the shim's
+// counterpart, a restart of the runtime would end every container of the node.
 package cri
