@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
@@ -12,12 +13,12 @@ import (
 	kubecontainer "hyperkube/kubelet/container"
 )
 
-// expand lets the file system of a local block device grow to the device, in these steps:
+// expand gives a claim the size that its local volume has got, in these steps:
 //
 //  1. is there anything to do? Whoever grew the device has raised the volume's capacity above what its claim has, and marked
 //     the claim as waiting for its node; without the mark a resizer is still at work,
 //  2. mark the claim: from here on nobody may take the wish back,
-//  3. grow the file system, which may be in use,
+//  3. let the file system of a device grow to the device, while it may be in use; a directory has the room that it has,
 //  4. the claim has the new size, and waits no longer.
 //
 // A failure is told and tried again at the next sync; the file system serves on as it is.
@@ -49,7 +50,7 @@ func (p persistentVolumeClaimPlugin) expand(ctx context.Context, spec Spec, clai
 		return fmt.Errorf("marking claim %s: %w", spec.Volume.Name, err)
 	}
 	// Step 3: grow the file system.
-	if err := p.mounts.grow(pv.Spec.Local.Path, spec.Dir); err != nil {
+	if err := p.growLocal(pv.Spec.Local.Path, spec.Dir); err != nil {
 		p.recorder.Event(kubecontainer.GeneratePodRef(spec.Pod), v1.EventTypeWarning, "VolumeResizeFailed",
 			fmt.Sprintf("NodeExpandVolume.NodeExpandVolume failed for volume %q : %v", pv.Name, err))
 		return err
@@ -76,13 +77,23 @@ func (p persistentVolumeClaimPlugin) updateStatus(ctx context.Context, claim *v1
 	return p.host.UpdatePersistentVolumeClaimStatus(ctx, claim)
 }
 
-// expandMounted looks again at a claim's volume that a pod has mounted, if it is one that can grow: the file system of a
-// device, which lies in the pod's own directory. All others are never asked for again.
+func (p persistentVolumeClaimPlugin) growLocal(path, dir string) error {
+	if !isBlockDevice(path) {
+		return nil
+	}
+	return p.mounts.grow(path, dir)
+}
+
+// expandMounted looks again at a claim's volume that a pod has mounted: it may have grown.
 func (m *Manager) expandMounted(ctx context.Context, pod *v1.Pod, volume *v1.Volume) {
 	mounted := m.Mounted(pod.UID)[volume.Name]
-	if mounted.Path != mounted.Spec.Dir {
+	if mounted.Device || time.Since(mounted.looked) < m.lookEvery {
 		return
 	}
+	mounted.looked = time.Now()
+	m.mu.Lock()
+	m.mounted[pod.UID][volume.Name] = mounted
+	m.mu.Unlock()
 	plugin, ok := m.find(volume).(persistentVolumeClaimPlugin)
 	if !ok {
 		return

@@ -36,8 +36,10 @@ func TestFileSystemsGrowWithTheirDevice(t *testing.T) {
 		readOnly bool
 		fails    error
 		grown    int
+		dir      bool // the volume is a directory
 		events   []string
 	}{
+		"a directory":             {state: pending, size: "20Mi", dir: true, events: []string{"FileSystemResizeSuccessful"}},
 		"handed over":             {state: pending, size: "20Mi", grown: 1, events: []string{"FileSystemResizeSuccessful MountVolume.NodeExpandVolume succeeded for volume \"pv\""}},
 		"begun by another life":   {state: inProgress, size: "20Mi", grown: 1, events: []string{"FileSystemResizeSuccessful"}},
 		"a resizer works at it":   {state: v1.PersistentVolumeClaimControllerResizeInProgress, size: "20Mi"},
@@ -48,13 +50,17 @@ func TestFileSystemsGrowWithTheirDevice(t *testing.T) {
 	} {
 		for _, when := range []string{"mounted", "in use"} {
 			t.Run(name+", "+when, func(t *testing.T) {
-				claim, pv := bound(local(device))
+				path := device
+				if test.dir {
+					path = t.TempDir()
+				}
+				claim, pv := bound(local(path))
 				pod := podOfClaim()
 				pod.Spec.Volumes[0].PersistentVolumeClaim.ReadOnly = test.readOnly
 				recorder, mounts := record.NewFakeRecorder(100), &growing{err: test.fails}
 				host := &fakeHost{claims: map[string]*v1.PersistentVolumeClaim{"c": claim}, volumes: map[string]*v1.PersistentVolume{"pv": pv}}
 				m := NewManager(Config{PodsDir: t.TempDir(), Host: host, Recorder: recorder, NoMounts: true})
-				m.plugins = plugins(m.Host, mounts, recorder)
+				m.plugins, m.lookEvery = plugins(m.Host, mounts, recorder), 0
 				old := v1.ResourceList{v1.ResourceStorage: resource.MustParse("10Mi")}
 				claim.Status.Capacity, pv.Spec.Capacity = old, old.DeepCopy()
 				if when == "in use" {
@@ -77,7 +83,7 @@ func TestFileSystemsGrowWithTheirDevice(t *testing.T) {
 				if len(mounts.grown) != test.grown || test.grown > 0 && !strings.HasPrefix(mounts.grown[0], device+" at ") {
 					t.Errorf("grown: %v, want %d", mounts.grown, test.grown)
 				}
-				checkClaim(t, host.claims["c"], test.grown > 0 && test.fails == nil)
+				checkClaim(t, host.claims["c"], (test.grown > 0 || test.dir) && test.fails == nil)
 				checkEvents(t, recorder, test.events)
 			})
 		}

@@ -74,7 +74,7 @@ func (p persistentVolumeClaimPlugin) SetUp(ctx context.Context, spec Spec) (stri
 		path, err = pv.Spec.HostPath.Path, setUpHostPathVolume(pv.Spec.HostPath)
 	case pv.Spec.Local != nil:
 		path, err = p.setUpLocalVolume(spec, pv, asDevice)
-		if err == nil && path == spec.Dir {
+		if err == nil && !asDevice {
 			err = p.expand(ctx, spec, claim, pv)
 		}
 	default:

@@ -107,6 +107,8 @@ type Mounted struct {
 	// Device: the containers get the block device at Path, not a mount; those, too, that are added to the pod later.
 	Device bool
 	Spec   Spec
+	// looked is when it was last seen whether the volume has grown.
+	looked time.Time
 }
 
 // Config of the manager.
@@ -126,6 +128,9 @@ type Manager struct {
 	plugins []Plugin
 	mounts  mounter
 
+	// lookEvery is how long a claim's size is taken for what it was.
+	lookEvery time.Duration
+
 	mu      sync.Mutex
 	mounted map[types.UID]map[string]Mounted
 }
@@ -133,7 +138,7 @@ type Manager struct {
 // NewManager makes a manager.
 func NewManager(cfg Config) *Manager {
 	mounts := newMounter(cfg.NoMounts)
-	return &Manager{Config: cfg, mounts: mounts, plugins: plugins(cfg.Host, mounts, cfg.Recorder), mounted: map[types.UID]map[string]Mounted{}}
+	return &Manager{Config: cfg, mounts: mounts, plugins: plugins(cfg.Host, mounts, cfg.Recorder), lookEvery: 45 * time.Second, mounted: map[types.UID]map[string]Mounted{}}
 }
 
 // SetUpPod makes all volumes of the pod or brings them up to date. It tries
@@ -210,7 +215,7 @@ func (m *Manager) setUpOnce(ctx context.Context, pod *v1.Pod) failures {
 		volume := &pod.Spec.Volumes[i]
 		if isClaim(volume) && m.isMounted(pod.UID, volume.Name) {
 			m.expandMounted(ctx, pod, volume)
-			continue // what a claim is bound to never changes: the apiserver need not be asked at each sync
+			continue // what a claim is bound to never changes: the apiserver need not be asked at each sync, but for its size
 		}
 		plugin := m.find(volume)
 		if volume.GitRepo != nil {
@@ -234,7 +239,7 @@ func (m *Manager) setUpOnce(ctx context.Context, pod *v1.Pod) failures {
 		if _, known := m.mounted[pod.UID][volume.Name]; !known {
 			flow.Report(ctx, flow.Effect{What: "volume set up", Detail: fmt.Sprintf("%s (%s)", volume.Name, plugin.Name())})
 		}
-		m.mounted[pod.UID][volume.Name] = Mounted{Path: path, Spec: spec, ReadOnly: isReadOnly(volume), Device: isClaim(volume) && isBlockDevice(path)}
+		m.mounted[pod.UID][volume.Name] = Mounted{Path: path, Spec: spec, ReadOnly: isReadOnly(volume), Device: isClaim(volume) && isBlockDevice(path), looked: time.Now()}
 		m.mu.Unlock()
 	}
 	return failed
