@@ -93,11 +93,22 @@ func (c *CRI) ImageFsInfo(context.Context, *runtimeapi.ImageFsInfoRequest) (*run
 	imageBytes, imageInodes := c.images.Usage()
 	var bytes, inodes uint64
 	for _, k := range c.sortedContainers(nil) {
-		b, n := c.writtenBy(k)
+		k.mu.Lock()
+		b, n := c.written(k, time.Now())
+		k.mu.Unlock()
 		bytes, inodes = bytes+b, inodes+n
 	}
 	return &runtimeapi.ImageFsInfoResponse{ImageFilesystems: usage(c.imageDir(), imageBytes, imageInodes),
 		ContainerFilesystems: usage(c.podsDir(), bytes, inodes)}, nil
+}
+
+// written is what a container's writable layer took diskSampleAge ago at most. k.mu is held.
+func (c *CRI) written(k *container, now time.Time) (bytes, inodes uint64) {
+	if now.Sub(k.usage.diskAt) > diskSampleAge {
+		k.usage.bytes, k.usage.inodes = c.writtenBy(k)
+		k.usage.diskAt = now
+	}
+	return k.usage.bytes, k.usage.inodes
 }
 
 // writtenBy is what a container's writable layer takes.

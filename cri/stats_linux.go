@@ -57,12 +57,9 @@ func (c *CRI) stats(k *container) *runtimeapi.ContainerStats {
 			SwapAvailableBytes: value(saturatingMinus(figures.SwapLimit, figures.SwapUsage))}
 		out.Cpu.Psi, out.Memory.Psi, out.Io = c.pressure(rec.Cgroup, now)
 	}
-	if now.Sub(k.usage.diskAt) > diskSampleAge {
-		k.usage.bytes, k.usage.inodes = c.writtenBy(k)
-		k.usage.diskAt = now
-	}
+	bytes, inodes := c.written(k, now)
 	out.WritableLayer = &runtimeapi.FilesystemUsage{Timestamp: k.usage.diskAt.UnixNano(), FsId: &runtimeapi.FilesystemIdentifier{Mountpoint: c.podsDir()},
-		UsedBytes: value(k.usage.bytes), InodesUsed: value(k.usage.inodes)}
+		UsedBytes: value(bytes), InodesUsed: value(inodes)}
 	return out
 }
 

@@ -77,7 +77,9 @@ func (kl *Kubelet) SyncPod(ctx context.Context, update UpdateType, pod *v1.Pod, 
 	kl.registerPod(pod)
 	kl.ensureMirror(ctx, pod)
 	// Step 5: directories, cgroup, volumes.
-	kl.cgroups.UpdateQOSCgroups(kl.activePods)
+	if len(podStatus.SandboxStatuses) == 0 { // it is new: its level weighs more; that levels weigh less can wait for the node's status
+		kl.cgroups.UpdateQOSCgroups(kl.activePods)
+	}
 	if err := kl.cgroups.EnsureExists(pod); err != nil {
 		kl.recorder.Eventf(kubecontainer.GeneratePodRef(pod), v1.EventTypeWarning, "FailedToCreatePodContainer", "unable to ensure pod container exists: %v", err)
 		return false, fmt.Errorf("making the pod's cgroup: %w", err)

@@ -3,30 +3,36 @@ package cm
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/cgroups/manager"
 )
 
 // kernelTree is cgroup v1 or v2, whichever the host has.
-type kernelTree struct{}
+type kernelTree struct {
+	// levels are the directories of the groups whose children were asked for; where hierarchies are mounted does not change.
+	levels *sync.Map
+}
 
 func openTree() (tree, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("not root")
 	}
 	if cgroups.IsCgroup2UnifiedMode() {
-		return kernelTree{}, nil
+		return kernelTree{&sync.Map{}}, nil
 	}
 	if _, err := cgroups.GetAllSubsystems(); err != nil {
 		return nil, err
 	}
-	return kernelTree{}, nil
+	return kernelTree{&sync.Map{}}, nil
 }
 
 func open(path string, limits Limits) (cgroups.Manager, *cgroups.Resources, error) {
@@ -103,13 +109,25 @@ func (kernelTree) removeEmpty(path string) {
 	}
 }
 
-func (kernelTree) children(path string) []string {
+// dirs are a group's directories, one a hierarchy.
+func (t kernelTree) dirs(path string) []string {
+	if known, ok := t.levels.Load(path); ok {
+		return known.([]string)
+	}
 	m, _, err := open(path, Limits{})
 	if err != nil {
 		return nil
 	}
+	dirs := slices.Collect(maps.Values(m.GetPaths()))
+	if len(dirs) > 0 {
+		t.levels.Store(path, dirs)
+	}
+	return dirs
+}
+
+func (t kernelTree) children(path string) []string {
 	seen := map[string]bool{}
-	for _, dir := range m.GetPaths() {
+	for _, dir := range t.dirs(path) {
 		entries, err := os.ReadDir(filepath.Clean(dir))
 		if err != nil {
 			continue
