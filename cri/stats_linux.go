@@ -18,8 +18,13 @@ import (
 // looking at each of its files.
 const diskSampleAge = 30 * time.Second
 
+// sampleAge is how long any measurement is good: the kubelet asks for all containers, and at once again for all pods with theirs.
+const sampleAge = time.Second
+
 // usageSample is what was measured last: rates need two, and disks are slow.
 type usageSample struct {
+	last          *runtimeapi.ContainerStats // not changed any more; nil: nothing was measured
+	lastAt        time.Time
 	at            time.Time
 	cpu           uint64 // nanoseconds
 	nanoCores     uint64
@@ -41,10 +46,20 @@ func (u *usageSample) rate(now time.Time, cpu uint64) uint64 {
 
 func value(n uint64) *runtimeapi.UInt64Value { return &runtimeapi.UInt64Value{Value: n} }
 
-// stats measures one container.
+// stats are of one container, sampleAge old at most.
 func (c *CRI) stats(k *container) *runtimeapi.ContainerStats {
-	rec, _ := k.snapshot()
 	now := time.Now()
+	k.mu.Lock()
+	last, at := k.usage.last, k.usage.lastAt
+	k.mu.Unlock()
+	if last != nil && now.Sub(at) < sampleAge {
+		return last
+	}
+	return c.measure(k, now)
+}
+
+func (c *CRI) measure(k *container, now time.Time) *runtimeapi.ContainerStats {
+	rec, _ := k.snapshot()
 	out := &runtimeapi.ContainerStats{Attributes: &runtimeapi.ContainerAttributes{Id: k.id, Metadata: rec.Config.Metadata,
 		Labels: rec.Config.Labels, Annotations: rec.Config.Annotations}}
 	figures, err := c.cgroups.Measure(rec.Cgroup)
@@ -60,6 +75,9 @@ func (c *CRI) stats(k *container) *runtimeapi.ContainerStats {
 	bytes, inodes := c.written(k, now)
 	out.WritableLayer = &runtimeapi.FilesystemUsage{Timestamp: k.usage.diskAt.UnixNano(), FsId: &runtimeapi.FilesystemIdentifier{Mountpoint: c.podsDir()},
 		UsedBytes: value(bytes), InodesUsed: value(inodes)}
+	if err == nil {
+		k.usage.last, k.usage.lastAt = out, now
+	}
 	return out
 }
 
