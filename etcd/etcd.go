@@ -314,6 +314,9 @@ func (e *Etcd) embedConfig(logger *zap.Logger) (*embed.Config, *url.URL, error) 
 	// Raft keeps its newest entries in memory, for members that lag behind: by default up to 15,000, which after a start
 	// on many Pods are 30 MiB and more. We have no other members. What is before a snapshot need not be replayed either.
 	c.SnapshotCount, c.SnapshotCatchUpEntries = 1000, 100
+	// What was answered is in the log on disk; into the database file it goes in batches. No write goes on meanwhile, 4 ms each
+	// time: by the default, ten times a second.
+	c.BackendBatchInterval = 500 * time.Millisecond
 
 	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{*listen}, []url.URL{*listen}
 	// Metrics and health go elsewhere: a port that speaks gRPC only is served by

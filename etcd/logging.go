@@ -59,7 +59,7 @@ var usual = []string{
 
 // verbosity is our level for a line of etcd's; -1 stands for an error.
 func verbosity(level zapcore.Level, message string) int {
-	isUsual := slices.ContainsFunc(usual, func(part string) bool { return strings.Contains(message, part) })
+	isUsual := level >= zapcore.WarnLevel && slices.ContainsFunc(usual, func(part string) bool { return strings.Contains(message, part) })
 	switch {
 	case level >= zapcore.ErrorLevel && !isUsual:
 		return -1

@@ -55,16 +55,7 @@ func create(t *testing.T, s *registry.Store, obj runtime.Object) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	accessor, _ := meta.Accessor(created.Object)
-	entries := accessor.GetManagedFields()
-	for i := range entries {
-		entries[i].Time = nil
-	}
-	data, err := json.Marshal(entries)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
+	return ownersOf(t, created.Object)
 }
 
 // Objects of one shape have the same managed fields: what is remembered is what the library would have said.
@@ -107,6 +98,61 @@ func TestRememberedFieldsAreTheLibrarys(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The library, shown only the parts of an object that an update changes, says the same as of the whole.
+func TestUnchangedPartsHaveNoSay(t *testing.T) {
+	converter := openapi.TypeConverter()
+	for _, sample := range []runtime.Object{
+		&corev1.ConfigMap{}, &corev1.Pod{}, &corev1.Service{}, &corev1.Node{}, &appsv1.Deployment{}, &batchv1.Job{}, &coordinationv1.Lease{},
+		&rbacv1.Role{}, &discoveryv1.EndpointSlice{}, &autoscalingv2.HorizontalPodAutoscaler{}, &resourcev1.ResourceClaim{},
+	} {
+		t.Run(fmt.Sprintf("%T", sample), func(t *testing.T) {
+			store := newStore(t, converter, sample)
+			f := filler{rand.New(rand.NewPCG(3, 4))}
+			random := func(name string) runtime.Object {
+				obj := store.New()
+				f.fill(reflect.ValueOf(obj).Elem(), 0)
+				accessor, _ := meta.Accessor(obj)
+				accessor.SetName(name)
+				accessor.SetManagedFields(nil)
+				return obj
+			}
+			for range 60 {
+				old := store.Updated(store.New(), random("one"), "first")
+				obj, other := old.DeepCopyObject(), random("one")
+				parts, others := reflect.ValueOf(obj).Elem(), reflect.ValueOf(other).Elem()
+				if i := 1 + f.IntN(parts.NumField()-1); parts.Type().Field(i).Name != "ObjectMeta" {
+					parts.Field(i).Set(others.Field(i))
+				} else {
+					accessor, _ := meta.Accessor(obj)
+					accessor.SetLabels(map[string]string{"app": "two"})
+				}
+				whole := store.FieldManager("", store.Kind).UpdateNoErrors(old.DeepCopyObject(), obj.DeepCopyObject(), "second")
+				want, got := ownersOf(t, whole), ownersOf(t, store.Updated(old, obj, "second"))
+				if got != want {
+					t.Fatalf("got\n%s\nwant\n%s", got, want)
+				}
+			}
+		})
+	}
+}
+
+// ownersOf are an object's managed fields without their times.
+func ownersOf(t *testing.T, obj runtime.Object) string {
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := accessor.GetManagedFields()
+	for i := range entries {
+		entries[i].Time = nil
+	}
+	data, err := json.Marshal(entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 // What tells list items apart belongs to the shape: these differ in nothing else.

@@ -219,17 +219,45 @@ func (t *tracker) updated(old, obj runtime.Object, w Write) runtime.Object {
 	return t.update(m, old, obj, w.Manager)
 }
 
+// update asks the library whose the fields of obj are now. It compares two objects field by field, by reflection, and is
+// shown only the parts that differ: what is the same in both changes nobody's fields.
 func (t *tracker) update(m *managedfields.FieldManager, old, obj runtime.Object, name string) runtime.Object {
-	live := old
-	if live.GetObjectKind().GroupVersionKind() != t.store.Kind {
-		// Only its kind differs: all else is shared with old, which the library does not change.
-		copied := reflect.New(reflect.TypeOf(old).Elem())
-		copied.Elem().Set(reflect.ValueOf(old).Elem())
-		live = copied.Interface().(runtime.Object)
-		live.GetObjectKind().SetGroupVersionKind(t.store.Kind)
-	}
+	was, is := unlike(old, obj)
+	was.GetObjectKind().SetGroupVersionKind(t.store.Kind)
+	is.GetObjectKind().SetGroupVersionKind(t.store.Kind)
+	is = m.UpdateNoErrors(was, is, name)
 	obj.GetObjectKind().SetGroupVersionKind(t.store.Kind)
-	return m.UpdateNoErrors(live, obj, name)
+	if from, err := meta.Accessor(is); err == nil {
+		if to, err := meta.Accessor(obj); err == nil {
+			to.SetManagedFields(from.GetManagedFields())
+		}
+	}
+	return obj
+}
+
+// unlike returns shallow copies of two objects of one type, without those of their parts (spec, status, data) that are equal.
+// Equal to the last bit: whether 1 and 1000m are the same is the library's to say.
+func unlike(a, b runtime.Object) (runtime.Object, runtime.Object) {
+	ofA, ofB := shallow(a), shallow(b)
+	partsA, partsB := ofA.Elem(), ofB.Elem()
+	for i := range partsA.NumField() {
+		switch partsA.Type().Field(i).Name {
+		case "TypeMeta", "ObjectMeta":
+			continue
+		}
+		if reflect.DeepEqual(partsA.Field(i).Interface(), partsB.Field(i).Interface()) {
+			partsA.Field(i).SetZero()
+			partsB.Field(i).SetZero()
+		}
+	}
+	return ofA.Interface().(runtime.Object), ofB.Interface().(runtime.Object)
+}
+
+// shallow is a pointer to a copy of what obj points to, which shares all that that points to.
+func shallow(obj runtime.Object) reflect.Value {
+	copied := reflect.New(reflect.TypeOf(obj).Elem())
+	copied.Elem().Set(reflect.ValueOf(obj).Elem())
+	return copied
 }
 
 // keepTimesOfUnchanged gives an object that differs from old by the times of its

@@ -21,8 +21,8 @@ const (
 	// lastBookmark is how long before the end of a watch it gets a bookmark, so that
 	// the next one need not repeat anything.
 	lastBookmark = 2 * time.Second
-	// restPerWatcher and maxRest are how long a watcher rests after it has sent something; see rest.
-	restPerWatcher, maxRest = 100 * time.Microsecond, 10 * time.Millisecond
+	// restPerWatcher and maxRest are how long a watcher rests after it has sent something, where there are manyWatchers; see rest.
+	restPerWatcher, maxRest, manyWatchers = 200 * time.Microsecond, 20 * time.Millisecond, 10
 )
 
 // event is one change of one object, shared by history and all watchers.
@@ -297,11 +297,11 @@ func (w *watcher) run(ctx context.Context, p past) {
 // after a silence goes at once, so that the few watchers of a small cluster, and
 // clients that wait for one object, wait for nothing.
 func (w *watcher) rest(ctx context.Context) {
-	pause := min(time.Duration(w.cache.watching.Load())*restPerWatcher, maxRest)
-	if pause < time.Millisecond {
+	watching := w.cache.watching.Load()
+	if watching < manyWatchers {
 		return
 	}
-	timer := time.NewTimer(pause)
+	timer := time.NewTimer(min(time.Duration(watching)*restPerWatcher, maxRest))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

@@ -132,6 +132,7 @@ func dispatch(name string, args []string) int {
 // execute runs a component's own subcommands (etcd get …) before its options.
 func (c *command) execute(ctx context.Context, args []string) error {
 	if c.options != nil && (c.run == nil || len(args) == 0 || strings.HasPrefix(args[0], "-")) {
+		tuneRuntime(c.name)
 		return component.Execute(ctx, component.NewEnv(c.name, args), c.options())
 	}
 	return c.run(ctx, args)
