@@ -182,14 +182,14 @@ func (s *Server) withImpersonation(next http.Handler) http.Handler {
 	impersonator := authn.NewImpersonator(func() request.Authorizer { return s.env.Authorizer }, authz.Forbidden)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asking := request.UserFrom(r.Context())
-		user, err := impersonator.Impersonate(r, request.InfoFrom(r.Context()).Attributes(asking))
+		user, constraint, err := impersonator.Impersonate(r, request.InfoFrom(r.Context()).Attributes(asking))
 		if err != nil {
 			w.Header().Set("X-Content-Type-Options", "nosniff")
 			endpoints.WriteError(w, r, err)
 			return
 		}
 		if user != asking {
-			audit.Impersonated(w, user)
+			audit.Impersonated(w, user, constraint)
 			r = r.WithContext(request.WithUser(r.Context(), user))
 		}
 		request.FlowFrom(r.Context()).Known(user.Name, user.Authn)

@@ -77,9 +77,9 @@ func ConfigFor(env *registry.Env) Config {
 		Volumes:         lister.Confirmed[*corev1.PersistentVolume](env, schema.GroupResource{Resource: "persistentvolumes"}),
 		CSIDrivers:      lister.Confirmed[*storagev1.CSIDriver](env, schema.GroupResource{Group: storagev1.GroupName, Resource: "csidrivers"}),
 		UpdateQuotaStatus: func(ctx context.Context, namespace, name string, change func(*corev1.ResourceQuota) error) error {
-			_, err := env.Store(quotas).GuaranteedUpdate(ctx, namespace, name, false, func(current runtime.Object) (runtime.Object, error) {
+			_, _, err := env.Store(quotas).Update(ctx, namespace, name, func(current runtime.Object) (runtime.Object, error) {
 				return current, change(current.(*corev1.ResourceQuota))
-			})
+			}, env.Store(quotas).OwnStatus())
 			return err
 		},
 		Authorizer: func() request.Authorizer { return env.Authorizer },

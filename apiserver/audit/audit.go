@@ -159,11 +159,16 @@ func sourceIPs(r *http.Request) []string {
 	return ips
 }
 
-// Impersonated notes as whom the request is done.
-func Impersonated(w http.ResponseWriter, user *request.User) {
-	if answer, ok := w.(*answerWriter); ok {
-		info := userInfo(user)
-		answer.trail.event.ImpersonatedUser = &info
+// Impersonated notes as whom the request is done, and by which verb that is allowed, if it is not the one that allows all.
+func Impersonated(w http.ResponseWriter, user *request.User, constraint string) {
+	answer, ok := w.(*answerWriter)
+	if !ok {
+		return
+	}
+	info := userInfo(user)
+	answer.trail.event.ImpersonatedUser = &info
+	if constraint != "" {
+		answer.trail.event.AuthenticationMetadata = &AuthenticationMetadata{ImpersonationConstraint: constraint}
 	}
 }
 

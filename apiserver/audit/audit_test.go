@@ -124,6 +124,24 @@ func TestOutcomes(t *testing.T) {
 }
 
 // The first rule that matches decides.
+// Who a request is done as is noted, with the verb of a constrained impersonation.
+func TestImpersonated(t *testing.T) {
+	for _, constraint := range []string{"", "impersonate:user-info"} {
+		events := run(t, "rules: [{level: Metadata}]", "GET", secretPath, "", func(w http.ResponseWriter, r *http.Request) {
+			Impersonated(w, &request.User{Name: "joe"}, constraint)
+			answer(200, "{}")(w, r)
+		})
+		last := events[len(events)-1]
+		got := ""
+		if last.AuthenticationMetadata != nil {
+			got = last.AuthenticationMetadata.ImpersonationConstraint
+		}
+		if last.ImpersonatedUser == nil || last.ImpersonatedUser.Username != "joe" || got != constraint || (last.AuthenticationMetadata != nil) != (constraint != "") {
+			t.Errorf("constraint %q: %+v", constraint, last)
+		}
+	}
+}
+
 func TestPolicy(t *testing.T) {
 	get := func(url string) *request.Info { return request.NewInfo(httptest.NewRequest("GET", url, nil)) }
 	jane := &request.User{Name: "jane", Groups: []string{"dev"}}

@@ -45,6 +45,7 @@ type Event struct {
 	Verb                     string                     `json:"verb"`
 	User                     authenticationv1.UserInfo  `json:"user"`
 	ImpersonatedUser         *authenticationv1.UserInfo `json:"impersonatedUser,omitempty"`
+	AuthenticationMetadata   *AuthenticationMetadata    `json:"authenticationMetadata,omitempty"`
 	SourceIPs                []string                   `json:"sourceIPs,omitempty"`
 	UserAgent                string                     `json:"userAgent,omitempty"`
 	ObjectRef                *ObjectReference           `json:"objectRef,omitempty"`
@@ -54,6 +55,12 @@ type Event struct {
 	RequestReceivedTimestamp metav1.MicroTime           `json:"requestReceivedTimestamp"`
 	StageTimestamp           metav1.MicroTime           `json:"stageTimestamp"`
 	Annotations              map[string]string          `json:"annotations,omitempty"`
+}
+
+// AuthenticationMetadata is how the user came to be who it is.
+type AuthenticationMetadata struct {
+	// ImpersonationConstraint is the verb of constrained impersonation, such as impersonate:serviceaccount.
+	ImpersonationConstraint string `json:"impersonationConstraint,omitempty"`
 }
 
 // ObjectReference is what a request was about.

@@ -304,7 +304,7 @@ func TestImpersonate(t *testing.T) {
 			for key, values := range test.headers {
 				r.Header[key] = values
 			}
-			user, err := NewImpersonator(func() request.Authorizer { return test.may }, authz.Forbidden).Impersonate(r, request.Attributes{User: &request.User{Name: "root", Groups: []string{"system:masters"}}, Verb: "get", Path: "/"})
+			user, _, err := NewImpersonator(func() request.Authorizer { return test.may }, authz.Forbidden).Impersonate(r, request.Attributes{User: &request.User{Name: "root", Groups: []string{"system:masters"}}, Verb: "get", Path: "/"})
 			if test.err != "" {
 				if err == nil || err.Error() != test.err {
 					t.Errorf("%v, want %s", err, test.err)

@@ -37,12 +37,13 @@ func NewImpersonator(authz func() request.Authorizer, forbidden Forbidden) *Impe
 }
 
 // Impersonate returns who r is to be done as: asked.User itself, or whom the Impersonate-* headers name, if a mode of impersonation lets
-// that user do what is asked as all that they name. The headers are removed, so that nothing behind sees them. Errors are
-// statuses (400, 403); of several refusals it is the first mode's.
-func (m *Impersonator) Impersonate(r *http.Request, asked request.Attributes) (*request.User, error) {
+// that user do what is asked as all that they name. The headers are removed, so that nothing behind sees them. constraint is the
+// verb of the mode, empty where that is the unconstrained one. Errors are statuses (400, 403); of several refusals it is the
+// first mode's.
+func (m *Impersonator) Impersonate(r *http.Request, asked request.Attributes) (user *request.User, constraint string, err error) {
 	wanted, err := wantedUser(r.Header)
 	if err != nil || wanted == nil {
-		return asked.User, err
+		return asked.User, "", err
 	}
 	order := []int{0, 1, 2, 3, 4}
 	if last, known := m.last.Get(asked.User.Name); known {
@@ -63,9 +64,9 @@ func (m *Impersonator) Impersonate(r *http.Request, asked request.Attributes) (*
 		m.last.Add(asked.User.Name, index)
 		removeImpersonation(r.Header)
 		logImpersonation(r.Context(), asked.User, wanted)
-		return i.user(), nil
+		return i.user(), i.constraint(), nil
 	}
-	return nil, first
+	return nil, "", first
 }
 
 // wantedUser reads the headers; nil when there are none.

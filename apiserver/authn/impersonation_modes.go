@@ -55,6 +55,14 @@ type impersonation struct {
 
 func (i *impersonation) constrained() bool { return i.mode.name != "" }
 
+// constraint is the verb by which the user may be impersonated in this mode; "" in the one without limits.
+func (i *impersonation) constraint() string {
+	if i.constrained() {
+		return "impersonate:" + i.mode.name
+	}
+	return ""
+}
+
 // check asks, in this order: for what is done, the name, the uid, the groups, the extra values.
 func (i *impersonation) check(ctx context.Context) error {
 	if i.constrained() {
@@ -148,7 +156,7 @@ func (i *impersonation) checkExtra(ctx context.Context) error {
 func (i *impersonation) question(group, resource, name string) request.Attributes {
 	verb := "impersonate"
 	if i.constrained() {
-		verb += ":" + i.mode.name
+		verb = i.constraint()
 	}
 	return request.Attributes{User: i.asked.User, Verb: verb, APIGroup: group, APIVersion: "v1", Resource: resource, Name: name, ResourceRequest: true}
 }

@@ -14,6 +14,11 @@ const OwnManager = "kube-apiserver"
 // Own is such a write: nobody's rights or quota are asked for it.
 func Own() Write { return Write{Unadmitted: true, Manager: OwnManager} }
 
+// OwnStatus is one to the status.
+func (s *Store) OwnStatus() Write {
+	return Write{Unadmitted: true, Manager: OwnManager, Subresource: "status", View: s.StatusStrategy}
+}
+
 // ApplyOwnStatus is a server-side apply of the apiserver itself: manager says what it knows of the status of a cluster-scoped object,
 // and all else there stays. status points to the kind's status, of the stored version, or to an apply configuration of it.
 func (s *Store) ApplyOwnStatus(ctx context.Context, name, manager string, status any) error {

@@ -16,7 +16,6 @@ var differences = []struct{ question, why string }{
 	{`apps/job-indexed (create|update) \.spec\.completions gone`, "upstream panics, and the stream ends; 422 here"},
 	{`other/(mutating|validating)webhook\S* (create|update) \.webhooks\[\d+\]\.clientConfig\.service\.name(space)? (gone|= "")`, "upstream names the wrong one of the two fields"},
 	{`apps/daemonset\S* \S+ \.metadata\.annotations\.deprecated.*`, "upstream reads the annotation of extensions/v1beta1 while it decodes and refuses what is no number; nobody reads it here"},
-	{`(apps/ipaddress\S*|other/clustertrustbundle\S*|other/resourceclaim\S*) \S+ \.metadata.*`, "names by the older of two rules, or not looked at again in an update: to be mended"},
 	{`(core/replicationcontroller|other/deviceclass) create \.metadata\.(generateName|name).*`, "upstream declares the rule at the type, where it passes over generateName; ours refuses what could name nothing"},
 	{`apps/volumeattachment-inline \S+ \.spec\.source\.inlineVolumeSpec\.azureDisk.*`, "two volume sources at once, of which one lacks its defaults: fewer errors here"},
 	{`other/flowschema-exempt create \.spec\.rules\[0\]\.resourceRules\[0\]\.namespaces = \[\]`, "an empty list shown as null in the error"},

@@ -37,7 +37,13 @@ func ValidateUpdate(b, old *certificatesv1.ClusterTrustBundle) field.ErrorList {
 }
 
 func validateNames(b *certificatesv1.ClusterTrustBundle) field.ErrorList {
-	errs := rule.All(validateName(b.Spec.SignerName, b.Name), field.NewPath("metadata", "name"), b.Name)
+	var errs field.ErrorList
+	if b.GenerateName != "" {
+		errs = append(errs, rule.All(validateName(b.Spec.SignerName, b.GenerateName, true), field.NewPath("metadata", "generateName"), b.GenerateName)...)
+	}
+	if b.Name != "" {
+		errs = append(errs, rule.All(validateName(b.Spec.SignerName, b.Name, false), field.NewPath("metadata", "name"), b.Name)...)
+	}
 	if b.Spec.SignerName != "" {
 		errs = append(errs, rule.SignerName(b.Spec.SignerName, field.NewPath("spec", "signerName"))...)
 	}
@@ -45,19 +51,19 @@ func validateNames(b *certificatesv1.ClusterTrustBundle) field.ErrorList {
 }
 
 // validateName: a signer's bundles bear its name, "example.com:signer:v1", so that who may write them can be said by name.
-func validateName(signer, name string) []string {
+func validateName(signer, name string, prefix bool) []string {
 	if signer == "" {
 		if strings.Contains(name, ":") {
 			return []string{"ClusterTrustBundle without signer name must not have \":\" in its name"}
 		}
-		return apivalidation.NameIsDNSSubdomain(name, false)
+		return apivalidation.NameIsDNSSubdomain(name, prefix)
 	}
-	prefix := strings.ReplaceAll(signer, "/", ":") + ":"
-	rest, found := strings.CutPrefix(name, prefix)
+	start := strings.ReplaceAll(signer, "/", ":") + ":"
+	rest, found := strings.CutPrefix(name, start)
 	if !found {
-		return []string{fmt.Sprintf("ClusterTrustBundle for signerName %s must be named with prefix %s", signer, prefix)}
+		return []string{fmt.Sprintf("ClusterTrustBundle for signerName %s must be named with prefix %s", signer, start)}
 	}
-	return apivalidation.NameIsDNSSubdomain(rest, false)
+	return apivalidation.NameIsDNSSubdomain(rest, prefix)
 }
 
 // validateBundle asks for certificates of authorities, each once, and nothing else.

@@ -13,7 +13,7 @@ import (
 // author, so that a change of a default does not look like a change of the template.
 func SetDefaultsPod(pod *v1.Pod) {
 	SetDefaultsPodSpec(&pod.Spec)
-	dropInitContainerAnnotations(pod.Annotations)
+	DropInitContainerAnnotations(pod.Annotations)
 	if s := pod.Spec.TerminationGracePeriodSeconds; s != nil && *s < 0 {
 		pod.Spec.TerminationGracePeriodSeconds = ptr.To(int64(1))
 	}
@@ -36,7 +36,7 @@ func SetDefaultsPod(pod *v1.Pod) {
 // SetDefaultsPodTemplate fills the template of a workload.
 func SetDefaultsPodTemplate(template *v1.PodTemplateSpec) {
 	SetDefaultsPodSpec(&template.Spec)
-	dropInitContainerAnnotations(template.Annotations)
+	DropInitContainerAnnotations(template.Annotations)
 }
 
 // SetDefaultsPodSpec fills the fields that pods and templates share, and takes out those that nobody can have yet.

@@ -69,8 +69,8 @@ func DropDisabledStatusFields(status *v1.PodStatus) {
 	}
 }
 
-// dropInitContainerAnnotations takes out what init containers were before there was a field for them.
-func dropInitContainerAnnotations(annotations map[string]string) {
+// DropInitContainerAnnotations takes out what init containers were before there was a field for them.
+func DropInitContainerAnnotations(annotations map[string]string) {
 	for _, key := range []string{
 		"pod.beta.kubernetes.io/init-containers", "pod.alpha.kubernetes.io/init-containers",
 		"pod.beta.kubernetes.io/init-container-statuses", "pod.alpha.kubernetes.io/init-container-statuses",

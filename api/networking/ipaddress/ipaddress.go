@@ -4,10 +4,9 @@
 package ipaddress
 
 import (
-	"net/netip"
-
 	networkingv1 "k8s.io/api/networking/v1"
 	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"hyperkube/api/rule"
@@ -15,14 +14,11 @@ import (
 
 // ValidateName asks for an address in its one canonical form: there must not be two objects of one address.
 func ValidateName(name string, prefix bool) []string {
-	ip, err := netip.ParseAddr(name)
-	switch {
-	case err != nil:
-		return []string{err.Error()}
-	case ip.String() != name:
-		return []string{"must be a canonical format IP address"}
+	var wrong []string
+	for _, err := range validation.IsValidIP(nil, name) {
+		wrong = append(wrong, err.Detail)
 	}
-	return nil
+	return wrong
 }
 
 // Validate checks an address on its own.

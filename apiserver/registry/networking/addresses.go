@@ -25,7 +25,7 @@ func ipAddresses() registry.Resource {
 		New:     func() runtime.Object { return &networkingv1.IPAddress{} },
 		NewList: func() runtime.Object { return &networkingv1.IPAddressList{} },
 		Strategy: typed.Strategy[*networkingv1.IPAddress]{
-			Name: ipaddress.ValidateName, Check: ipaddress.Validate, CheckUpdate: ipaddress.ValidateUpdate,
+			Name: ipaddress.ValidateName, Meta: registry.MetaRules{NameAgain: true}, Check: ipaddress.Validate, CheckUpdate: ipaddress.ValidateUpdate,
 		},
 		Table: typed.Table(func(a *networkingv1.IPAddress) []any {
 			return []any{a.Name, parentRef(a.Spec.ParentRef)}

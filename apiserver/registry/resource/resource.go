@@ -107,6 +107,7 @@ func resourceClaims(env *registry.Env) registry.Resource {
 			resourceclaim.SetDefaultsStatus(&c.Status)
 		}),
 		Strategy: claimStrategy{env, typed.Strategy[*object]{
+			Meta: registry.MetaRules{NameAgain: true},
 			OnCreate: func(c *object) {
 				c.Status = resourcev1.ResourceClaimStatus{}
 				resourceclaim.DropAlpha(&c.Spec)
@@ -161,6 +162,7 @@ func resourceClaimTemplates(env *registry.Env) registry.Resource {
 		NewList: func() runtime.Object { return &resourcev1.ResourceClaimTemplateList{} },
 		Default: typed.Default(func(t *object) { resourceclaim.SetDefaults(&t.Spec.Spec) }),
 		Strategy: templateStrategy{env, typed.Strategy[*object]{
+			Meta:     registry.MetaRules{NameAgain: true},
 			OnCreate: func(t *object) { resourceclaim.DropAlpha(&t.Spec.Spec) },
 			OnUpdate: func(t, _ *object) { resourceclaim.DropAlpha(&t.Spec.Spec) },
 			Check:    func(t *object) field.ErrorList { return resourceclaim.ValidateTemplate(t, cel.Device) },

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -137,6 +138,11 @@ func TestServed(t *testing.T) {
 				t.Fatal(err)
 			}
 			again, err := resource.Update(ctx, created, metav1.UpdateOptions{})
+			for apierrors.IsConflict(err) { // the apiserver tells a FlowSchema of its level
+				if created, err = resource.Get(ctx, name, metav1.GetOptions{}); err == nil {
+					again, err = resource.Update(ctx, created, metav1.UpdateOptions{})
+				}
+			}
 			if err != nil {
 				t.Fatal(err)
 			}

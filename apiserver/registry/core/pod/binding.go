@@ -112,9 +112,10 @@ func assignPod(pod *v1.Pod, binding *v1.Binding) error {
 	// The generation stays: a scheduled pod is still at 1 (conformance test "pod generation should start at 1").
 	pod.Spec.NodeName = binding.Target.Name
 	pod.Annotations = merge(pod.Annotations, binding.Annotations)
+	podutil.DropInitContainerAnnotations(pod.Annotations)
 	pod.Labels = merge(pod.Labels, binding.Labels)
 	pod.Status.NominatedNodeName = ""
-	podutil.UpdatePodCondition(&pod.Status, &v1.PodCondition{Type: v1.PodScheduled, Status: v1.ConditionTrue, ObservedGeneration: pod.Generation})
+	podutil.UpdatePodCondition(&pod.Status, &v1.PodCondition{Type: v1.PodScheduled, Status: v1.ConditionTrue})
 	return nil
 }
 
