@@ -12,7 +12,7 @@ import (
 )
 
 func TestIPAddress(t *testing.T) {
-	for name, good := range map[string]bool{"10.0.0.1": true, "fd00::1": true, "10.00.0.1": false, "fd00:0::1": false, "::ffff:10.0.0.1": true, "a": false} {
+	for name, good := range map[string]bool{"10.0.0.1": true, "fd00::1": true, "10.00.0.1": false, "fd00:0::1": false, "::ffff:10.0.0.1": false, "a": false} {
 		if messages := ipaddress.ValidateName(name, false); (len(messages) == 0) != good {
 			t.Errorf("%s: %v", name, messages)
 		}
