@@ -24,7 +24,8 @@
 // file DIR/run/<component>.json by which `hyperkube status` finds it.
 //
 // Invariants: this package knows no component. It keeps no state of its own
-// but the process-wide log output, which libraries share.
+// but the process-wide log output, which libraries share, and the garbage
+// collector's setting of a process that is one component (KeepHeadroom).
 //
 // Read first: `component/component.go:Execute`, `component/health.go:Health`,
 // `component/logging.go:sink`.

@@ -123,7 +123,6 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// The first rule that matches decides.
 // Who a request is done as is noted, with the verb of a constrained impersonation.
 func TestImpersonated(t *testing.T) {
 	for _, constraint := range []string{"", "impersonate:user-info"} {
@@ -142,6 +141,7 @@ func TestImpersonated(t *testing.T) {
 	}
 }
 
+// The first rule that matches decides.
 func TestPolicy(t *testing.T) {
 	get := func(url string) *request.Info { return request.NewInfo(httptest.NewRequest("GET", url, nil)) }
 	jane := &request.User{Name: "jane", Groups: []string{"dev"}}

@@ -8,6 +8,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
@@ -45,6 +46,7 @@ func TestBinding(t *testing.T) {
 		t.Fatal(err)
 	}
 	binding := &v1.Binding{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Target: v1.ObjectReference{Kind: "Node", Name: "node-1"}}
+	binding.Annotations = map[string]string{"note": "kept", "pod.beta.kubernetes.io/init-containers": "[]"}
 	if err := pods.Bind(ctx, binding, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -52,8 +54,11 @@ func TestBinding(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if pod.Spec.NodeName != "node-1" || len(pod.Status.Conditions) != 1 || pod.Status.Conditions[0].Type != v1.PodScheduled {
+	if pod.Spec.NodeName != "node-1" || len(pod.Status.Conditions) != 1 || pod.Status.Conditions[0].Type != v1.PodScheduled || pod.Status.Conditions[0].ObservedGeneration != 0 {
 		t.Errorf("the bound pod is %+v, %+v", pod.Spec.NodeName, pod.Status.Conditions)
+	}
+	if len(pod.Annotations) != 1 || pod.Annotations["note"] != "kept" {
+		t.Errorf("its annotations are %v", pod.Annotations)
 	}
 	if err := pods.Bind(ctx, binding, metav1.CreateOptions{}); !errors.IsConflict(err) {
 		t.Errorf("binding a bound pod: %v, want a conflict", err)
@@ -61,6 +66,34 @@ func TestBinding(t *testing.T) {
 	list, err := pods.List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=node-1,status.phase=Pending"})
 	if err != nil || len(list.Items) != 1 {
 		t.Errorf("the node's pods: %v, %v", list, err)
+	}
+}
+
+// What admission charges to a quota is the apiserver's own write: managedFields say so.
+func TestQuotaChargesHaveAnOwner(t *testing.T) {
+	client, ctx := start(t), context.Background()
+	quotas := client.CoreV1().ResourceQuotas("default")
+	hard := v1.ResourceList{"count/secrets": resource.MustParse("1")}
+	quota, err := quotas.Create(ctx, &v1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "q"}, Spec: v1.ResourceQuotaSpec{Hard: hard}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	quota.Status = v1.ResourceQuotaStatus{Hard: hard, Used: v1.ResourceList{"count/secrets": resource.MustParse("0")}}
+	if _, err := quotas.UpdateStatus(ctx, quota, metav1.UpdateOptions{FieldManager: "counter"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.CoreV1().Secrets("default").Create(ctx, &v1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if quota, err = quotas.Get(ctx, "q", metav1.GetOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	owners := map[string]string{}
+	for _, entry := range quota.ManagedFields {
+		owners[entry.Manager+"/"+entry.Subresource] = string(entry.FieldsV1.GetRawBytes())
+	}
+	if used := quota.Status.Used["count/secrets"]; used.Value() != 1 || !strings.Contains(owners["kube-apiserver/status"], "f:used") {
+		t.Errorf("used %s, owners %v", used.String(), owners)
 	}
 }
 
